@@ -1,4 +1,4 @@
-"""Whether this machine is ready for a configuration, and what is missing: for `spectrum doctor`, and for the API."""
+"""Checks whether this machine meets the requirements of a configuration, for `spectrum doctor` and for the API."""
 
 import os
 import shlex
@@ -26,7 +26,7 @@ FIRST_FREE_PORT = 1024
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is said of one thing: VERIFIED or MISSING, and how to mend it."""
+    """The result of one check: VERIFIED or MISSING, and the remedy."""
 
     verified: bool
     title: str
@@ -34,7 +34,7 @@ class Finding:
 
 
 class DoctorActor(Actor):
-    """Looks at this machine's network for those who ask the daemon. What its kernel takes is in the status.
+    """Checks this machine's network for clients of the daemon. The kernel's support is part of the status.
 
     Args:
         served: What is served.
@@ -48,7 +48,7 @@ class DoctorActor(Actor):
         return (Resource("GET", "/doctor", self._examine),)
 
     async def _examine(self, asked: Asked) -> dict[str, Any]:
-        """Look; the kernel shows its rules to root alone."""
+        """Run the checks; the kernel shows its rules to root alone."""
         config = self._served.config
         if os.geteuid() != 0:
             needs = await in_thread(lambda: [one.title for one in requirements(config, local_addresses())])
@@ -76,7 +76,7 @@ def _examine_ports(config: Config) -> Iterator[Finding]:
 
 
 def _examine_kernel(config: Config) -> Iterator[Finding]:
-    """Look at what has eBPF programs, by loading them for a moment."""
+    """Check eBPF programs by loading them for a moment."""
     wanted = {
         "bindings": any(app.bindings for app in config.apps.values()),
         "filter": config.filter is not None,
@@ -93,7 +93,7 @@ def _examine_kernel(config: Config) -> Iterator[Finding]:
 
 
 def _examine_analytics(config: Config) -> Iterator[Finding]:
-    """Look whether there is room for what analytics may keep."""
+    """Check whether there is room for what analytics may keep."""
     if config.analytics is None or config.analytics.clickhouse is not None:
         return
     folder, most = analytics_folder(config), config.analytics.max_bytes
@@ -108,7 +108,7 @@ def _examine_analytics(config: Config) -> Iterator[Finding]:
 
 
 def examine_network(config: Config) -> list[Finding]:
-    """Look at what the apps with `source: client`, `tproxy` or `bindings` need."""
+    """Check what apps with `source: client`, `tproxy` or `bindings` need."""
     local = local_addresses()
     needed, exposed = requirements(config, local), exposed_origins(config, local)
     if not needed and not exposed:
@@ -128,8 +128,8 @@ def examine_network(config: Config) -> list[Finding]:
     findings += [
         Finding(
             False,
-            f"the origin {address} listens where others reach it too",
-            "let it listen on 127.0.0.1 or ::1, and name that as the origin",
+            f"the origin {address} listens on an address that others reach, too",
+            "let it listen on 127.0.0.1 or ::1, and use that address as the origin",
         )
         for address in exposed
     ]
@@ -137,10 +137,10 @@ def examine_network(config: Config) -> list[Finding]:
 
 
 def is_there(need: Requirement) -> bool:
-    """Return whether a rule or a route is there."""
+    """Return whether a rule or a route exists."""
     try:
         return is_shown(need, run(need.question))
-    except NetworkError:  # there is no such table, or no such program
+    except NetworkError:  # There is no such table, or no such program.
         return False
 
 

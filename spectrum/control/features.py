@@ -1,7 +1,6 @@
-"""The features of a daemon, each registered once: its actor has a line in `Features.actors`, whose order counts.
-
-The actor has all that there is of a feature here: what a configuration changes, its status, its metrics, and what it
-answers on the control socket. What it has in the file is registered in `core/features.py`.
+"""The features of a daemon, each registered once: its actor has a line in `Features.actors`, in the order of rollouts.
+The actor is the whole of a feature in the supervisor: its part of a rollout, its status, its metrics, and its resources
+on the control socket. Its sections of the file are registered in `core/features.py`.
 
 This file wires them to each other. What they are built on (workers, listening sockets, the helper) comes from the
 supervisor, which knows none of them.
@@ -76,22 +75,22 @@ class Ground:
         planner: Makes plans.
         count: How many workers there are.
         bank: The listening sockets.
-        totals: What workers counted.
-        helper: Who changes the kernel's tables.
-        memory: What workers share.
+        totals: Totals of the workers' counters.
+        helper: The privileged helper.
+        memory: The memory that workers share.
         running: Returns the workers.
-        all: Returns the same, and those of the daemon before this one.
-        has_veterans: Tells whether there are workers of the daemon before this one.
+        all: Returns the workers, those of the previous daemon included.
+        has_veterans: Returns whether there are workers of the previous daemon.
         tell_kept: Tells workers which of their records are journaled.
         metrics: Serves the metrics.
-        replan: Has workers told what a feature has beside the configuration.
-        state: The folder of what is kept over restarts.
-        ask: Waits until workers have answered, and with that have what they were told before.
+        replan: Sends workers state that a feature has beside the configuration.
+        state: The folder of state that is kept over restarts.
+        ask: Waits until workers have answered, and so have processed earlier messages.
         control: The control socket.
         source: Where configurations come from.
-        serve: Has another configuration served.
+        serve: Serves another configuration.
         refuses_changes: Returns why the API can change nothing now.
-        resources: Returns what there is to be asked of the daemon.
+        resources: Returns the resources of the daemon.
     """
 
     served: Served
@@ -123,7 +122,7 @@ class Features:
         ground: What they are built on.
 
     Attributes:
-        actors: One for each, in the order in which they prepare and commit.
+        actors: One for each feature, in the order in which they prepare and commit.
     """
 
     def __init__(self, ground: Ground) -> None:
@@ -185,19 +184,19 @@ class Features:
                 self.records.add_configuration,
             ),
             DnsActor(ground.state / "dns.json", ground.served),
-            # From here on without an await between: who asks for the status sees all of it, or none.
+            # No await between from here on: the status shows all of it, or none.
             ground.served,
             ground.planner,
             TicketsActor(self.tickets),
             CertificatesActor(ground.served),
             RecordsActor(self.records, ground.totals, ground.tell_kept),
             TotalsActor(ground.totals, ground.served, self.names.addresses, self.names.failures),
-            # Nothing comes after it that may fail: it forgets what it knew of origins that leave.
+            # Nothing after it may fail: it forgets the state of origins that leave.
             HealthActor(self.health, self.names.addresses, ground.served, ground.memory),
         )
 
     def heard(self, message: Events | Met | FoundSessions) -> None:
-        """Take what a worker tells of sessions."""
+        """Take messages of a worker about sessions."""
         match message:
             case Met(signs):
                 self.health.met(signs)
@@ -211,7 +210,7 @@ class Features:
         self._readdress(set(addresses))
 
     def _readdress(self, keys: set[str]) -> None:
-        """Tell workers the addresses of names: those that are not down."""
+        """Send workers the addresses of names that are not down."""
         known = {key: self.names.addresses[key] for key in keys if key in self.names.addresses}
         told = self.health.addresses_for_workers(known)
         for worker in self._running():

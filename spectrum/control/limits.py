@@ -1,4 +1,4 @@
-"""What sessions, flows, affinities and slow receivers take of the limits in the file."""
+"""Use of the limits in the file by sessions, flows, affinities and slow receivers."""
 
 import asyncio
 import time
@@ -11,18 +11,18 @@ from spectrum.core.limits.rules import NODE_GROUPS, group_of
 from spectrum.core.snapshot import AppSettings
 from spectrum.plane.memory import SharedMemory
 
-# Apps that are looked at before the loop turns: less than a millisecond.
+# Apps read before the loop gets a turn: less than a millisecond.
 SLICE = 500
 _NOUNS = {"tcp": "sessions", "udp": "flows"}
 
 
 class LimitsActor(Actor):
-    """Tells how much of the limits is used. Workers enforce them: `plane/limits.py`.
+    """Reports the use of limits. Workers enforce them: `plane/limits.py`.
 
     Args:
         served: What is served.
-        memory: What workers share, with their counts.
-        held_bytes: Returns what workers keep for slow receivers.
+        memory: The memory that workers share, with their counts.
+        held_bytes: Returns the bytes that workers buffer for slow receivers.
     """
 
     def __init__(self, served: Served, memory: SharedMemory, held_bytes: Callable[[], int]) -> None:
@@ -31,7 +31,7 @@ class LimitsActor(Actor):
         self._held_bytes = held_bytes
 
     async def usage(self) -> Iterable[Usage]:
-        """Return the use of the node's limits, and of those of apps that have some."""
+        """Return the use of the node's limits, and of the limits of apps."""
         usages = list(self._of_node())
         for i, app in enumerate(self._served.snapshot.apps, 1):
             usages += self._of_app(app)
@@ -70,7 +70,7 @@ class LimitsActor(Actor):
             return
         most = {app.name: app.bounds.max_sessions for app in snapshot.apps if app.name in places}
         for app, maximum in most.items():
-            # Of several origins the one that has most: it is full first.
+            # The origin with the largest share: it is full first.
             used = max(map(loads.open, places[app]))
             yield Usage("origin_sessions", app, used, maximum, f"apps.{app}.origin_max_sessions")
 

@@ -28,15 +28,16 @@ from spectrum.tasks import in_background
 
 log = logging.getLogger(__name__)
 
-# Descriptors of the supervisor that are not listening sockets.
+# Descriptors of the supervisor other than listening sockets.
 RESERVED_DESCRIPTORS = 128
-# Every address, of one family each.
+# The wildcard addresses, of one family each.
 _BY_FAMILY = ("0.0.0.0", "::")
 _Held = dict[tuple[str, int], dict[ListenerKey, None]]
 
 
 def sockets_per_listener(listeners: int, workers: int, descriptor_limit: int) -> int:
-    """Return how many sockets each listener gets: one per worker, or one for all where that many cannot be open.
+    """Return how many sockets each listener gets: one per worker, or one for all if the descriptor limit does not allow
+    that many.
 
     With one per worker the kernel spreads connections evenly (SO_REUSEPORT); one socket for all workers goes to
     whichever wakes first.
@@ -45,7 +46,7 @@ def sockets_per_listener(listeners: int, workers: int, descriptor_limit: int) ->
 
 
 def _summary(errors: Sequence[ListenError]) -> str:
-    """Say once what keeps an app's listeners from being opened, however many its range has."""
+    """Return one message for all faults of an app's listeners, whatever the size of its range."""
     first, last = errors[0], errors[-1]
     if len(errors) == 1:
         return str(first)
@@ -53,7 +54,7 @@ def _summary(errors: Sequence[ListenError]) -> str:
 
 
 def _one_more(key: ListenerKey, others: list[socket.socket]) -> socket.socket:
-    """Return one more socket beside others of a listener; where it has any port, with theirs."""
+    """Return another socket of a listener; with an ephemeral port, on the port of the others."""
     port: int = key.port or others[0].getsockname()[1]
     return add_listener(key.address, port, key.transport, key.transparent)
 
@@ -72,14 +73,14 @@ class ListenerBank:
         # A secret, so that clients cannot choose their worker.
         self._placement_key = secrets.randbits(32)
         self._sockets: dict[ListenerKey, list[socket.socket]] = {}
-        # By the number of the worker that served them under the supervisor before this one.
+        # Adopted sockets, by the number of the worker that served them under the previous supervisor.
         self._adopted: dict[ListenerKey, dict[int, socket.socket]] = {}
-        # Those of both that hold a port, by transport and port; and how many are on every address of one family.
+        # Of both, those that hold a port, by transport and port; and how many are on a wildcard address of one family.
         self._held: _Held = {}
         self._of_family = 0
 
     def open(self, apps: Iterable[AppSettings], count: int) -> list[ListenerKey]:
-        """Open what apps need and is not open yet, `count` sockets each; return those listeners.
+        """Open the listeners that apps need and that are not open, `count` sockets each; return those listeners.
 
         Raises:
             ListenError: With a line for each app and reason; none of the listeners is open then.
@@ -117,16 +118,15 @@ class ListenerBank:
                 del self._held[key.place]
 
     def _beside(self, key: ListenerKey) -> list[socket.socket]:
-        """Return our sockets that overlap a listener, and that are closed when the snapshot without them is served."""
+        """Return open sockets that overlap with a listener, and that close with the snapshot without them."""
         keys = [one for one in self._held.get(key.place, ()) if key.overlaps(one)]
         return [sock for one in keys for sock in self._sockets.get(one) or self._adopted.get(one, {}).values()]
 
     def fit(self, snapshot: Snapshot) -> Snapshot:
-        """Return a snapshot whose apps on every address use what is open of one family already.
-
-        systemd keeps a socket that it passed open: what is sent to 0.0.0.0 would wait there for ever, were a socket of
-        both families opened beside it. Such an app is served by it, and by a socket of the other family where that one
-        may be opened.
+        """Return a snapshot whose apps on a wildcard address use sockets of one family that are open already. systemd
+        keeps sockets that it passed open: connections to 0.0.0.0 would wait in such a socket for ever, if a socket of
+        both families were opened beside it. Such an app uses that socket, and one of the other family if it can be
+        opened.
         """
         if not self._of_family:
             return snapshot
@@ -137,7 +137,7 @@ class ListenerBank:
         return msgspec.structs.replace(snapshot, apps=tuple(apps))
 
     def _families(self, app: AppSettings) -> tuple[str, ...]:
-        """Return the addresses that stand for an app's every address; none where it needs no such thing."""
+        """Return the addresses of each family that replace an app's wildcard address; none if that is not needed."""
         held = self._held
         keys = [key for key, _ in app.listeners() if not key.address and key not in held.get(key.place, ())]
         found = {one for key in keys for one in _BY_FAMILY if key.at(one) in held.get(key.place, ())}
@@ -163,35 +163,36 @@ class ListenerBank:
         )
 
     def adopt(self, worker: int, sockets: dict[ListenerKey, socket.socket]) -> None:
-        """Keep the sockets of a worker that is taken over: `open` uses them, and opens only what is missing."""
+        """Keep the sockets of a worker that is taken over: `open` uses them, and opens only those that are missing."""
         for key, sock in sockets.items():
             of_key = self._adopted.setdefault(key, {})
             self._hold(key)
-            if worker in of_key:  # passed by systemd again, after this supervisor's predecessor was killed
+            if worker in of_key:  # systemd passed them again, after the previous supervisor was killed.
                 of_key[worker].close()
             of_key[worker] = sock
 
     def by_worker(self) -> Iterator[tuple[int, ListenerKey, int]]:
-        """Yield the descriptor of each socket, with the number of the worker that serves it: what `adopt` takes."""
+        """Yield the descriptor of each socket, with the number of the worker that serves it, for `adopt`."""
         for key, sockets in self._sockets.items():
             for worker, sock in enumerate(sockets):
                 yield worker, key, sock.fileno()
 
     def adopt_passed(self, sockets: Iterable[socket.socket]) -> None:
-        """Keep sockets that systemd opened: those that an app listens on are used, for all workers or for the first."""
+        """Keep sockets that systemd opened: those of an app's listeners are used, for all workers or for the first."""
         for sock in sockets:
             found = adapt_listener(sock)
             if found is None:
-                log.warning("a socket that was passed is no listening TCP or UDP one: %s", sock)
+                log.warning("systemd passed a socket that is not a listening TCP or UDP socket: %s", sock)
                 sock.close()
             else:
                 self.adopt(0, {ListenerKey(*found): sock})
 
     def drop_adopted(self) -> None:
-        """Close what was adopted and not used."""
+        """Close adopted sockets that are not used."""
         if self._adopted:
             log.warning(
-                "no app listens on %s: closing what was passed or taken over", ", ".join(map(str, self._adopted))
+                "no app listens on %s: closing the socket that was passed or taken over",
+                ", ".join(map(str, self._adopted)),
             )
         while self._adopted:
             key, sockets = self._adopted.popitem()
@@ -208,13 +209,13 @@ class ListenerBank:
         sockets: list[socket.socket] = []
         missing = [number for number in range(count) if number not in adopted]
         try:
-            # Its place in the list is the worker's number: the kernel sends a worker's clients to its socket.
+            # Its position is the worker's number: the kernel sends a worker's clients to its socket.
             for number in range(count):
                 if number in adopted:
                     sockets.append(adopted.pop(number))
                 else:
                     sockets.append(_one_more(key, sockets or list(adopted.values())))
-        except ListenError:  # it was one socket for all workers, without SO_REUSEPORT
+        except ListenError:  # It was one socket for all workers, without SO_REUSEPORT.
             missing = []
             sockets = sockets or [adopted.popitem()[1]]
         for sock in adopted.values():
@@ -225,7 +226,7 @@ class ListenerBank:
         return sockets
 
     def _place(self, key: ListenerKey) -> None:
-        """Let flows keep their worker, as far as can be, when the number of workers changes."""
+        """Keep flows on their worker as far as possible when the number of workers changes."""
         sockets = self._sockets[key]
         if key.transport != "udp" or len(sockets) == 1:
             return
@@ -283,12 +284,12 @@ class ListenerBank:
             self._let_go(key)
 
     def keys(self) -> set[ListenerKey]:
-        """Return the listeners that are open."""
+        """Return the open listeners."""
         return set(self._sockets)
 
 
 def _apps_of(change: Change, plan: Plan) -> tuple[AppSettings, ...]:
-    """Return the apps of one of the plans of a change, or those of them that differ from the other one's."""
+    """Return the apps of one of the plans of a change; if possible only those that differ."""
     if change.difference is None:
         return plan.snapshot.apps
     return change.difference.apps if plan is change.after else change.difference.former
@@ -310,7 +311,7 @@ class ListenersActor(Actor):
     """Opens the listeners of a configuration, and sets their options.
 
     Args:
-        bank: Has the sockets.
+        bank: Owns the sockets.
         workers: How many workers there are.
     """
 
@@ -319,7 +320,7 @@ class ListenersActor(Actor):
         self._workers = workers
         self._sockets_each = 1
         self._opened: list[ListenerKey] = []
-        # How many apps have each listener, by what is served.
+        # How many apps use each listener, in the configuration that is served.
         self._apps_at: Counter[ListenerKey] = Counter()
 
     async def prepare(self, change: Change) -> None:
@@ -359,7 +360,7 @@ class ListenersActor(Actor):
             log.warning("%d listeners leave room for few sessions below the limit of %d descriptors", listeners, limit)
 
     async def abort(self, change: Change) -> None:
-        """Close what was opened; those that were there before have their options again."""
+        """Close what was opened; the other sockets get their former options."""
         try:
             await _beside_sessions(change, lambda: self._bank.tune(_apps_of(change, change.before)))
         finally:
@@ -367,7 +368,7 @@ class ListenersActor(Actor):
             self._opened = []
 
     async def release(self, change: Change) -> None:
-        """Close the listeners that are gone."""
+        """Close the listeners that are no longer used."""
         if change.difference is None:
             await _beside_sessions(change, lambda: self._release_all(change.after.snapshot))
             return
@@ -383,7 +384,7 @@ class ListenersActor(Actor):
         self._bank.close(self._bank.keys() - self._apps_at.keys())
 
     async def give(self, heritage: Heritage, opened: ExitStack) -> None:
-        """Give the sockets."""
+        """Hand over the sockets."""
         heritage.listeners += self._bank.by_worker()
 
     async def restore(self, plan: Plan) -> None:
@@ -391,7 +392,7 @@ class ListenersActor(Actor):
         self._bank.tune(plan.snapshot.apps)
 
     async def drain(self) -> None:
-        """Close all; workers have what waits in their queues."""
+        """Close all; workers accept what is queued."""
         self._bank.close(self._bank.keys())
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The offload of UDP flows: the kernel's tables, which workers fill. Without it everything goes on in user space."""
+"""The offload of UDP flows: the kernel's tables, which workers fill. Without it user space forwards all datagrams."""
 
 import logging
 import threading
@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 
 
 class NodeOffload:
-    """Keeps the kernel's offload to what the file says. Where the kernel cannot have it, the log and `state` say why.
+    """Applies the offload of the file. If the kernel does not support it, the log and `state` say why.
 
     Args:
-        helper: Does it.
-        flows: So many flows all workers have at most.
+        helper: Changes the kernel's tables.
+        flows: Maximum number of flows of all workers.
         workers: How many workers there are.
 
-    Whatever asks the helper may wait for it: use a thread.
+    Methods that use the helper may block: call them in a thread.
 
     Attributes:
-        descriptors: The tables, as the engine takes them; none where the kernel moves nothing.
-        version: Of the tables, another one whenever they are made anew.
+        descriptors: The tables for the engine; none without offload.
+        version: Incremented whenever the tables are created anew.
         state: "on" with its interfaces, "off", or why it is not on.
     """
 
@@ -46,25 +46,25 @@ class NodeOffload:
         self.descriptors: list[int] = []
         self.version = 0
         self.state = "off"
-        # Tables are exchanged in a thread while the loop tells workers of them.
+        # Tables are replaced in a thread while the loop sends them to workers.
         self._telling = threading.Lock()
 
     @property
     def places(self) -> int:
-        """How many tallies the tables have; 0 where the kernel moves nothing."""
+        """Number of counters in the tables; 0 without offload."""
         return 2 * self.flows
 
     @property
     def flows(self) -> int:
-        """How many flows the kernel can move; 0 where it moves nothing."""
+        """Number of flows that the kernel can forward; 0 without offload."""
         return self._flows if self.descriptors else 0
 
     def apply(self, settings: UdpOffload | None, anew: bool = False) -> None:
-        """Let the kernel have it as the file says.
+        """Apply the offload of the file.
 
         Args:
-            settings: Of the file; None for off.
-            anew: No worker has flows there: what is left of a daemon that was killed goes.
+            settings: The file's settings; None for off.
+            anew: No worker has flows in the tables: those that a killed daemon left are removed.
         """
         if anew or settings is None:
             self.remove()
@@ -78,7 +78,7 @@ class NodeOffload:
         except PinError as exc:
             self.remove()
             self.state = f"off: {exc}"
-            log.warning("UDP flows are moved in user space: %s", exc)
+            log.warning("UDP flows are forwarded in user space: %s", exc)
         else:
             self.state = f"on: {', '.join(interfaces)}"
 
@@ -95,7 +95,7 @@ class NodeOffload:
         self._exchange(tables)
 
     def _given(self, request: SetOffload) -> tuple[Offloaded, list[int]] | None:
-        """Return tables; None where those that are there stay."""
+        """Return tables; None if the current ones stay."""
         if self.descriptors:
             return self._helper.ensure(request, Offloaded)
         return self._helper.ask(request, Offloaded)
@@ -107,12 +107,14 @@ class NodeOffload:
         close_all(former)
 
     def tell(self, worker: WorkerProcess) -> None:
-        """Give a worker the tables."""
+        """Send a worker the tables."""
         with self._telling:
             worker.tell(Offloading(self.version, self.places), self.descriptors)
 
     def remove(self) -> None:
-        """Move everything in user space. Tables that cannot be removed for want of a helper are in no worker's hand."""
+        """Forward everything in user space. Tables that cannot be removed without a helper are no longer used by any
+        worker.
+        """
         self._exchange([])
         if self._helper.has_pins():
             try:
@@ -124,12 +126,12 @@ class NodeOffload:
 
 
 class OffloadActor(Actor):
-    """Has the kernel move UDP flows as a configuration says. Where it cannot, that is no reason to refuse one.
+    """Applies the offload of a configuration. A kernel without support does not refuse a rollout.
 
     Args:
-        offload: Keeps the kernel's offload.
-        has_veterans: Tells whether workers of the daemon before this one may have flows there.
-        moved: Returns how many flows the kernel moves.
+        offload: Applies the offload.
+        has_veterans: Returns whether workers of the previous daemon may have flows in the tables.
+        moved: Returns how many flows the kernel forwards.
     """
 
     def __init__(self, offload: NodeOffload, has_veterans: Callable[[], bool], moved: Callable[[], int]) -> None:
@@ -138,38 +140,38 @@ class OffloadActor(Actor):
         self._moved = moved
 
     async def prepare(self, change: Change) -> None:
-        """Take the settings."""
+        """Apply the settings."""
         if change.difference is None:
             anew = change.is_first and not self._has_veterans()
             await in_thread(self._offload.apply, change.after.config.udp_offload, anew)
 
     async def abort(self, change: Change) -> None:
-        """Take the former ones. After a failed start the tables may be those of workers of the daemon before."""
+        """Apply the former settings. After a failed start the tables may be those of workers of the previous daemon."""
         if not change.is_first and change.difference is None:
             await in_thread(self._offload.apply, change.before.config.udp_offload)
 
     async def restore(self, plan: Plan) -> None:
-        """Take the settings that are served."""
+        """Apply the settings that are served."""
         await in_thread(self._offload.apply, plan.config.udp_offload)
 
     async def drain(self) -> None:
-        """Move everything in user space."""
+        """Forward everything in user space."""
         await in_thread(self._offload.remove)
 
     async def status(self) -> Mapping[str, Any]:
-        """Return whether the kernel moves flows."""
+        """Return the state of the offload."""
         return {"kernel": {"udp_offload": self._offload.state}}
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return how many flows it moves."""
-        text = "UDP flows whose datagrams the kernel moves"
+        """Return how many flows the kernel forwards."""
+        text = "UDP flows whose datagrams the kernel forwards"
         return (GaugeMetricFamily("spectrum_udp_flows_offloaded", text, value=self._moved()),)
 
     async def usage(self) -> Iterable[Usage]:
-        """Return how full its tables are, where there are any."""
+        """Return how full its tables are, if there are any."""
         flows = self._offload.flows
         return (Usage("offloaded_flows", "node", self._moved(), flows, "max_flows"),) if flows else ()
 
     def tell(self, worker: WorkerProcess) -> None:
-        """Give a worker the tables."""
+        """Send a worker the tables."""
         self._offload.tell(worker)

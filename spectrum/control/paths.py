@@ -1,17 +1,17 @@
-"""Where a daemon is found."""
+"""Default paths of a daemon."""
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-if TYPE_CHECKING:  # what asks a daemon starts without what its file is made of
+if TYPE_CHECKING:  # Imported here: commands that ask a daemon start without the models of its file.
     from spectrum.core.configuration.config import Config
 
 
 def default_control_socket() -> Path:
-    """Return where the control socket is when the file does not say."""
-    if given := os.environ.get("RUNTIME_DIRECTORY"):  # systemd's, where the unit has one (systemd.exec(5))
+    """Return the path of the control socket if the file has none."""
+    if given := os.environ.get("RUNTIME_DIRECTORY"):  # Set by systemd if the unit has one (systemd.exec(5)).
         return Path(given.split(":")[0]) / "control.sock"
     if os.geteuid() == 0:
         return Path("/run/spectrum/control.sock")
@@ -19,19 +19,19 @@ def default_control_socket() -> Path:
 
 
 def control_path(config: "Config") -> Path:
-    """Return where a configuration has its control socket."""
+    """Return the path of a configuration's control socket."""
     return Path(config.control.socket) if config.control else default_control_socket()
 
 
 def api_socket(control: Path) -> Path:
-    """Return where the API of the daemon with this control socket answers the daemon's user and root."""
+    """Return the path of the API's socket for the daemon's user and root, given the control socket."""
     return control.with_name(
         "api.sock" if control.name == "control.sock" else f"{control.name.removesuffix('.sock')}.api.sock"
     )
 
 
 def store_folder(config: "Config") -> Path:
-    """Return the folder of what the API of a configuration has made."""
+    """Return the folder of the API's store of a configuration."""
     if config.api is not None and config.api.store is not None:
         return Path(config.api.store)
     return _beside_state(config, "api")
@@ -45,16 +45,15 @@ def analytics_folder(config: "Config") -> Path:
 
 
 def ddos_folder(config: "Config") -> Path:
-    """Return the folder of what detection of attacks has learned."""
+    """Return the folder of what attack detection has learned."""
     if config.ddos is not None and config.ddos.store is not None:
         return Path(config.ddos.store)
     return _beside_state(config, "ddos")
 
 
 def profiles_folder(config: "Config") -> Path | None:
-    """Return the folder of the profiles of apps; None where attacks are not detected.
-
-    What workers see is not what the filter sees, so these are other ones.
+    """Return the folder of the profiles of apps; None without detection. Workers and the filter see different packets,
+    so each has profiles of its own.
     """
     if config.ddos is None:
         return None
@@ -62,7 +61,7 @@ def profiles_folder(config: "Config") -> Path | None:
 
 
 def journal_folder(config: "Config") -> Path:
-    """Return the folder of a journal that the file does not name."""
+    """Return the folder of a journal for which the file names none."""
     return _beside_state(config, "journal")
 
 
@@ -72,7 +71,7 @@ def _beside_state(config: "Config", what: str) -> Path:
 
 
 def sealing_key(config: "Config") -> Path:
-    """Return the file with the key that opens private keys which the API of a configuration was sent."""
+    """Return the file with the key that decrypts private keys which the API of a configuration received."""
     return state_folder(control_path(config)) / "sealing.key"
 
 
@@ -82,8 +81,8 @@ def flow_objects_folder(config: "Config") -> Path:
 
 
 def state_folder(control: Path) -> Path:
-    """Return the folder of what the daemon with this control socket keeps over restarts."""
-    if given := os.environ.get("STATE_DIRECTORY"):  # systemd's, where the unit has one (systemd.exec(5))
+    """Return the folder of the state that the daemon with this control socket keeps over restarts."""
+    if given := os.environ.get("STATE_DIRECTORY"):  # Set by systemd if the unit has one (systemd.exec(5)).
         base = Path(given.split(":")[0])
     elif os.geteuid() == 0:
         base = Path("/var/lib/spectrum")

@@ -1,4 +1,4 @@
-"""Apps that are paused by hand, until that is undone: over reloads, upgrades and restarts, which a file keeps."""
+"""Apps paused by an operator, until that is undone; a file keeps pauses over reloads, upgrades and restarts."""
 
 import asyncio
 import logging
@@ -28,16 +28,16 @@ class PausesActor(Actor):
     A name that leaves the file keeps its pause: an app that comes back by the same name is paused.
 
     Args:
-        path: The file that keeps them.
+        path: The file that keeps the pauses.
         served: What is served.
-        replan: Has workers told.
+        replan: Sends pauses to workers.
     """
 
     def __init__(self, path: Path, served: Served, replan: Replan) -> None:
         self._path = path
         self._served = served
         self._replan = replan
-        # None: the file has not been read yet.
+        # None until the file has been read.
         self._pauses: dict[str, Pause] | None = None
         self._paused = PausedApps()
 
@@ -45,7 +45,7 @@ class PausesActor(Actor):
         """Mark paused apps.
 
         Raises:
-            RolloutError: If the file cannot be read. Apps that are paused for a reason are not served without notice.
+            RolloutError: If the file cannot be read: paused apps must not be served silently.
         """
         if self._pauses is None:
             self._pauses = read_state(self._path, _DECODER, "apps are paused")
@@ -57,7 +57,7 @@ class PausesActor(Actor):
         return self._pauses or {}
 
     async def status(self) -> Mapping[str, Any]:
-        """Return what is paused, since when, and by whom."""
+        """Return the paused apps, since when, and by whom."""
         names = {app.name for app in self._served.snapshot.apps} if self._pauses else set()
         return {
             "paused": [
@@ -100,7 +100,7 @@ class PausesActor(Actor):
         return {"changed": True, "message": f"app {name} is resumed"}
 
     async def _check(self, name: str) -> None:
-        """Raise ValueError for a name that no app has."""
+        """Raise ValueError for a name that is not an app's."""
         names = [app.name for app in self._served.snapshot.apps]
         if name not in names:
             near = await asyncio.to_thread(get_close_matches, name, names)
@@ -108,13 +108,13 @@ class PausesActor(Actor):
             raise ValueError(f'there is no app "{name}"; {hint}')
 
     async def _change(self, pauses: dict[str, Pause]) -> None:
-        """Have other apps paused, everywhere and in the file, or raise ValueError."""
+        """Replace the pauses, in workers and in the file, or raise ValueError."""
         before = self._known()
         if faults := await self._replan(partial(self._keep, pauses), partial(self._put_back, before)):
             raise ValueError("\n".join(faults))
 
     def _keep(self, pauses: dict[str, Pause]) -> None:
-        """Go by other pauses from now on.
+        """Use other pauses from now on.
 
         Raises:
             RolloutError: If they cannot be written.

@@ -1,4 +1,4 @@
-"""The open sessions and flows of all workers: shown to an operator who asks, and ended for him."""
+"""The open sessions and flows of all workers: they can be listed and ended by operators."""
 
 import asyncio
 import logging
@@ -27,16 +27,16 @@ log = logging.getLogger(__name__)
 
 Worker = WorkerProcess | VeteranWorker
 
-# What one answer has at most, and what it has where the request does not say.
+# The maximum number in one answer, and the default.
 MAX_SESSIONS = 10_000
 DEFAULT_SESSIONS = 100
-# A worker takes less than a second for 100,000 flows; one of a version that does not know the question says nothing.
+# A worker takes less than a second for 100,000 flows; one of a version without this request does not answer.
 ANSWER_TIMEOUT_S = 5.0
 LOOK_EVERY_S = 0.1
-# A TCP session by the process of its worker, a UDP flow by the worker's place: it outlives the process.
+# A TCP session is identified by its worker's process, a UDP flow by the worker's number: it outlives the process.
 _ID = re.compile(r"(u?)([0-9]+)\.([0-9a-f]{1,16})")
 MAX_IDS = 500
-# Of the names of apps in one question: a packet to a worker has 96 KiB.
+# Maximum number of names of apps in one question: a packet to a worker has 96 KiB.
 MAX_NAMES_BYTES = 32 * 1024
 
 
@@ -49,16 +49,16 @@ def _place(worker: Worker) -> int:
 
 
 def parse_ids(texts: Iterable[str]) -> dict[tuple[str, int], list[int]]:
-    """Return the names in ids of sessions, by transport and the number of the process, or of the place of UDP.
+    """Return the names in ids of sessions, by transport and process id, or worker number for UDP.
 
     Raises:
-        ValueError: If one is no id.
+        ValueError: If one is not an id.
     """
     found: dict[tuple[str, int], list[int]] = {}
     for text in texts:
         parts = _ID.fullmatch(text)
         if parts is None:
-            raise ValueError(f'"{text}" is no id of a session; `spectrum sessions` shows those that are open')
+            raise ValueError(f'"{text}" is not an id of a session; `spectrum sessions` shows those that are open')
         found.setdefault(("udp" if parts[1] else "tcp", int(parts[2])), []).append(int(parts[3], 16))
     return found
 
@@ -69,11 +69,11 @@ def origin_names(snapshot: Snapshot) -> dict[int, str]:
 
 
 class SessionsActor(Actor):
-    """Finds open sessions and flows, and ends them.
+    """Lists open sessions and flows, and ends them.
 
     Args:
         served: What is served.
-        workers: Returns all that may have any, also those of before an upgrade.
+        workers: Returns all that may have any, also those from before an upgrade.
     """
 
     def __init__(self, served: Served, workers: Callable[[], Iterable[Worker]]) -> None:
@@ -96,9 +96,9 @@ class SessionsActor(Actor):
         query = asked.query
         order, limit = query.get("sort", "age"), _whole(query, "limit", DEFAULT_SESSIONS)
         if order not in ORDERS:
-            raise ValueError(f'"{order}" is no order of sessions: {", ".join(ORDERS)}')
+            raise ValueError(f'"{order}" is not an order of sessions: {", ".join(ORDERS)}')
         if limit > MAX_SESSIONS:
-            raise ValueError(f"limit: {limit} is more than {MAX_SESSIONS}, the most that is shown")
+            raise ValueError(f"limit: {limit} is more than {MAX_SESSIONS}, the maximum")
         selections, ids = self._selections(query)
         answers, silent = await self._ask(selections, ids, order, limit, False)
         names = origin_names(self._served.snapshot)
@@ -122,7 +122,7 @@ class SessionsActor(Actor):
         return {"killed": total, "silent": silent}
 
     def _total(self, query: Mapping[str, str], answers: "Iterable[_WorkerAnswer]") -> int:
-        """Return how many there are; where there are none, an app that does not exist is a fault."""
+        """Return the total number; if it is 0, an app that does not exist is an error."""
         total = sum(answer.total for answer in answers)
         app = query.get("app")
         if app and not total and app not in {one.name for one in self._served.snapshot.apps}:
@@ -130,10 +130,10 @@ class SessionsActor(Actor):
         return total
 
     def _selections(self, query: Mapping[str, str]) -> tuple[list[Selection], dict[tuple[str, int], list[int]]]:
-        """Return what is asked for, and the names by worker where ids are.
+        """Return the selection, and names by worker if ids are given.
 
         Raises:
-            ValueError: If it is not understood.
+            ValueError: If the request is malformed.
         """
         texts = query.get("ids", "").split(",") if query.get("ids") else []
         if len(texts) > MAX_IDS:
@@ -143,7 +143,7 @@ class SessionsActor(Actor):
             try:
                 ip_network(client, strict=False)
             except ValueError as exc:
-                raise ValueError(f'client: "{client}" is no address and no prefix') from exc
+                raise ValueError(f'client: "{client}" is neither an address nor a prefix') from exc
             client = str(ip_network(client, strict=False))
         origins, numbers = self._origins(query.get("origin", ""), account)
         selection = Selection(
@@ -158,7 +158,7 @@ class SessionsActor(Actor):
         return [msgspec.structs.replace(selection, apps=part) for part in parts], parse_ids(texts)
 
     def _apps(self, app: str, account: str) -> Iterable[str] | None:
-        """Return the apps that are asked for; None for all, also those that left the file.
+        """Return the selected apps; None for all, also those that left the file.
 
         Args:
             app: A name; empty for any.
@@ -170,7 +170,7 @@ class SessionsActor(Actor):
         return () if app else own
 
     def _origins(self, text: str, account: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """Return the address, or the numbers of the origins with the name, that a request asks for."""
+        """Return the address, or the numbers of the origins with that name, that a request selects."""
         if not text:
             return (), ()
         names = origin_names(self._served.snapshot)
@@ -187,7 +187,9 @@ class SessionsActor(Actor):
             with suppress(ValueError):
                 plain = str(ip_address(address.removeprefix("[").removesuffix("]")))
                 return ((plain if address == text else address_port(plain, int(port))),), ()
-        raise ValueError(f'origin: "{text}" is no address and no origin of a pool; write POOL/ORIGIN or 192.0.2.1:22')
+        raise ValueError(
+            f'origin: "{text}" is neither an address nor an origin of a pool; write POOL/ORIGIN or 192.0.2.1:22'
+        )
 
     async def _ask(
         self,
@@ -197,7 +199,7 @@ class SessionsActor(Actor):
         limit: int,
         ends: bool,
     ) -> "tuple[list[_WorkerAnswer], list[str]]":
-        """Return the answers of workers, and those that gave none."""
+        """Return the answers of workers, and the workers that did not answer."""
         changed = asyncio.Event()
         asked: dict[int, _WorkerAnswer] = {}
         for worker in filter(_has_sessions, self._workers()):
@@ -221,18 +223,18 @@ class SessionsActor(Actor):
         answers = asked.values()
         silent = [f"worker pid {pid}" for pid in dict.fromkeys(one.worker.pid for one in answers if not one.done)]
         if silent:
-            log.warning("no word of sessions from %s in time", ", ".join(silent))
+            log.warning("no answer about sessions from %s in time", ", ".join(silent))
         return [answer for answer in answers if answer.done], silent
 
 
 class _WorkerAnswer:
-    """What a worker tells.
+    """The answer of a worker.
 
     Attributes:
-        worker: Who tells it.
-        sessions: What came.
-        total: How many there are.
-        done: That was all.
+        worker: The worker.
+        sessions: Sessions received so far.
+        total: The total number.
+        done: Whether the answer is complete.
     """
 
     def __init__(self, worker: Worker, changed: asyncio.Event) -> None:
@@ -250,7 +252,7 @@ class _WorkerAnswer:
 
 
 async def _wait(answers: Iterable[_WorkerAnswer], changed: asyncio.Event) -> None:
-    """Wait for all answers, as far as they come in time and their workers live."""
+    """Wait for all answers, within a time, as long as their workers run."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + ANSWER_TIMEOUT_S
     while any(not answer.done and _has_sessions(answer.worker) for answer in answers) and loop.time() < deadline:
@@ -261,7 +263,7 @@ async def _wait(answers: Iterable[_WorkerAnswer], changed: asyncio.Event) -> Non
 
 
 def _parts(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Return names in parts that fit into a packet; of none there is no part, which asks for nothing."""
+    """Split names into parts that fit into a packet; without names there is no part, which asks for nothing."""
     parts: list[list[str]] = []
     size = MAX_NAMES_BYTES
     for name in names:
@@ -288,7 +290,7 @@ def _value(query: Mapping[str, str], key: str, parse: Callable[[str | int], floa
 def _whole(query: Mapping[str, str], key: str, otherwise: int) -> int:
     text = query.get(key, "")
     if text and not text.isdecimal():
-        raise ValueError(f'{key}: "{text}" is no number')
+        raise ValueError(f'{key}: "{text}" is not a number')
     return int(text) if text else otherwise
 
 

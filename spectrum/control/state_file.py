@@ -1,4 +1,4 @@
-"""Files of what operators set by hand, which outlasts restarts."""
+"""Files of state that operators set and that outlives restarts."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,12 @@ State = TypeVar("State")
 
 
 def read_state(path: Path, decoder: "msgspec.json.Decoder[dict[str, State]]", what: str) -> dict[str, State]:
-    """Return what a file keeps; nothing where there is none.
+    """Return the content of a file; nothing if there is none.
 
     Args:
         path: The file.
-        decoder: Of its content.
-        what: It tells which ... it is about, for the message.
+        decoder: Decodes its content.
+        what: What the file says, for the message: "which ...".
 
     Raises:
         RolloutError: If it cannot be read.
@@ -42,5 +42,5 @@ def write_state(path: Path, state: object) -> None:
 
 
 def since_text(since: float) -> str:
-    """Return a time in seconds since 1970 as people read it (RFC 3339)."""
+    """Return a time in seconds since 1970 as text (RFC 3339)."""
     return datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")

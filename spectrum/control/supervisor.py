@@ -1,6 +1,6 @@
 """The supervisor: the composition root of everything but the data path.
 
-It makes the parts of a daemon, and has them start, serve and end; what they do, and what features there are, is theirs.
+It creates the parts of a daemon, and starts and ends them; their logic, and the list of features, are elsewhere.
 Nothing on the data path waits for it.
 """
 
@@ -39,7 +39,7 @@ from spectrum.tasks import Shared, Tasks
 
 log = logging.getLogger(__name__)
 
-# Given to workers beyond their own drain timeout.
+# Added to workers' own drain timeout.
 EXIT_GRACE_S = 5.0
 
 
@@ -47,20 +47,20 @@ class Supervisor:
     """One daemon.
 
     Args:
-        source: Where configurations come from.
+        source: The source of configurations.
         config: The first one.
         workers: Overrides its number of workers.
         predecessor: The supervisor whose workers this one takes over, if it is an upgrade.
-        helper: Who changes the kernel's tables; without one it is started when it is needed.
+        helper: The privileged helper; without one it is started when it is needed.
 
     Attributes:
         served: What is served.
-        life: Whether the daemon goes on.
+        life: The daemon's life cycle.
         fleet: The workers.
-        features: What a configuration changes.
-        reloads: Its way in.
-        upgrades: The way to a successor.
-        pages: What one sees.
+        features: The features.
+        reloads: Reloads of the configuration.
+        upgrades: Upgrades to a successor.
+        pages: Metrics, status and resources.
     """
 
     def __init__(
@@ -122,7 +122,8 @@ class Supervisor:
                 resources=lambda: self.pages.resources(),
             )
         )
-        # Workers abort last: they go back to what they did when all that they are told is as before.
+        # Workers abort last: they return to the former configuration after everything else that they were sent is
+        # restored.
         self._actors = actors = (WorkersActor(fleet, snapshots, life.stopping.is_set), *features.actors)
         snapshots.actors = planner.actors = actors
 
@@ -160,8 +161,8 @@ class Supervisor:
         """Serve until told to stop.
 
         Raises:
-            ListenError: If the control socket cannot be had; nothing is left running.
-            StartError: If anything else cannot be had, or the workers do not serve.
+            ListenError: If the control socket is not available; nothing is left running.
+            StartError: If anything else fails, or the workers do not serve.
         """
         self._handle_signals()
         try:
@@ -211,7 +212,9 @@ class Supervisor:
         self._tasks.start(reload(), "reload on SIGHUP")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End: first sessions get time, asked again they do not. A successor that follows already is told instead."""
+        """End: the first call lets sessions drain, the second ends them at once. A successor that follows already gets
+        the signal instead.
+        """
         if self.life.pass_on(number):
             return
         if self.life.stopping.is_set():
@@ -223,7 +226,7 @@ class Supervisor:
             actor.halt()
 
     async def _drain(self) -> None:
-        """Accept nothing more, let sessions end, then end them."""
+        """Accept nothing more, wait for sessions to end, then end them."""
         await self.reloads.stop()
         timeout_s = self.served.config.drain_timeout_s
         self._systemd.stopping(f"draining for up to {timeout_s:g} s")
@@ -235,7 +238,7 @@ class Supervisor:
             try:
                 await actor.drain()
             except PinError as exc:
-                log.error("what the kernel has stays there, `spectrum kernel detach` removes it: %s", exc)
+                log.error("programs and tables stay in the kernel, `spectrum kernel detach` removes them: %s", exc)
         if not workers:
             return
         try:
@@ -245,8 +248,8 @@ class Supervisor:
         log.info("stopped")
 
     async def close(self) -> None:
-        """End at once, and let go of everything."""
-        # Where this one never served, the workers of the one before wait for another.
+        """End at once, and release everything."""
+        # If this one never served, the workers of the previous daemon wait for another supervisor.
         await self.fleet.end(ends_veterans=self.served.is_live)
         await self._admin.stop()
         await self._tasks.stop()
@@ -257,7 +260,7 @@ class Supervisor:
 
 
 def shared_memory(config: Config, workers: int) -> SharedMemory:
-    """Return what the workers of a configuration share."""
+    """Return the memory that the workers of a configuration share."""
     client, prefix = config.limits.client_prefix, config.limits.prefix_length
     bits = (client.ipv4, client.ipv6), (prefix.ipv4, prefix.ipv6)
     return SharedMemory(workers, config.max_affinities, *bits, config.max_flows)

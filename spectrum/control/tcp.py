@@ -1,4 +1,4 @@
-"""What an app's `tcp` asks of this machine's kernel."""
+"""What `tcp` of apps needs of this machine's kernel."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from spectrum.kernel.tcp import accepts_fast_open, allowed_congestion_controls, 
 
 
 def tcp_faults(config: Config) -> Iterator[Fault]:
-    """Yield the algorithms that this kernel has not, or not for workers, and Fast Open where it is off."""
+    """Yield congestion control algorithms that this kernel lacks, or does not allow workers, and disabled Fast Open."""
     for name, app in config.apps.items():
         for side, options in (("client", app.tcp.client), ("origin", app.tcp.origin)):
             wrong = _wrong_algorithm(options.congestion_control) if options.congestion_control else None
@@ -17,7 +17,7 @@ def tcp_faults(config: Config) -> Iterator[Fault]:
         if app.tcp.client.fast_open and not accepts_fast_open():
             yield Fault(
                 ("apps", name, "tcp", "client", "fast_open"),
-                "this kernel takes no data in a SYN; `sysctl net.ipv4.tcp_fastopen=3` lets it",
+                "this kernel does not accept data in a SYN; `sysctl net.ipv4.tcp_fastopen=3` enables it",
             )
 
 

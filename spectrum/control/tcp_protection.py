@@ -1,4 +1,4 @@
-"""Advanced TCP protection of this node: the filter's program in the kernel gets what a configuration says of it."""
+"""Advanced TCP protection of this node: the kernel's filter gets the policies of the configuration."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,7 +18,7 @@ from spectrum.kernel.filter.tcp_protection import TcpPolicies, pack_policies
 from spectrum.link.helper import Done, SetTcpProtection
 
 _KEYS = frozenset(section.key for section in SECTIONS)
-# The metric's values.
+# The metric's values by mode.
 _MODES = ("disabled", "monitoring", "enabled")
 
 
@@ -45,12 +45,12 @@ class TcpProtectionActor(FilterTablesActor[TcpPolicies]):
         self._helper.ensure(SetTcpProtection(wanted), Done)
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return which component is on. Its packets are among those of the filter."""
+        """Return the mode of each component. Its packets are among those of the filter."""
         if not _is_said(self._config):
             return ()
         family = GaugeMetricFamily(
             "spectrum_tcp_protection_mode",
-            "What the rule of a component of TCP protection says here: 0 disabled, 1 monitoring, 2 enabled",
+            "Mode of a component of TCP protection: 0 disabled, 1 monitoring, 2 enabled",
             labels=["component"],
         )
         for component in COMPONENTS:
@@ -74,7 +74,7 @@ class TcpProtectionActor(FilterTablesActor[TcpPolicies]):
 
 
 def packets_by_reason(counted: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
-    """Return the packets of each reason, by what became of them: dropped, monitored, passed."""
+    """Return the packets of each reason, by outcome: dropped, monitored, passed."""
     return {
         reason: {result.removeprefix("tcp_"): counted.get(f"{result} {reason}", (0, 0))[0] for result in TCP_RESULTS}
         for reason in TCP_REASONS

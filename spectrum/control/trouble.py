@@ -1,4 +1,4 @@
-"""What an operator should look at: each feature tells of its own, and `control/http/live.py` has it shown."""
+"""Troubles for operators: each feature reports its own, and `control/http/live.py` collects them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,16 +9,16 @@ Severity = Literal["failed", "degraded", "past"]
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One thing that is wrong.
+    """A trouble.
 
     Attributes:
-        kind: What it is, such as "origin_down"; docs/dashboard.md has them all.
-        severity: "failed" where something is not served, "degraded" where it still is, "past" where all is well again.
-        section: The section of the file in which the object stands that it is about; empty for the node itself.
-        name: The object's.
-        since: When it began (seconds since 1970); 0 where nobody knows.
-        facts: What else there is to tell, by what it is.
-        apps: Those that are affected, by name, as far as there are any.
+        kind: Its kind, such as "origin_down"; docs/dashboard.md lists all.
+        severity: "failed" if something is not served, "degraded" if it still is, "past" if it is over.
+        section: The section of the affected object in the file; empty for the node itself.
+        name: The object's name.
+        since: When it began (seconds since 1970); 0 if unknown.
+        facts: Further facts, by name.
+        apps: The names of affected apps, if any.
     """
 
     kind: str

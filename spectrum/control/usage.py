@@ -1,4 +1,4 @@
-"""How much is used of what is limited, and which limit is hit first."""
+"""The use of limits, and which limit is reached first."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,19 +7,19 @@ from typing import Any, NamedTuple
 from spectrum.control.http.exposition import Family, label
 from spectrum.kernel.usage import ProcessUsage
 
-# Limits that are written before the loop turns: less than a millisecond.
+# Limits written before the loop gets a turn: less than a millisecond.
 SLICE = 200
 
 
 class Usage(NamedTuple):
-    """One limit.
+    """The use of one limit.
 
     Attributes:
-        limit: What is limited.
-        of: Whose limit it is: "node", an app, a process.
-        used: So much is used now.
-        maximum: Of so much.
-        setting: What raises the limit.
+        limit: The name of the limit.
+        of: What it applies to: "node", an app, a process.
+        used: The current use.
+        maximum: The limit's value.
+        setting: The setting that raises the limit.
     """
 
     limit: str
@@ -30,7 +30,7 @@ class Usage(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Which part is used; 1 for all."""
+        """The used share; 1 if the limit is reached."""
         return self.used / self.maximum if self.maximum else 1.0
 
 
@@ -42,15 +42,15 @@ def usage_of_processes(processes: Mapping[str, ProcessUsage]) -> Iterator[Usage]
 
 
 def usage_report(usages: Iterable[Usage]) -> list[dict[str, Any]]:
-    """Return what `spectrum limits` shows: what is nearest to its limit first."""
+    """Return the report of `spectrum limits`: the limit with the largest used share first."""
     by_share = sorted(usages, key=lambda usage: (-usage.share, usage.limit, usage.of))
     return [usage._asdict() | {"share": round(usage.share, 6)} for usage in by_share]
 
 
 async def usage_metrics(usages: Iterable[Usage]) -> list[bytes]:
-    """Return two families with the same labels: what is used, and what the limit is; written some at a time."""
-    maximum = Family("spectrum_limit", "Limits, by what is limited and whose limit it is", "gauge")
-    used = Family("spectrum_limit_used", "What is used of each limit now", "gauge")
+    """Return two families with the same labels, the use and the limit, written some at a time."""
+    maximum = Family("spectrum_limit", "Limits, by limit and its owner", "gauge")
+    used = Family("spectrum_limit_used", "Current use of limits, by limit and its owner", "gauge")
     for i, usage in enumerate(usages, 1):
         labels = f"{label('limit', usage.limit)},{label('of', usage.of)}"
         maximum.add(labels, usage.maximum)

@@ -1,1 +1,1 @@
-"""Carry traffic: sockets, tasks, timers. The worker lives here."""
+"""The data path: sockets, tasks, timers, and the worker."""

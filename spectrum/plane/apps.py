@@ -1,4 +1,4 @@
-"""The running form of an app: what the decision for a new session needs, computed once per snapshot."""
+"""The running form of an app: what decisions on new sessions need, computed once per snapshot."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,10 +25,10 @@ from spectrum.wire import Transport, simple_proxy
 from spectrum.wire.address import paired_bytes
 from spectrum.wire.proxy_protocol import v1_line, v2_header
 
-# client, client port, edge, edge port, TLVs in wire form
+# Client, client port, edge, edge port, TLVs in wire form.
 Encoder = Callable[[bytes, int, bytes, int, bytes], bytes]
 
-# The engine counts in 32 bits of milliseconds: 49 days.
+# The engine counts milliseconds in 32 bits: 49 days.
 _MAX_MS = 0xFFFFFFFF
 
 
@@ -41,7 +41,7 @@ def _no_header(client: bytes, client_port: int, edge: bytes, edge_port: int, tlv
     return b""
 
 
-# There are few edge addresses, and each is written into every header.
+# There are few edge addresses, and each is in every header.
 _edge_text = lru_cache(maxsize=1024)(address_text)
 
 
@@ -77,7 +77,7 @@ _REPLY_MODES = {"strict": Mode.SIMPLE, "lenient": Mode.LENIENT}
 
 
 def mode_of(settings: AppSettings) -> Mode:
-    """Return the way in which the UDP engine names the client to the app's origins."""
+    """Return how the UDP engine passes the client's address to the app's origins."""
     match settings.proxy_protocol:
         case "simple":
             return _REPLY_MODES[settings.spp_replies]
@@ -88,7 +88,7 @@ def mode_of(settings: AppSettings) -> Mode:
 
 
 def _takes(settings: AppSettings) -> dict[int, PrefixSet]:
-    """By port, 0 for any, the prefixes that an app takes by TPROXY or by bindings."""
+    """By port, 0 for any, the prefixes that an app receives by TPROXY or bindings."""
     networks: dict[int, list[IPv4Network | IPv6Network]] = {}
     for prefix, port in (*((prefix, 0) for prefix in settings.tproxy_prefixes), *settings.bindings):
         networks.setdefault(port, []).append(ip_network(prefix))
@@ -96,14 +96,14 @@ def _takes(settings: AppSettings) -> dict[int, PrefixSet]:
 
 
 class Terms(NamedTuple):
-    """The settings of an app for a session, whatever reloads change before the session has an origin.
+    """The settings of an app for a session; reloads before the session has an origin do not change them.
 
     Attributes:
-        recorded: What the session's record will tell.
-        form: By which the engine writes it, if there is nothing else to tell.
+        recorded: The settings for the session's record.
+        form: The form by which the engine writes the record, if it needs no further fields.
         encode: Makes the header for its origin.
-        tls: How its client is spoken to; None for in clear.
-        handshake_timeout_ms: How long the client has for that.
+        tls: The TLS context for its client; None for plain text.
+        handshake_timeout_ms: Deadline of the client's TLS handshake.
     """
 
     recorded: RecordedSettings
@@ -129,7 +129,7 @@ class RunningApp:
     Args:
         slot: The engine's number for the app; it stays the same over reloads.
         settings: The app's settings.
-        balancers: Told of connects to their origins.
+        balancers: Notified of connects to their origins.
     """
 
     def __init__(self, slot: int, settings: AppSettings, balancers: Balancers) -> None:
@@ -137,24 +137,24 @@ class RunningApp:
         self._balancers = balancers
         self.measures = AppMeasures()
         self.listeners: set[RunningListener] = set()
-        # Sessions that are not over, and those of them of which it is not known yet whether they met an origin.
+        # Sessions that are not over, and those of them that have not had an origin yet.
         self.open = 0
         self.dialing = 0
-        # Access rules, where the app asks for them; of the latest snapshot, as what they look up may change by itself.
+        # Access rules, if the app has `ip_firewall`; of the latest snapshot, as their lists may change independently.
         self.judge: Judge | None = None
-        # How clients and origins are spoken to; None for in clear. Files may change where settings do not.
+        # TLS contexts for clients and origins; None for plain text. Files may change when settings do not.
         self.tls: ServerContext | None = None
         self.origin_tls: ClientContext | None = None
-        # What records told until a reload changed it, with the time of that (monotonic ns).
+        # The settings for records before the last reload that changed them, with its time (monotonic ns).
         self._recorded_until: list[tuple[int, RecordedSettings]] = []
-        # What its flows get; None before the first look.
+        # How its flows are treated; None before the first call of `take_manner`.
         self._manner: tuple[object, ...] | None = None
         self.recorded = _recorded(settings)
         self._form = record_form(settings.name, self.recorded)
         self.configure(settings)
 
     def configure(self, settings: AppSettings) -> None:
-        """Take the settings of a new snapshot; existing TCP sessions keep those that they began with."""
+        """Use the settings of a new snapshot; existing TCP sessions keep theirs."""
         self.settings = settings
         self._note_recorded(_recorded(settings))
         self.trusted = None if settings.trusted is None else PrefixSet(map(ip_network, settings.trusted))
@@ -170,12 +170,12 @@ class RunningApp:
         limits = app_rules(settings.limits, settings.name, settings.transport)
         self.rules = (*pause_rules(settings.paused, self.group), *limits)
         self.idle_timeout_ms = min(_MAX_MS, round(settings.idle_timeout_s * 1000))
-        # The name of a load balancer has no space.
+        # The name of a load balancer contains no space.
         self.queue = settings.load_balancer or f"app {settings.name}"
         self.equip(self.tls, self.origin_tls)
 
     def equip(self, tls: ServerContext | None, origin_tls: ClientContext | None) -> None:
-        """Take the TLS contexts for clients and origins of new sessions."""
+        """Set the TLS contexts for clients and origins of new sessions."""
         self.tls, self.origin_tls = tls, origin_tls
         self.terms = Terms(self.recorded, self._form, self.encode, tls, self.handshake_timeout_ms)
 
@@ -189,38 +189,42 @@ class RunningApp:
         self.recorded = recorded
 
     def recorded_at(self, accepted_ns: int) -> RecordedSettings:
-        """Return what the record of a session tells that was accepted then (monotonic ns), and decided on at once."""
+        """Return the settings for the record of a session that was accepted then (monotonic ns), and decided on at
+        once.
+        """
         for until_ns, recorded in self._recorded_until:
             if accepted_ns < until_ns:
                 return recorded
         return self.recorded
 
     def take_manner(self) -> bool:
-        """Return whether UDP flows get anything else from the app, besides an origin, than at the last call."""
+        """Return whether the treatment of UDP flows, apart from their origin, changed since the last call."""
         former = self._manner
         self._manner = self.mode, self.encode, self.idle_timeout_ms, self.shared, self.settings.trusted
         return former not in (None, self._manner)
 
     def is_sent_to(self, edge: bytes, edge_port: int) -> bool:
-        """Tell whether what was sent to an address and port is the app's, where TPROXY or a binding brings it."""
+        """Return whether packets to an address and port are for the app, by TPROXY or a binding."""
         return any(
             edge in prefixes for port in (0, edge_port) if (prefixes := self._sent_to.get(port)) is not None
         ) and (not self.settings.tproxy_port or edge_port in self._ports)
 
     def is_bound(self, address: bytes, port: int) -> bool:
-        """Tell whether a binding leads here, of a prefix that is all this machine's: of every address it is not."""
+        """Return whether a binding leads here of which all addresses belong to this machine: one of every address does
+        not.
+        """
         bindings = self.settings.bindings
         return self.is_sent_to(address, port) and not any(prefix.endswith("/0") for prefix, _ in bindings)
 
     def take_measures(self) -> AppMeasures:
-        """Return the counts since the last call."""
+        """Return the counters since the last call."""
         for listener in self.listeners:
             self.take_connected(listener.route.targets())
         taken, self.measures = self.measures, AppMeasures()
         return taken
 
     def take_connected(self, targets: Iterable[Target]) -> None:
-        """Count what the engine connected to `targets`, and moved."""
+        """Add the connects to `targets`, and the bytes, that the engine counted."""
         for target in targets:
             from_clients, from_origin = target.take_moved()
             if from_clients or from_origin:
@@ -240,12 +244,12 @@ class RunningListener:
     """A listener of an app, and its route to origins.
 
     Attributes:
-        number: The engine's.
+        number: The engine's number.
         open: Sessions that are not over.
-        removed: It takes no new ones.
-        descriptor: That of the socket; -1 where another listener of the key has it, and gives it its sessions.
-        intercepts: What it takes may have been sent to any address and port.
-        names: Where several apps share the key, which of their listeners a client is for.
+        removed: It accepts no new sessions.
+        descriptor: The socket's; -1 if another listener of the same key has it, and passes sessions on.
+        intercepts: Whether it receives packets to any address and port.
+        names: If several apps share the key, selects the listener for a client.
     """
 
     __slots__ = (
@@ -281,18 +285,18 @@ class RunningListener:
         return self.descriptor >= 0
 
     def lead(self, route: Route) -> None:
-        """Take another route, which is used once it is aimed."""
+        """Use another route from the next `aim` on."""
         self._former = self.route.targets()
         self.route = route
 
     def preconnected(self) -> Iterator[tuple[Target, int, int, int]]:
-        """Yield what the engine is to connect ahead, as `Relay.preconnect` takes it."""
+        """Yield the targets to preconnect, as `Relay.preconnect` takes them."""
         count = self.app.settings.bounds.preconnect
         for target, most in self.route.preconnected() if count else ():
             yield target, count, most, self.app.connect_timeout_ms
 
     def aim(self, names: Mapping[str, tuple[str, ...]]) -> list[Target]:
-        """Take the app's settings and the addresses of names as known now; return the targets not used any more."""
+        """Apply the app's settings and the current addresses of names; return the targets that are no longer used."""
         gone = [*self._former, *self.route.aim(self.app.settings, names, self.app.origin_tls)]
         self._former = ()
         for target in gone:

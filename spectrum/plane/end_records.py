@@ -1,4 +1,4 @@
-"""What the records of TCP sessions and of UDP flows have in common."""
+"""Code that the records of TCP sessions and of UDP flows share."""
 
 import time
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ class EndRecords:
     """Makes the records of a batch.
 
     Args:
-        places: Where clients are.
+        places: Countries and autonomous systems of clients.
         limiter: Has the limits of the node.
         firewall: Has the access rules.
     """
@@ -35,11 +35,11 @@ class EndRecords:
         self._wall_offset_s = 0.0
 
     def read_clock(self) -> None:
-        """Read by how much the wall clock is ahead of the monotonic one, for the records of a batch."""
+        """Read the offset of the wall clock to the monotonic one, for the records of a batch."""
         self._wall_offset_s = time.time() - time.monotonic()
 
     def at(self, monotonic_s: float) -> datetime:
-        """Return the wall-clock time of a moment, by the clock as it was read."""
+        """Return the wall-clock time of a moment, by the offset that was read."""
         return datetime.fromtimestamp(monotonic_s + self._wall_offset_s, UTC)
 
     def event(
@@ -50,14 +50,14 @@ class EndRecords:
         item: "Ended | EndedFlow",
         own: dict[str, Any],
     ) -> SessionEvent:
-        """Return the record of what the engine tells of an ended session or flow.
+        """Return the record of an ended session or flow from the engine's tuple.
 
         Args:
-            app: Whose it was.
-            recorded: The settings that it had.
+            app: Its app.
+            recorded: Its settings for the record.
             reason: Why it ended.
-            item: Two of its places are round-trip times or counts of datagrams, which are among `own`.
-            own: The other fields, by their names; the way to the origin is added to it.
+            item: The engine's tuple; two of its fields are round-trip times or counts of datagrams, which are in `own`.
+            own: The other fields, by name; those about the origin's names are added to it.
         """
         _, _, _, client, client_port, target, began, connected, ended, sent, received, *_ = item
         edge, edge_port, since = item[14:]

@@ -1,4 +1,4 @@
-"""What the engine needs to write the records of an app's sessions by itself: everything but numbers and addresses."""
+"""What the engine needs to write the records of an app's sessions: everything except numbers and addresses."""
 
 import os
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from spectrum.engine.record_form import Mark, RecordForm
 from spectrum.engine.sessions import Outcome
 from spectrum.engine.target import Target
 
-# By plain numbers: an enum's hash and comparison are Python code.
+# Keyed by plain numbers: an enum's hash and comparison are Python code.
 _FIXED_REASONS = {
     int(Outcome.EOF_CLIENT): Reason.CLIENT_CLOSED,
     int(Outcome.EOF_ORIGIN): Reason.ORIGIN_CLOSED,
@@ -51,10 +51,10 @@ class RecordedSettings(NamedTuple):
     """The settings of an app that are part of a session's record.
 
     Attributes:
-        proxy_protocol, ip_firewall: As the app has them.
+        proxy_protocol, ip_firewall: The app's settings.
         tls_mode: "off" without TLS.
         load_balancer: Its name; "" without one.
-        origin_name: That which the origin's addresses are looked up by; "" without one.
+        origin_name: The name that the origin's addresses are looked up by; "" without one.
     """
 
     proxy_protocol: str
@@ -64,7 +64,7 @@ class RecordedSettings(NamedTuple):
     origin_name: str = ""
 
     def way(self, target: Target | None) -> dict[str, Any]:
-        """Return the fields of a record that name the way to an origin; none where there are no names."""
+        """Return the fields of a record with the names of load balancer, pool and origin; none without names."""
         if self.load_balancer:
             pool, origin = (target.pool, target.origin) if target is not None else ("", "")
             return {"LoadBalancer": self.load_balancer, "Pool": pool, "OriginName": origin}
@@ -77,7 +77,7 @@ def session_id(name: int) -> str:
 
 
 def flow_id(worker: int, name: int) -> str:
-    """Return the id of a UDP flow: its table belongs to a worker's place, and outlives the process."""
+    """Return the id of a UDP flow: its table belongs to a worker's number, and outlives the process."""
     return f"u{worker}.{name:x}"
 
 
@@ -105,7 +105,7 @@ _NO_TIME = datetime.fromtimestamp(0, UTC)
 
 
 def _template(app: str, recorded: RecordedSettings, outcome: int, error: int, has_since: bool) -> bytes:
-    """Return a record of a session without TLS that had an origin, with marks for what the engine fills in."""
+    """Return a record of a session without TLS that had an origin, with placeholders for what the engine fills in."""
     reason = reason_of(outcome, error) if outcome not in _OPEN else Reason.CLIENT_CLOSED
     marks = _MARKS | ({"OriginName": Mark.ORIGIN_NAME} if recorded.load_balancer else {})
     event = SessionEvent(

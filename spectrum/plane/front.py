@@ -1,7 +1,6 @@
-"""The first bytes of a client's connection, if they are read before an origin is chosen.
-
-PROXY headers as nearly all proxies send them are read in few steps; what is unusual (TLVs, LOCAL, UNKNOWN, a part of a
-header, a fault) by `spectrum.wire.parse`, which takes five times as long: 13 µs, where a whole session costs 110.
+"""The first bytes of a client's connection, if they are read before an origin is chosen. The usual forms of PROXY
+headers are read in few steps; others (TLVs, LOCAL, UNKNOWN, a part of a header, a fault) by `spectrum.wire.parse`,
+which takes five times as long: 13 µs, where a whole session costs 110.
 """
 
 from ipaddress import IPv4Address, IPv6Address
@@ -16,27 +15,27 @@ from spectrum.wire.proxy_protocol import pack_tlvs
 _V2 = b"\r\n\r\n\0\r\nQUIT\n\x21"
 _INET = Struct("!4s4sHH")
 _INET6 = Struct("!16s16sHH")
-# Version and command aside: family and transport, and the length of the addresses without a TLV behind them.
+# Without version and command: family and transport, and the length of the addresses without TLVs.
 _PLAIN_INET = b"\x11\x00\x0c"
 _PLAIN_INET6 = b"\x21\x00\x24"
 _FAMILIES = {b"TCP4": AF_INET, b"TCP6": AF_INET6}
-# Section 2.1: the longest line, with its end.
+# Section 2.1: the longest line, including its end.
 _MAX_V1_BYTES = 107
 
-# Not passed on: NOOP is padding, CRC32C covered the header that was read, SSL and NETNS describe the previous hop.
+# Not passed on: NOOP is padding, CRC32C is over the received header, SSL and NETNS describe the previous hop.
 _HOP_TLVS = frozenset({TlvType.NOOP, TlvType.CRC32C, TlvType.SSL, TlvType.NETNS})
 
-# client, client port, edge, edge port, length of the header
+# Client, client port, edge, edge port, length of the header.
 Plain = tuple[bytes, int, bytes, int, int]
 # The same, and the TLVs that are passed on.
 Told = tuple[bytes, int, bytes, int, int, bytes]
 
 
 def read_header(data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int) -> Told | None:
-    """Return the content of the header of a proxy in front, or else the addresses given; None if more is needed.
+    """Return the content of a PROXY header, or without one the addresses given; None if more bytes are needed.
 
     Raises:
-        ProxyHeaderError: If it is no header, or one that is not for TCP.
+        ProxyHeaderError: If it is malformed, or not for TCP.
     """
     plain = read_plain(data)
     if plain is not None:
@@ -63,7 +62,7 @@ def read_header(data: bytes, client: bytes, client_port: int, edge: bytes, edge_
 
 
 def header_needs(data: bytes) -> int:
-    """Return how many bytes `read_header`, which needed more than `data`, needs at least."""
+    """Return the minimum number of bytes for `read_header`, which needed more than `data`."""
     if len(data) >= 16 and data.startswith(_V2[:12]):
         return 16 + int.from_bytes(data[14:16], "big")
     return len(data) + 1
@@ -73,11 +72,11 @@ def read_hello(reader: HelloReader, data: bytes) -> ClientHello | None:
     """Return server name and protocols of a ClientHello; None if more bytes are needed, nothing if it is not TLS.
 
     Args:
-        reader: What has looked at the connection so far.
+        reader: The state of reading this connection.
         data: All that the client sent.
 
     Raises:
-        ClientHelloTooLong: If it asks for something in a ClientHello that is longer than is read.
+        ClientHelloTooLong: If the ClientHello is longer than the limit.
     """
     try:
         return reader.read(data)
@@ -88,7 +87,8 @@ def read_hello(reader: HelloReader, data: bytes) -> ClientHello | None:
 
 
 def read_plain(data: bytes) -> Plain | None:
-    """Return the content of a TCP connection's header; None if it is not one of the two plain forms, or incomplete.
+    """Return the content of a TCP connection's header; None if it is incomplete or in another than the two plain forms.
+    Addresses are unmapped, as by the codec.
 
     Addresses are unmapped, as the codec's are.
     """

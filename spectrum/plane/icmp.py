@@ -1,4 +1,4 @@
-"""Tells clients by ICMP that their datagrams are too big, as a router on the path would."""
+"""Notifies clients by ICMP that their datagrams are too big, as a router on the path would."""
 
 import logging
 import socket
@@ -10,18 +10,18 @@ from spectrum.wire.icmp import packet_too_big
 
 log = logging.getLogger(__name__)
 
-# linux/icmp.h and linux/icmpv6.h: filters by which a raw socket receives nothing, one bit per ICMP type.
+# linux/icmp.h and linux/icmpv6.h: filters, one bit per ICMP type, with which a raw socket receives nothing.
 _SOL_RAW, _ICMP_FILTER, _ICMPV6_FILTER = 255, 1, 1
 
 
 class IcmpAnswers:
-    """Raw sockets for ICMP messages, opened when first needed. Without CAP_NET_RAW there are none; that is logged."""
+    """Raw sockets for ICMP messages, opened on first use. Without CAP_NET_RAW there are none, which is logged."""
 
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket | None] = {}
 
     def tell(self, client: bytes, client_port: int, edge: bytes, edge_port: int, payload_bytes: int) -> None:
-        """Tell a client the longest payload that fits; a message that cannot be sent is dropped."""
+        """Send a client the longest payload that fits; failures are ignored."""
         family = AF_INET if len(client) == 4 else AF_INET6
         if family not in self._sockets:
             self._sockets[family] = _open(family)
@@ -47,7 +47,7 @@ def _open(family: socket.AddressFamily) -> socket.socket | None:
     try:
         sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
     except PermissionError:
-        log.warning("datagrams too big for an origin are counted, but their clients are not told: no CAP_NET_RAW")
+        log.warning("datagrams too big for an origin are counted, but their clients are not notified: no CAP_NET_RAW")
         return None
     if family == AF_INET:
         sock.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("I", 0xFFFFFFFF))

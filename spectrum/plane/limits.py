@@ -1,4 +1,4 @@
-"""Limits: which new sessions are refused or delayed because a client, an app or the node has too many."""
+"""Limits: new sessions that are refused or delayed because a client, an app or the node has too many."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from spectrum.core.limits.rules import Rule
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.census import Census, Rates
 
-# The longest delay: after it a client would take the edge for dead, and each delayed client holds a descriptor.
+# The longest delay: longer ones would make clients time out, and each delayed client holds a descriptor.
 MAX_WAIT_NS = 5_000_000_000
 
 
@@ -15,12 +15,12 @@ class Limiter:
     """The limits of one transport in a worker.
 
     Args:
-        census: What there is, counted by all workers' engines.
-        rates: How fast new ones come, to all workers.
+        census: Open sessions, counted by the engines of all workers.
+        rates: Rates of new sessions of all workers.
         clock: Monotonic nanoseconds, the same in all workers.
 
     Attributes:
-        node: The rules that hold for every app.
+        node: The rules for all apps.
         census, rates: As given.
     """
 
@@ -36,11 +36,9 @@ class Limiter:
         return reason
 
     def admit(self, rules: tuple[Rule, ...], client: bytes) -> tuple[Reason | None, int]:
-        """Return why a client of an app with these rules is refused, or None and its delay in milliseconds.
-
-        One that is not turned away is counted.
-
-        Several workers that accept at the same moment may together let a few more in than a limit says.
+        """Return why a client of an app with these rules is refused, or None and its delay in milliseconds. Clients
+        that are not refused are counted. Several workers that accept at the same moment may together exceed a limit by
+        a few sessions.
         """
         census, charges, wait_ns = self.census, [], 0
         now = self._clock()
@@ -59,7 +57,7 @@ class Limiter:
         return None, -(-wait_ns // 1_000_000)
 
     def excess(self, rules: tuple[Rule, ...], client: bytes) -> Reason | None:
-        """Return why a client is refused after its delay, because a limit of open sessions is reached by now."""
+        """Return why a client is refused after its delay, because a limit of open sessions was reached meanwhile."""
         for group, scope, is_rate, limit, reason, _ in (*rules, *self.node):
             if not is_rate and self._is_full(group, scope, limit, client):
                 return reason

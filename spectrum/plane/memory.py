@@ -1,4 +1,4 @@
-"""The memory that supervisor and workers share: sessions by origin and client, and where clients went before."""
+"""The memory that supervisor and workers share: sessions by origin and client, and affinities."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ from spectrum.link.messages import Memory
 
 __all__ = ["ENDED_FLOWS", "KNOWN_BYTES", "Loads", "SharedMemory"]
 
-# The table of known sources, of detection without the filter.
+# The table of known sources, for detection without the filter.
 KNOWN_BYTES = Affinities.bytes_for(KNOWN_SOURCES)
 
 
@@ -20,10 +20,10 @@ class SharedMemory:
 
     Args:
         workers: How many workers share it.
-        max_affinities: Clients that are remembered.
-        client_bits: So much of an IPv4 and of an IPv6 address makes a client, to limits.
-        prefix_bits: So much makes the prefix that it is in.
-        max_flows: As many UDP flows each worker keeps, in a file of its own.
+        max_affinities: Maximum number of affinities.
+        client_bits: Prefix lengths of IPv4 and IPv6 that limits count as one client.
+        prefix_bits: Prefix lengths of the wider prefix of a client.
+        max_flows: Maximum number of UDP flows of each worker, in a file of its own.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class SharedMemory:
             raise
 
     def message(self, worker: int) -> Memory:
-        """Return the message for a worker, which goes with the descriptor of its flows and `descriptors`."""
+        """Return the message for a worker, which is sent with the descriptor of its flows and `descriptors`."""
         return Memory(worker, self.workers, self.max_affinities, self.secret, *self._bits, self._max_flows)
 
     def forget(self, worker: int) -> None:
-        """Forget the sessions of a worker that is gone."""
+        """Remove the sessions of a worker that is gone."""
         self.loads.clear(worker)
         self.census.clear(worker)
 

@@ -1,7 +1,6 @@
-"""The way of a TCP session from its accept to its origin: `core/life/session.py` is its table.
-
-First bytes, access rules, limits, the client's TLS, the choice of an origin, and of another one where it fails. The
-engine calls these methods, for each session that has no plan, so they are written for few steps.
+"""The steps of a TCP session from accept to its origin, by the table in `core/life/session.py`: first bytes, access
+rules, limits, the client's TLS, the choice of an origin, and of another one when it fails. The engine calls these
+methods for each session without a plan, so they are optimized for few steps.
 """
 
 import logging
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The side of a session, in what the engine tells of its TLS; the client's is 0.
+# The side of a session in the engine's TLS events; the client's is 0.
 ORIGIN = 1
-# Certificate authorities alone speak it; they have seen what they came for (RFC 8737 section 3).
+# Used by certificate authorities alone, for validation (RFC 8737 section 3).
 ACME_PROTOCOL = ACME_TLS.encode("ascii")
 
 
@@ -43,13 +42,13 @@ class Passage:
 
     Args:
         relay: The engine.
-        registry: Has the listeners.
-        limiter: Turns clients away.
-        balancers: Have the queues' settings.
+        registry: The listeners.
+        limiter: Refuses clients.
+        balancers: The load balancers, with the settings of queues.
 
     Attributes:
-        sessions: Those that are not plain ones, by the engine's name.
-        queues: Those of them that wait for an origin with room.
+        sessions: Sessions with an object, by the engine's name.
+        queues: Those of them that wait for a full origin.
     """
 
     def __init__(self, relay: Relay, registry: Registry, limiter: Limiter, balancers: Balancers) -> None:
@@ -61,7 +60,7 @@ class Passage:
         self.sessions: dict[int, Session] = {}
 
     def _note(self, name: int, newcomer: Newcomer | None = None) -> Session:
-        """Return the object of a session, which is no plain one from the first call on."""
+        """Return the object of a session, which is created on the first call."""
         session = self.sessions.get(name)
         if session is None:
             session = self.sessions[name] = Session()
@@ -71,7 +70,7 @@ class Passage:
         return session
 
     def begin(self, name: int, newcomer: Newcomer) -> None:
-        """Decide on a session of which it is known for which app it is."""
+        """Decide on a session whose app is known."""
         app, client = newcomer.listener.app, newcomer.client
         if app.judge is not None and (verdict := app.judge(client)) is not None:
             app.measures.meet(verdict.rule)
@@ -91,7 +90,7 @@ class Passage:
         self._secure(name, newcomer)
 
     def turn_came(self, name: int) -> None:
-        """Continue a delayed session, unless a limit of open sessions was reached meanwhile; or one in a queue."""
+        """Continue a delayed session, unless a limit of open sessions was reached meanwhile; or a queued one."""
         if self.sessions[name].state is SessionState.QUEUED:
             self._advance(name)
             return
@@ -103,7 +102,7 @@ class Passage:
         self._secure(name, newcomer)
 
     def _secure(self, name: int, newcomer: Newcomer) -> None:
-        """Begin TLS with an admitted client, if its app terminates TLS."""
+        """Begin the TLS handshake with an admitted client, if its app terminates TLS."""
         terms = newcomer.terms
         if terms.tls is None:
             self._lead(name, newcomer)
@@ -127,14 +126,14 @@ class Passage:
         self._lead(name, newcomer)
 
     def origin_secured(self, name: int, facts: "OriginFacts") -> None:
-        """Note the TLS facts of an origin; one before it may have failed."""
+        """Note the TLS facts of an origin; an earlier one may have failed."""
         session = self._note(name)
         session.lead()
         session.origin_tls = facts
         session.tls_fault = ""
 
     def insecure(self, name: int, side: int, reason: str) -> None:
-        """Note why there is no TLS with a session's client (side 0), or with its origin."""
+        """Note why TLS with a session's client (side 0), or with its origin, failed."""
         session = self._note(name)
         session.tls_fault = reason
         if side == ORIGIN:
@@ -151,7 +150,7 @@ class Passage:
         """Connect an admitted session to an origin."""
         listener, _, client, client_port, _, edge_port, _ = newcomer
         if self.queues.waiting and self.queues.length(listener.app.queue):
-            self._queue(name, newcomer)  # nobody passes those that wait
+            self._queue(name, newcomer)  # No session passes those that wait.
             return
         way = listener.route.choose(client, client_port, edge_port)
         if way is Reason.ORIGIN_FULL:
@@ -162,7 +161,7 @@ class Passage:
             self._connect(name, newcomer, way)
 
     def _connect(self, name: int, newcomer: Newcomer, way: Way) -> None:
-        """Connect a session to the first of its origins that can be reached."""
+        """Connect a session to the first of its targets that can be reached."""
         listener, terms, client, client_port, edge, edge_port, tlvs = newcomer
         app = listener.app
         header = terms.encode(client, client_port, edge, edge_port, tlvs)
@@ -172,10 +171,10 @@ class Passage:
             form = None
         self._relay.connect(name, way[0], header, app.connect_timeout_ms, app.idle_timeout_ms, way[1], form)
 
-    # --- origins with bounds --------------------------------------------------------------------------------------
+    # --- origins with limits --------------------------------------------------------------------------------------
 
     def _queue(self, name: int, newcomer: Newcomer) -> None:
-        """Let a session wait for an origin with room, if the queue of its load balancer, or of its app, has any."""
+        """Queue a session for a full origin, if its load balancer or app has a queue."""
         app = newcomer.listener.app
         balancer = app.settings.load_balancer
         settings = self._balancers[balancer].core.settings if balancer else app.settings.bounds
@@ -187,12 +186,12 @@ class Passage:
         self.queues.join(app.queue, name, Waiter(now, now + settings.queue_timeout_s))
         self._note(name, newcomer).queue(newcomer)
         app.measures.queued += 1
-        # Only the first one looks for an origin, again and again; the others are asked when their time is over.
+        # Only the first one looks for an origin repeatedly; the others are checked when their time is over.
         wait_ms = round(settings.queue_timeout_s * 1000)
         self._relay.hold(name, wait_ms if length else min(LOOK_MS, wait_ms))
 
     def _advance(self, name: int) -> None:
-        """Let those in front of a queue go on, as long as there is room."""
+        """Let sessions at the front of a queue continue, as long as origins have room."""
         queue = self.queues.waiting[name]
         while (first := self.queues.first(queue)) is not None:
             name, waiting = first
@@ -212,15 +211,15 @@ class Passage:
                 self._connect(name, self.sessions[name].take_newcomer(SessionState.QUEUED), way)
 
     def _look(self, newcomer: Newcomer) -> Way | Reason:
-        """Return where a session that has waited can go."""
+        """Return the targets for a session that has waited."""
         listener = newcomer.listener
         balancer = listener.app.settings.load_balancer
         if balancer and balancer not in self._balancers:
-            return Reason.NO_ORIGIN  # a reload has removed it
+            return Reason.NO_ORIGIN  # A reload has removed it.
         return listener.route.choose(newcomer.client, newcomer.client_port, newcomer.edge_port)
 
     def look_soon(self) -> None:
-        """Let the first one in each queue look for an origin: a session has ended."""
+        """Let the first session of each queue look for an origin: a session has ended."""
         for name in self.queues.firsts():
             self._relay.hold(name, 0)
 
@@ -235,13 +234,12 @@ class Passage:
         edge_port: int,
         last: bool = False,
     ) -> int:
-        """Read a client's first bytes: the PROXY header of a trusted proxy, a ClientHello, or both.
-
-        Nothing is taken from the connection before all of it is there. With `last`, no more will come in time: a client
-        that is silent, or has not said what it asks for, asks for nothing.
+        """Read a client's first bytes: the PROXY header of a trusted proxy, a ClientHello, or both. Nothing is consumed
+        before they are complete. With `last`, the deadline has passed: an incomplete ClientHello counts as one without
+        a server name.
 
         Returns:
-            How many bytes must be there before another look makes sense; 0 once it is decided.
+            The minimum number of bytes for the next call; 0 once it is decided.
         """
         running = self._registry.listeners[listener]
         told, reader = self.sessions[name].take_beginning() if name in self.sessions else NOT_BEGUN
@@ -271,7 +269,7 @@ class Passage:
             asked = hello or ClientHello()
             chosen = running.names.find(asked)
             if hello is None and chosen is None:
-                return 0  # the engine says that it did not come
+                return 0  # The engine reports that it did not come in time.
             if asked.server_name:
                 self._note(name).server_name = asked.server_name
             if chosen is None or not self._registry.takes(chosen):
@@ -280,7 +278,7 @@ class Passage:
             self._give(name, running, chosen)
             running = chosen
             if asked.server_name and chosen.app.tls is None:
-                # The content of the proxy's header is kept.
+                # The content of the PROXY header is kept.
                 tlvs = tlvs or pack_tlvs([Tlv(TlvType.AUTHORITY, asked.server_name.encode("ascii"))])
         if size:
             self._relay.consume(name, size)
@@ -293,7 +291,7 @@ class Passage:
         return 0
 
     def _refuse_told(self, name: int, told: Told, reason: Reason) -> None:
-        """Refuse a client, which a proxy in front may have named."""
+        """Refuse a client, whose address may come from a PROXY header."""
         if told[4]:
             self._relay.set_client(name, told[0], told[1])
         self._relay.refuse(name, reason)
@@ -313,13 +311,13 @@ class Passage:
     def exhausted(
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
     ) -> tuple[Target, ...] | None:
-        """Choose another origin for a client: none, or None where there is one that the retry budget does not allow."""
+        """Choose another origin for a client: none, or None if there is one that the retry budget does not allow."""
         session = self._note(name)
         session.exhaust(target)
         running = self._registry.listeners[listener]
         targets = running.route.after(session.tried, client, client_port)
         now_ms, over = time.monotonic_ns() // 1_000_000, False
-        while targets and not targets[0].may_retry(now_ms):  # another pool has a budget of its own
+        while targets and not targets[0].may_retry(now_ms):  # Another pool has a budget of its own.
             over = True
             session.exhaust(targets[0])
             targets = running.route.after(session.tried, client, client_port)

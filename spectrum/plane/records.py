@@ -7,7 +7,8 @@ import msgspec
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.refusals import RefusalKind, RefusalSums
 
-# Encoded at once, about 600 bytes each: thousands may end together, and must fit the channel's packets.
+# Records encoded at once, about 600 bytes each: thousands of sessions may end together, and must fit the channel's
+# packets.
 EVENTS_AT_ONCE = 64
 
 
@@ -15,10 +16,10 @@ class Records:
     """Encodes events.
 
     Args:
-        emit: Takes how many events there are, one JSON object per line, and whether any may be a sum.
+        emit: Called with the number of events, one JSON object per line, and whether any may be a sum.
 
     Attributes:
-        wanted: False where the configuration asks for no records.
+        wanted: False if the configuration needs no records.
     """
 
     def __init__(self, emit: Callable[[int, bytes, bool], None]) -> None:
@@ -35,20 +36,20 @@ class Records:
         events: list[SessionEvent],
         count: int = 1,
     ) -> None:
-        """Count a refused client; its record is added to `events`, or summed with others until `flush`."""
+        """Count a refused client; its record is added to `events`, or to a sum until `flush`."""
         if (event := self._refusals.add(kind, client, make, count)) is not None:
             events.append(event)
 
     def flush(self) -> None:
-        """Hand on what was summed; to be called once a second, and at the end."""
+        """Pass on the sums; to be called once a second, and at the end."""
         self.add(self._refusals.take())
 
     def hand_on(self, count: int, lines: bytes) -> None:
-        """Hand on events that are encoded, each of one session."""
+        """Pass on encoded events, each of one session."""
         self._emit(count, lines, False)
 
     def add(self, events: Sequence[SessionEvent]) -> None:
-        """Hand on events, in portions."""
+        """Pass on events, in portions."""
         for first in range(0, len(events), EVENTS_AT_ONCE):
             portion = events[first : first + EVENTS_AT_ONCE]
             self._emit(len(portion), self._encode_lines(portion), True)

@@ -1,4 +1,4 @@
-"""The apps and listeners of one transport in a worker, and how a reload changes them."""
+"""The apps and listeners of one transport in a worker, and how reloads change them."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -16,7 +16,7 @@ from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.balancing.routes import BalancedRoute, DirectRoute, PortRoutes, Route
 from spectrum.plane.breathing import paced
 
-# Errors of connects that prove nothing of the origin: this machine lacks a resource.
+# Errors of connects that say nothing about the origin: this machine lacks a resource.
 _OURS = frozenset(
     {
         Reason.NO_SOURCE_PORT,
@@ -29,36 +29,37 @@ _OURS = frozenset(
 
 
 T = TypeVar("T")
-# A listener, and the app where several share it by `sni`; "" where one has it for itself.
+# A listener, and the app if several share it by `sni`; otherwise "".
 _Place = tuple[ListenerKey, str]
 
 
 class _Wanted(NamedTuple):
-    """What a snapshot wants in a place."""
+    """What a snapshot wants at a key."""
 
     settings: AppSettings
     app: RunningApp
     offset: int
-    descriptor: int  # -1: another app of the same key has it
+    descriptor: int  # -1: another app of the same key has it.
 
 
 class Registry:
     """The running apps of a transport.
 
     Args:
-        transport: "tcp" or "udp"; apps of the other one are passed over.
-        balancers: Those of the worker; they take a snapshot before its apps do.
-        add_listener: The engine's: descriptor, slot of the app, address (empty for a wildcard), port (0 with TPROXY);
-            gives its number.
-        remove_listener: Takes nothing more from a listener; with True, of what waits in its queue it takes the rest.
-        configured: Called with an app that is new, or has other settings.
-        equip: Called with every app of a snapshot before it takes clients by it, to give it what may change where its
-            settings do not.
-        breathe: Called between apps, where all of them are either as they were or as they will be.
+        transport: "tcp" or "udp"; apps of the other one are ignored.
+        balancers: The worker's balancers; they apply a snapshot before its apps do.
+        add_listener: The engine's function: takes descriptor, slot of the app, address (empty for a wildcard), port (0
+            with TPROXY); returns its number.
+        remove_listener: The engine's function that stops accepting on a listener; with True, it accepts what is queued
+            first.
+        configured: Called with an app that is new or changed.
+        equip: Called with every app of a snapshot before it accepts clients, to set what may change independently of
+            its settings.
+        breathe: Called between apps, when each is either in its former or in its new state.
 
     Attributes:
-        listeners: By the engine's number: those that are served, and removed ones while they have sessions.
-        changed: The apps of which something was counted since the last report.
+        listeners: Listeners by the engine's number: those served, and removed ones with sessions.
+        changed: The apps whose counters changed since the last report.
     """
 
     def __init__(
@@ -84,11 +85,11 @@ class Registry:
         self._slots: dict[int, RunningApp] = {}
         self._retired: list[RunningApp] = []
         self._by_key: dict[_Place, RunningListener] = {}
-        # The second part of the places of each listener.
+        # The second part of the keys of each listener.
         self._places: dict[ListenerKey, dict[str, None]] = {}
-        # Removed ones that have sessions.
+        # Removed apps with sessions.
         self._leaving: set[RunningListener] = set()
-        # Those that lead to the addresses of a name, and to a load balancer; and what each of them leads by.
+        # Listeners that lead to the addresses of a name, and to a load balancer; and by what each of them leads.
         self._by_name: dict[str, set[RunningListener]] = {}
         self._by_balancer: dict[str, set[RunningListener]] = {}
         self._led_by: dict[RunningListener, tuple[str, tuple[str, ...]]] = {}
@@ -103,18 +104,18 @@ class Registry:
         """Serve a snapshot.
 
         Args:
-            snapshot: What to serve.
-            descriptors: The descriptors of the snapshot's listeners, as far as they are this worker's.
-            names: The addresses of names, as far as they are known.
-            unused: Called with a listener's targets that it does not lead to any more.
+            snapshot: The snapshot.
+            descriptors: The descriptors of the snapshot's listeners that this worker has.
+            names: The known addresses of names.
+            unused: Called with a listener's targets that it no longer has.
 
         Returns:
-            The listeners that are not used any more; the caller closes their descriptors.
+            The listeners that are no longer used; the caller closes their descriptors.
         """
         wanted = self._wanted(snapshot.apps, descriptors)
         gone = self._serve(wanted, list(self._by_key), names, unused)
         self._retire(list(self._apps), wanted)
-        for _ in self._paced(range(len(wanted))):  # to free all at once takes milliseconds
+        for _ in self._paced(range(len(wanted))):  # Freeing all at once takes milliseconds.
             wanted.popitem()
         return gone
 
@@ -125,10 +126,10 @@ class Registry:
         names: Mapping[str, tuple[str, ...]],
         unused: Callable[[RunningListener, list[Target]], None] = lambda listener, targets: None,
     ) -> list[ListenerKey]:
-        """Serve what differs from what is served. What that costs does not depend on the number of other apps.
+        """Serve a difference. The cost does not depend on the number of other apps.
 
         Args:
-            difference: What differs.
+            difference: The difference.
             descriptors, names, unused: As for `apply`.
 
         Returns:
@@ -136,7 +137,7 @@ class Registry:
         """
         keys = difference.listeners(self._transport)
         former = [app.name for app in difference.former]
-        # Apps that share a listener with these stay as they are, beside them. The one that has the descriptor is first.
+        # Apps that share a listener with these stay as they are. The one with the descriptor is first.
         beside = {listener.app.settings.name: listener.app.settings for key in keys for listener in self._at(key)}
         apps = [settings for name, settings in beside.items() if name not in former]
         current = [(key, name) for key in keys for name in self._places.get(key, ())]
@@ -151,7 +152,7 @@ class Registry:
         names: Mapping[str, tuple[str, ...]],
         unused: Callable[[RunningListener, list[Target]], None] = lambda listener, targets: None,
     ) -> set[RunningApp]:
-        """Lead what leads to these load balancers to their origins as they are now; return the apps.
+        """Update the listeners that lead to these load balancers; return their apps.
 
         Args:
             balancers: Their names.
@@ -197,10 +198,10 @@ class Registry:
         unused: Callable[[RunningListener, list[Target]], None],
         keys: Collection[ListenerKey] | None = None,
     ) -> list[ListenerKey]:
-        """Have what is wanted in place of what is there now, at the listeners `keys` or all; return those gone."""
+        """Replace the current listeners at `keys`, or all, by the wanted ones; return those that are gone."""
         gone = [place for place in self._paced(current) if place not in wanted]
-        # All that changes is removed before anything is added: a descriptor is watched for one listener at a time, and
-        # the removal of the one that had it would end the watch of the one that got it.
+        # All removals come before additions: a descriptor is registered for one listener at a time, and removing its
+        # former listener would end the registration of the new one.
         moved = {
             place
             for place in self._paced(current)
@@ -208,7 +209,8 @@ class Registry:
             and (listener := self._by_key[place])
             and (listener.app, listener.offset, listener.descriptor) != want[1:]
         }
-        # Clients of what moved wait, and those of a shared port must not be taken before its apps are told apart.
+        # Clients of listeners that moved wait, and clients of a shared port must not be accepted before its apps can be
+        # distinguished.
         urgent = {
             want.app
             for place, want in self._paced(wanted.items())
@@ -246,7 +248,7 @@ class Registry:
         return paced(items, self._breathe)
 
     def _retire(self, names: Iterable[str], wanted: Mapping[_Place, _Wanted]) -> None:
-        """Forget those of these apps that have no listener any more, once their sessions are over."""
+        """Remove those of these apps that have no listener any more, once their sessions have ended."""
         serving = {want.settings.name for want in self._paced(wanted.values())}
         for name in self._paced(names):
             if name not in serving and (app := self._apps.pop(name, None)) is not None:
@@ -258,7 +260,7 @@ class Registry:
         descriptors: Mapping[ListenerKey, int],
         keys: Collection[ListenerKey] | None = None,
     ) -> dict[_Place, _Wanted]:
-        """Return what some apps want, at the listeners `keys` or all."""
+        """Return what some apps want at `keys`, or at all keys."""
         own = [settings for settings in self._paced(apps) if settings.transport == self._transport]
         named = (settings for settings in self._paced(own) if settings.sni or settings.alpn)
         shared = {key for settings in named for key, _ in settings.listeners()}
@@ -275,12 +277,13 @@ class Registry:
         return wanted
 
     def _at(self, key: ListenerKey) -> list[RunningListener]:
-        """Return what is served at a listener, first what has the descriptor."""
+        """Return what is served at a listener; the one with the descriptor is first."""
         listeners = [self._by_key[key, name] for name in self._places.get(key, ())]
         return sorted(listeners, key=lambda listener: not listener.holds)
 
     def _tell_apart(self, keys: Collection[ListenerKey] | None) -> None:
-        """Let the one that has the descriptor of a shared listener know the others, at the listeners `keys` or all.
+        """Let the listener with the descriptor of a shared key know the others, at `keys` or all. This includes removed
+        ones: clients whose ClientHello is incomplete belong to the apps that serve now.
 
         Removed ones too: clients whose ClientHello they wait for are for those that serve now.
         """
@@ -304,7 +307,7 @@ class Registry:
                 listener.names = found.get(listener.key, listener.names)
 
     def _names_of(self, settings: AppSettings) -> Iterator[NameSettings]:
-        """Yield the names that lead to an app's origins."""
+        """Yield the names of an app's origins."""
         if settings.origin_name is not None:
             yield settings.origin_name
         if settings.load_balancer:
@@ -312,7 +315,7 @@ class Registry:
                 yield from (origin.dns for origin in view.settings.origins if origin.dns is not None)
 
     def _forget_ways(self, listener: RunningListener) -> None:
-        """Lead a listener to what a name or a load balancer leads to no longer."""
+        """Remove a listener from the index of names and load balancers."""
         balancer, names = self._led_by.pop(listener, ("", ()))
         for found, keys in ((self._by_balancer, filter(None, (balancer,))), (self._by_name, names)):
             for key in keys:
@@ -321,7 +324,7 @@ class Registry:
                     del found[key]
 
     def _app(self, settings: AppSettings) -> RunningApp:
-        """Return the app of these settings: a new one, or the running one, which still has other settings."""
+        """Return the app of these settings: a new one, or the running one, which still has its former settings."""
         app = self._apps.get(settings.name)
         if app is None:
             app = self._apps[settings.name] = RunningApp(self._free_slot(), settings, self._balancers)
@@ -336,7 +339,7 @@ class Registry:
         self._equip(app)
 
     def _free_slot(self) -> int:
-        """Return a slot without sessions: one of a removed app whose sessions have ended, or a new one."""
+        """Return a slot without sessions: that of a removed app whose sessions have ended, or a new one."""
         for app in self._retired:
             if not app.open and app not in self.changed:
                 self._retired.remove(app)
@@ -395,7 +398,7 @@ class Registry:
         changed: Iterable[str],
         unused: Callable[[RunningListener, list[Target]], None] = lambda listener, targets: None,
     ) -> None:
-        """Take new addresses of the names `changed`; `unused` as for `apply`."""
+        """Apply new addresses of the names `changed`; `unused` as for `apply`."""
         for name in changed:
             for listener in self._by_name.get(name, ()):
                 if targets := listener.aim(names):
@@ -406,22 +409,21 @@ class Registry:
         app = self.listeners[number].app
         failure = connect_failure(error)
         reason = failure.label
-        app.take_connected((target,))  # what succeeded before it
+        app.take_connected((target,))  # Successes before it.
         app.measures.origin(target.name, target.number).fail(reason)
         self.changed.add(app)
         if target.number and failure not in _OURS:
             self._balancers.failed(target.number, reason)
 
     def holder(self, balancer: str, number: int) -> Callable[[], set[Target]]:
-        """Return a function that returns the targets of a load balancer's origin, also those that are made later.
-
-        Later ones are of clients that an affinity brings back to an origin that is disabled.
+        """Return a function that returns the targets of a load balancer's origin, including those that are created
+        later, for clients that affinity sends to a disabled origin.
         """
         held = self.targets_to({number}, balancer)
         return lambda: held | self.targets_to({number}, balancer)
 
     def take_connects(self) -> None:
-        """Note what the engine connected to origins of load balancers."""
+        """Note the engine's connects to origins of load balancers."""
         for app in self.changed:
             if app.settings.load_balancer:
                 for listener in app.listeners:
@@ -454,7 +456,7 @@ class Registry:
     def _forget(self, listener: RunningListener) -> None:
         self.listeners.pop(listener.number, None)
         self._leaving.discard(listener)
-        listener.names = None  # which know it: no cycle may stay
+        listener.names = None  # They refer to it: no reference cycle may stay.
 
     def apps(self) -> set[RunningApp]:
         """Return the apps that are served, and removed ones with sessions."""
@@ -465,14 +467,14 @@ class Registry:
         return self._slots[slot]
 
     def is_own(self, address: bytes, port: int, local: Callable[[], Container[IPv4Address | IPv6Address]]) -> bool:
-        """Tell whether what is sent to an address and port comes to one of these listeners again.
+        """Return whether packets to an address and port would reach one of these listeners.
 
         Args:
             address: An address of 4 or 16 bytes.
             port: A port.
             local: Returns the addresses that this machine has; its loopback need not be among them.
 
-        Addresses of TPROXY are not among them: only what comes from outside is brought there.
+        Addresses of TPROXY are not included: only packets from outside reach these.
         """
         parsed = ip_address(address)
         for candidate in (str(parsed), "::" if len(address) == 16 else "0.0.0.0", ""):
@@ -486,7 +488,7 @@ class Registry:
         )
 
     def find(self, address: str, port: int) -> RunningListener | None:
-        """Return the listener that takes what is sent to an address and port of this machine."""
+        """Return the listener that receives packets to an address and port of this machine."""
         any_address = "::" if ":" in address else "0.0.0.0"
         for candidate in (address, any_address, ""):
             listener = self._by_key.get((ListenerKey(candidate, port, self._transport), ""))
@@ -503,7 +505,8 @@ class Registry:
 
 
 def _with_protocols(listeners: Sequence[RunningListener]) -> Iterator[tuple[RunningListener, tuple[str, ...]]]:
-    """Yield listeners that share a port, with the protocols that bring a client to them.
+    """Yield listeners that share a port, with the ALPN protocols that select them. Apps that terminate TLS answer
+    certificate authorities, too (RFC 8737), unless another app is for that alone.
 
     Apps that end TLS answer certificate authorities, too (RFC 8737), unless an app is there for that alone.
     """

@@ -1,4 +1,4 @@
-"""A TCP session that is not a plain one: its state, the settings it began with, and what its record tells."""
+"""A TCP session with an object: its state, its settings, and fields of its record."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 Beginning = tuple[Told | None, HelloReader | None]
-# A connection of which nothing was read yet: no header, no part of a ClientHello.
+# A connection without any bytes read: no header, no part of a ClientHello.
 NOT_BEGUN: Beginning = (None, None)
-# Told by a record. A name may have hundreds of addresses.
+# Maximum number of attempts in a record. A name may have hundreds of addresses.
 MAX_ATTEMPTS = 16
 
 
@@ -28,11 +28,11 @@ class Newcomer(NamedTuple):
     """A session without an origin yet: its listener, its settings and its client.
 
     Attributes:
-        listener: The one whose app it is for.
-        terms: Those of the app when the session was decided on; reloads do not change them.
-        client, client_port: Who it is from.
-        edge, edge_port: What the client wrote to.
-        tlvs: What a proxy in front told, in wire form.
+        listener: The listener of its app.
+        terms: The app's settings at the time of the decision; reloads do not change them.
+        client, client_port: The client.
+        edge, edge_port: The address and port that the client connected to.
+        tlvs: TLVs of a PROXY header, in wire form.
     """
 
     listener: RunningListener
@@ -46,22 +46,21 @@ class Newcomer(NamedTuple):
 
 class Session:
     """The state of a session (`core/life/session.py`), and facts that the engine's struct does not have, until it ends.
-
-    Most sessions have none: one that is accepted, connected to an origin and relayed in clear is known by the engine
-    alone.
+    Most sessions have no such object: one that is accepted, connected to an origin and relayed in plain text is known
+    to the engine alone.
 
     Attributes:
-        state: Where it is.
-        recorded: The settings that its record tells of; None while they are the app's of the time it was accepted.
-        beginning: What a proxy in front told, and how far the ClientHello came, while more of it is awaited.
-        newcomer: What it goes on with, while it waits for its turn, for its handshake or for an origin.
-        verdict: What an access rule said of its client.
-        server_name: What its client asked for in the ClientHello by which its app was found.
+        state: Its state.
+        recorded: The settings for its record; None while they are the app's at the time of accept.
+        beginning: The PROXY header, and the incomplete ClientHello, while more is awaited.
+        newcomer: The data with which it continues after a delay, its handshake or a queue.
+        verdict: The verdict of an access rule on its client.
+        server_name: The server name in the ClientHello that selected its app.
         tried: The targets of a load balancer that could not be reached.
         attempts: Origins that could not be reached, in order; the first `MAX_ATTEMPTS` of them.
-        shook_hands: Its client's TLS handshake was begun.
-        client_tls, origin_tls: What is known of its TLS with either.
-        tls_fault: Why there is none, in OpenSSL's words.
+        shook_hands: Whether the TLS handshake with its client was begun.
+        client_tls, origin_tls: Facts about its TLS with either side.
+        tls_fault: OpenSSL's reason for a failed handshake.
     """
 
     __slots__ = (
@@ -94,17 +93,17 @@ class Session:
         self.tls_fault = ""
 
     def read(self, told: Told, reader: HelloReader) -> None:
-        """Wait for more of its first bytes, with what was read of them."""
+        """Wait for more first bytes, with those read so far."""
         self.state = SessionState.READING
         self.beginning = told, reader
 
     def take_beginning(self) -> Beginning:
-        """Return what was read of its first bytes, once."""
+        """Return the first bytes read so far, once."""
         beginning, self.beginning = self.beginning, NOT_BEGUN
         return beginning
 
     def hold(self, newcomer: Newcomer) -> None:
-        """Wait for its turn."""
+        """Wait for a delay."""
         self.state = SessionState.HELD
         self.newcomer = newcomer
 
@@ -114,15 +113,15 @@ class Session:
         self.newcomer = newcomer
 
     def secure(self, newcomer: Newcomer) -> None:
-        """Wait for its client's handshake."""
+        """Wait for its client's TLS handshake."""
         self.state = SessionState.SECURING
         self.newcomer = newcomer
         self.shook_hands = True
 
     def take_newcomer(self, awaited: SessionState) -> Newcomer:
-        """Return what the session continues with after a wait, once."""
+        """Return the data with which the session continues after a wait, once."""
         newcomer, self.newcomer = self.newcomer, None
-        assert newcomer is not None, "the engine tells once that the wait is over"
+        assert newcomer is not None, "the engine reports the end of a wait once"
         assert self.state is awaited, f"it is {self.state.value}"
         return newcomer
 
@@ -138,7 +137,7 @@ class Session:
             self.attempts.append(Attempt(Origin=target.name, Reason=reason.label, Name=named))
 
     def exhaust(self, target: Target) -> None:
-        """Have one origin less that could be reached."""
+        """Note that one target fewer can be reached."""
         self.state = SessionState.LED
         self.tried = (*self.tried, target)
 
@@ -146,7 +145,7 @@ class Session:
         """Return its fields of a record, by the names of `SessionEvent`.
 
         Args:
-            connected: It had an origin.
+            connected: Whether it had an origin.
         """
         fields: dict[str, Any] = {"TlsError": self.tls_fault, "ClientTlsClientHelloServerName": self.server_name}
         if self.attempts:

@@ -1,4 +1,4 @@
-"""The records of TCP sessions that the engine does not write itself."""
+"""The records of TCP sessions that the engine does not write."""
 
 import time
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ class SessionRecords(EndRecords):
     """Makes the records of a batch; see `EndRecords`."""
 
     def gone(self, app: RunningApp, client: bytes, reason: Reason = Reason.CLIENT_RESET) -> SessionEvent:
-        """Return the record of a client that was reset before it was accepted, or refused before anything was begun."""
+        """Return the record of a client that was reset before accept, or refused immediately."""
         at = self.at(time.monotonic())
         return SessionEvent(
             Event=reason.event,
@@ -38,7 +38,7 @@ class SessionRecords(EndRecords):
         )
 
     def told(self, app: RunningApp, item: "Ended", session: Session | None) -> SessionEvent:
-        """Return a record of a session that is open: that it is connected, or how far it is."""
+        """Return a record of an open session: that it is connected, or its progress."""
         event = self.ended(app, Reason.CLIENT_CLOSED, item, session)
         return opened(event) if item[1] == Outcome.CONNECTED else under_way(event)
 

@@ -1,8 +1,8 @@
 """TCP sessions of a worker: the decision on each new session, and the record of each ended one.
 
-The engine calls `accepted` and `ended` in batches and moves all bytes itself. The two are the only Python that runs per
-session, so they are written for few steps rather than few lines. Where the decision is the same for each session of a
-listener, the engine follows a plan instead, and writes the records of sessions that have no details.
+The engine calls `accepted` and `ended` in batches and moves all bytes itself. These two are the only Python that runs
+per session, so they are optimized for few steps rather than few lines. If the decision is the same for each session of
+a listener, the engine follows a plan instead, and writes the records of sessions without details.
 """
 
 import logging
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Keys of drains in place of the name of a load balancer; no name can be the same.
+# Keys of drains in place of a load balancer's name; no name can be equal.
 REMOVED, HANDED_OVER = "", " "
-# A stuck peer has as long as a dead one, and this time.
+# A peer that does not read has as long as a dead one, and this time.
 PACE_GRACE_MS = 1500
 
 
@@ -60,15 +60,15 @@ class TcpPlane:
     Args:
         loop: The engine's loop.
         emit: Takes the encoded events of ended sessions: see `Records`.
-        balancers: Those of the worker.
+        balancers: The worker's balancers.
         loads: Counts sessions for all workers.
-        limiter: Turns clients away; a worker on its own has one.
-        places: Where clients are.
+        limiter: Refuses clients; a worker on its own has one.
+        places: Countries and autonomous systems of clients.
         firewall: The access rules.
         tls: The contexts of apps.
         max_sessions: Accepting stops at this many.
         breathe: See `Registry`.
-        lookout: Shows new sessions to detection of attacks, and judges them.
+        lookout: Samples new sessions for attack detection, and applies its rules.
     """
 
     def __init__(
@@ -115,20 +115,20 @@ class TcpPlane:
         self.recorded = self._records.hand_on
         self._begin, self._sessions = passage.begin, passage.sessions
         self._queues, self._waiting, self._look_soon = passage.queues, passage.queues.waiting, passage.look_soon
-        # The listeners of which it is known whether the engine can decide; it is found out by the first session.
+        # Listeners for which it is known whether the engine can decide; the first session determines it.
         self._planned: set[int] = set()
-        # The apps for which connections to origins are opened ahead of clients.
+        # The apps with preconnect.
         self._preconnecting: set[RunningApp] = set()
         self._is_applying = False
         self._breathe = breathe
-        # The registry's own, for the hot path.
+        # The registry's own attributes, for the hot path.
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self.hearing = ListenerCheck(self.relay, self._listeners)
         self._session_records = SessionRecords(self._places, self._limiter, self._firewall)
         self._faults = FaultLog("a session was refused because of an internal error")
 
-    # --- the engine's handler -------------------------------------------------------------------------------------
+    # --- callbacks of the engine ----------------------------------------------------------------------------------
 
     def accepted(self, batch: "list[Accepted]") -> None:
         """Decide on new sessions."""
@@ -152,12 +152,12 @@ class TcpPlane:
                 relay.read_header(name, app.header_timeout_ms)
             else:
                 relay.refuse(name, Reason.HEADER_UNTRUSTED)
-        # After the batch: the engine's turn among the origins begins where the one here ends.
+        # After the batch: the engine's rotation of origins continues where this one ends.
         for number, listener in unplanned.items():
             self._plan(number, listener)
 
     def begun(self, number: int, count: int) -> None:
-        """Count new sessions whose plan the engine follows."""
+        """Count new sessions with a plan."""
         listener = self._listeners[number]
         app = listener.app
         app.measures.started += count
@@ -169,7 +169,7 @@ class TcpPlane:
     def _plan(self, number: int, listener: RunningListener) -> None:
         """Let the engine decide on later sessions of a listener, if the decision is the same each time."""
         if self._is_applying:
-            return  # it may change at any moment
+            return  # It may change at any moment.
         self._planned.add(number)
         app, terms, orders = listener.app, listener.app.terms, listener.route.fixed_orders()
         if not orders or listener.intercepts or terms.tls is not None or app.origin_tls is not None:
@@ -183,7 +183,7 @@ class TcpPlane:
         )
 
     def _drop_plans(self, listeners: Collection[int] | None = None) -> None:
-        """Decide on new sessions, of all listeners or of some, here again, until what they have in common is known."""
+        """Decide on new sessions here again, for all listeners or some, until a new plan is made."""
         self.relay.drop_plans(listeners)
         if listeners is None:
             self._planned.clear()
@@ -191,7 +191,7 @@ class TcpPlane:
             self._planned.difference_update(listeners)
 
     def gone(self, batch: "list[Gone]") -> None:
-        """Count clients that were reset before they were accepted, or refused by a rule; their records are summed."""
+        """Count clients that were reset before accept, or refused by a rule; their records are summed."""
         events: list[SessionEvent] = []
         self._session_records.read_clock()
         for number, client, count, is_refused in batch:
@@ -207,7 +207,7 @@ class TcpPlane:
         self._records.add(events)
 
     def told(self, batch: "list[Ended]") -> None:
-        """Record sessions that are open: that they are connected, or how far they are."""
+        """Record open sessions: that they are connected, or their progress."""
         self._session_records.read_clock()
         record, listeners, sessions = self._session_records.told, self._listeners, self._sessions
         self._records.add([record(listeners[one[0]].app, one, sessions.get(one[13])) for one in batch])
@@ -224,7 +224,7 @@ class TcpPlane:
             app.measures.end(reason._value_)
             self._changed.add(app)
             session = self._sessions.pop(item[13], None) if self._sessions else None
-            if self._waiting and (left := self._queues.leave(item[13])) is not None:  # its client has left
+            if self._waiting and (left := self._queues.leave(item[13])) is not None:  # Its client has left.
                 app.measures.queue_wait_s += left
             target = item[5]
             if target is None or not item[7]:
@@ -263,7 +263,7 @@ class TcpPlane:
             self._look_soon()
 
     def flush_records(self) -> None:
-        """Hand on the records of refusals, which are summed; to be called once a second, and at the end."""
+        """Pass on the sums of refusals; to be called once a second, and at the end."""
         self.relay.tell_sums()
         self._records.flush()
 
@@ -282,7 +282,8 @@ class TcpPlane:
     ) -> list[ListenerKey]:
         """Serve the TCP apps of a snapshot; see `Registry.apply`.
 
-        Sessions go on, those of removed apps and origins too, but for origins `stopped` with a time to drain.
+        Sessions continue, including those of removed apps and origins, except for origins in `stopped` with a drain
+        time.
         """
         self._is_applying = True
         try:
@@ -325,13 +326,13 @@ class TcpPlane:
         stopped: Stopped | None = None,
         balancers: Collection[str] = (),
     ) -> list[ListenerKey]:
-        """Serve what differs from what is served; see `Registry.change`. Sessions go on as in `apply`.
+        """Serve a difference; see `Registry.change`. Sessions continue as in `apply`.
 
         Args:
-            difference: What differs.
-            rest: What is served beside apps, pools and load balancers.
+            difference: The difference.
+            rest: The rest of the snapshot.
             descriptors, names, stopped: As for `apply`.
-            balancers: Load balancers that lead to other origins than before.
+            balancers: Load balancers whose origins changed.
         """
         self._drain_origins(stopped or {})
         running = self._registry.running(app.name for app in difference.former)
@@ -352,18 +353,18 @@ class TcpPlane:
         return gone
 
     def preconnect(self) -> None:
-        """Keep connections open to the origins that clients may be sent to now; to be called when these change."""
+        """Keep connections open to the origins that clients may be sent to; to be called when these change."""
         if self._preconnecting:
             listeners = [listener for app in self._preconnecting for listener in app.listeners]
             self.relay.preconnect([wanted for listener in listeners for wanted in listener.preconnected()])
             over = {app for app in self._preconnecting if not app.listeners or not app.settings.bounds.preconnect}
             self._preconnecting -= over
-            self._changed |= over  # what was closed is still to be counted
+            self._changed |= over  # Closed connections are not counted yet.
 
     def _configured(self, app: RunningApp) -> None:
         if app.settings.bounds.preconnect:
             self._preconnecting.add(app)
-        # The kernel's own patience comes first: of a peer that is gone it knows more.
+        # The kernel's own timeout comes first: it knows more about a peer that is gone.
         patience_ms = app.settings.user_timeout_ms + PACE_GRACE_MS
         paces = app.settings.paces
         self.relay.set_app(
@@ -382,7 +383,7 @@ class TcpPlane:
         app.equip(*self._tls.of(app.settings))
 
     def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:
-        """Keep, drain or end the sessions of a removed app, as its `on_remove` says."""
+        """Keep, drain or end the sessions of a removed app, according to its `on_remove`."""
         find = partial(self.relay.sessions, listener=listener.number)
         match listener.app.settings.on_remove:
             case "drain":
@@ -415,13 +416,13 @@ class TcpPlane:
         self.relay.remove_listener(listener.number, drain)
 
     def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
-        """Take new addresses of the names `changed`; sessions keep their origins."""
+        """Apply new addresses of the names `changed`; sessions keep their origins."""
         self._registry.resolve(names, changed)
         self._drop_plans()
         self.preconnect()
 
     def app_name(self, listener: int) -> str:
-        """Return the name of the app of a listener, by its number, while it is open or has sessions."""
+        """Return the name of the app of a listener, by its number, while the listener is open or has sessions."""
         return self._listeners[listener].app.settings.name
 
     def open_sessions(self) -> dict[str, int]:
@@ -439,14 +440,14 @@ class TcpPlane:
         self.preconnect()
 
     def take_connects(self) -> None:
-        """Note what the engine connected to origins of load balancers."""
+        """Note the engine's connects to origins of load balancers."""
         self.relay.tell_sums()
         self._registry.take_connects()
 
     # --- measures -------------------------------------------------------------------------------------------------
 
     def take_measures(self) -> dict[str, AppMeasures]:
-        """Return the counts since the last call, of the apps with any."""
+        """Return the counters since the last call, of the apps with any."""
         self.relay.tell_sums()
         for slot, from_clients, from_origins in self.relay.take_bytes():
             app = self._registry.in_slot(slot)
@@ -462,6 +463,6 @@ class TcpPlane:
         taken: dict[str, AppMeasures] = {}
         for app in changed:
             add_measures(taken, app.settings.name, app.take_measures())
-        # The engine reports connected origins only when asked, so these are asked again.
+        # The engine reports connected origins only on request, so these are requested again.
         self._changed.update(app for app in changed if app.dialing)
         return taken

@@ -23,7 +23,7 @@ from spectrum.wire.proxy_protocol import SslClient, pack_tlvs, ssl_tlv, unpack_t
 if TYPE_CHECKING:
     from spectrum.engine.tls import Facts
 
-# What a certificate and a context are made from: those of the former snapshot are reused if it is the same.
+# The inputs of a certificate and of a context: those of the former snapshot are reused if they are equal.
 _ServerKey = tuple[str, EdgeSettings, tuple[CertificateSettings, ...], bytes]
 _ClientKey = tuple[OriginTlsSettings, CertificateSettings | None, bytes]
 
@@ -37,7 +37,7 @@ _TELLS_OF_TLS = frozenset({TlvType.ALPN, TlvType.AUTHORITY, TlvType.SSL})
 
 
 class Tls:
-    """The contexts of a worker's apps; they stay the same objects as long as nothing in them changes."""
+    """The contexts of a worker's apps; an unchanged context stays the same object."""
 
     def __init__(self) -> None:
         self.tickets = TicketKeys()
@@ -48,11 +48,11 @@ class Tls:
         self._by_app: dict[str, tuple[ServerContext, ClientContext | None]] = {}
 
     def take_challenges(self, challenges: Iterable[Challenge]) -> None:
-        """Answer authorities that look whether names are ours (tls-alpn-01) with these, and with no others."""
+        """Answer tls-alpn-01 of certificate authorities with these certificates, and with no others."""
         self._challenges.set_answers({one.name: CertificateKeyPair(one.chain, one.key) for one in challenges})
 
     def take(self, snapshot: Snapshot, breathe: Callable[[], None] = lambda: None) -> None:
-        """Make the contexts of a snapshot; `breathe` is called between apps."""
+        """Create the contexts of a snapshot; `breathe` is called between apps."""
         former, self._certificates = self._certificates, {}
         for one in snapshot.tls.certificates:
             self._certificates[one] = former.get(one) or CertificateKeyPair(one.chain, one.key, one.staple)
@@ -64,10 +64,8 @@ class Tls:
                 self._add(app, snapshot.tls, servers, clients)
 
     def change(self, difference: Difference, files: TlsFiles) -> None:
-        """Have the contexts of what differs; files are as before.
-
-        Contexts towards origins may be those of several apps: one that nobody uses any more stays until the next
-        snapshot.
+        """Create the contexts of a difference; files are unchanged. Contexts for origins may be shared by apps: an
+        unused one stays until the next snapshot.
         """
         servers: dict[_ServerKey, ServerContext] = {}
         for app in difference.former:
@@ -86,7 +84,7 @@ class Tls:
         servers: Mapping[_ServerKey, ServerContext],
         clients: Mapping[_ClientKey, ClientContext],
     ) -> None:
-        """Have the contexts of an app, former ones where there are."""
+        """Add the contexts of an app, former ones if possible."""
         if app.tls is not None:
             server = self._server(app.name, app.tls.edge, files, servers)
             client = self._client(app.tls.origin, files, clients) if app.tls.origin is not None else None
@@ -115,7 +113,7 @@ class Tls:
         return context
 
     def _defaults(self, certificates: tuple[CertificateSettings, ...]) -> tuple[CertificateKeyPair, ...]:
-        """The first certificate, and of others for its names the first of each other kind of key."""
+        """Return the first certificate, and of others for its names the first of each other kind of key."""
         names = CertificateNames((one.names, one.kind, one) for one in certificates)
         first = certificates[0]
         others = names.find(first.names[0]) if first.names else ()
@@ -125,7 +123,7 @@ class Tls:
         self, edge: EdgeSettings, certificates: tuple[CertificateSettings, ...]
     ) -> Callable[[str], tuple[CertificateKeyPair, ...] | None] | None:
         if len(self._defaults(certificates)) == len(certificates) and not edge.refuses_unknown:
-            return None  # there is nothing to choose
+            return None  # There is no choice.
         names = CertificateNames((one.names, one.kind, self._certificates[one]) for one in certificates)
         if edge.refuses_unknown:
             return lambda name: names.find(name) or None
@@ -154,7 +152,7 @@ class Tls:
 def told_of(facts: "Facts", tlvs: bytes) -> bytes:
     """Return the TLVs of a PROXY v2 header that describe a client's TLS, after those of the proxy in front.
 
-    What that one told of TLS is of another connection than the one that ends here, and is left out.
+    What that proxy said about TLS concerns another connection, and is left out.
     """
     version, cipher, protocol, name, resumed, common_name, signature, key = facts
     found = [tlv for tlv in unpack_tlvs(tlvs) if tlv.type not in _TELLS_OF_TLS] if tlvs else []

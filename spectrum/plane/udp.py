@@ -1,4 +1,5 @@
-"""The UDP flows of a worker: what the engine calls, in batches, and what configurations change; it moves all datagrams.
+"""The UDP flows of a worker: callbacks of the engine, in batches, and effects of configurations; the engine forwards
+all datagrams.
 
 The parts are in `plane/flows/`.
 """
@@ -50,7 +51,7 @@ log = logging.getLogger(__name__)
 
 _OVERLOAD = DROPS.index("overload")
 
-# client address and port, edge address and port, how many bytes the client may send
+# Client address and port, edge address and port, how many bytes the client may send.
 TooBig = Callable[[bytes, int, bytes, int, int], None]
 
 
@@ -60,17 +61,17 @@ class UdpPlane:
     Args:
         loop: The engine's loop.
         emit: Takes the encoded events of ended flows: see `Records`.
-        memory: The memory file for the flows; what a worker before this one left there is taken up by `recover`.
-        max_flows: As many flows are kept; beyond it the longest idle one makes room.
-        tell_too_big: Told of datagrams that did not fit the path to an origin.
-        balancers: Those of the worker.
+        memory: The memory file for the flows; `recover` continues those of the former worker.
+        max_flows: Maximum number of flows; beyond it the flow that was idle longest is ended.
+        tell_too_big: Called for datagrams that did not fit the path to an origin.
+        balancers: The worker's balancers.
         loads: Counts flows for all workers.
-        limiter: Turns clients away; a worker on its own has one.
-        places: Where clients are.
+        limiter: Refuses clients; a worker on its own has one.
+        places: Countries and autonomous systems of clients.
         firewall: The access rules.
         breathe: See `Registry`.
-        worker: The place of the worker, for ids of flows.
-        lookout: Shows datagrams to detection of attacks, and judges them.
+        worker: The worker's number, for ids of flows.
+        lookout: Samples datagrams for attack detection, and applies its rules.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class UdpPlane:
             "udp", balancers, self.engine.add_listener, self._unlisten, self._configured, self._equip, breathe
         )
         self._listeners, self._changed = registry.listeners, registry.changed
-        # What the access rules say of a flow's client, by the name of the flow.
+        # The access rules' verdict on a flow's client, by the name of the flow.
         self._verdicts: dict[int, Verdict] = {}
         self._forgeries = Forgeries(registry)
         self._moves = moves = FlowMoves(self.engine, registry)
@@ -121,16 +122,16 @@ class UdpPlane:
         self._overloads = RareWarning(log, WARNING_S)
         self._faults = FaultLog("a flow was refused because of an internal error")
 
-    # --- the engine's handler -------------------------------------------------------------------------------------
+    # --- callbacks of the engine ----------------------------------------------------------------------------------
 
     def too_big(
         self, listener: int, client: bytes, client_port: int, edge: bytes, edge_port: int, payload_bytes: int
     ) -> None:
-        """Tell the client how long its datagrams may be."""
+        """Notify the client of the maximum length of its datagrams."""
         self._tell_too_big(client, client_port, edge, edge_port, payload_bytes)
 
     def told(self, batch: "list[EndedFlow]") -> None:
-        """Record flows that are open: that their origin has replied, or how far they are."""
+        """Record open flows: that their origin has replied, or their progress."""
         if not self._records.wanted:
             return
         self._flow_records.read_clock()
@@ -167,13 +168,13 @@ class UdpPlane:
         measures.origin(target.name, target.number).end(connect_s)
         measures.observe(connect_s, duration_s)
         if target.number:
-            # Over UDP a connected socket proves nothing of its origin; a reply to any client does.
+            # Over UDP a connected socket says nothing about the origin; a reply to any client does.
             self._balancers.signs_of(target.number).connect_succeeded(1)
 
     def _record(
         self, app: RunningApp, reason: Reason, item: "EndedFlow", verdict: Verdict | None, events: list[SessionEvent]
     ) -> None:
-        """Add the record of a flow to `events`; those of refused ones are summed."""
+        """Add the record of a flow to `events`; those of refused flows are summed."""
         if not reason.refused:
             events.append(self._flow_records.ended(app, reason, item, verdict))
             return
@@ -182,7 +183,7 @@ class UdpPlane:
         self._records.refused(kind, item[3], make, events)
 
     def flush_records(self) -> None:
-        """Hand on the records of refusals, which are summed; to be called once a second, and at the end."""
+        """Pass on the sums of refusals; to be called once a second, and at the end."""
         self._records.flush()
 
     def broken(self, error: Exception) -> None:
@@ -200,10 +201,9 @@ class UdpPlane:
     ) -> list[ListenerKey]:
         """Serve the UDP apps of a snapshot; see `Registry.apply`.
 
-        Flows keep their origin, but for those whose origin is gone: they get another one at once. In all else they are
-        served as new ones are: a flow has no end of its own to wait for. Flows of removed listeners end, because their
-        replies have no socket to leave from. Flows of origins `stopped` get another one, after the time that these have
-        to drain.
+        Flows keep their origin, except those whose origin is gone: they get another one at once. Otherwise they are
+        treated as new ones: a flow has no end of its own to wait for. Flows of removed listeners end, because their
+        replies have no socket. Flows of origins in `stopped` get another origin after the drain.
         """
         self._records.wanted = snapshot.log_sessions
         self.engine.tells_connects, self.engine.progress_ms = snapshot.tells_connects, snapshot.progress_ms
@@ -225,16 +225,16 @@ class UdpPlane:
         stopped: Stopped | None = None,
         balancers: Collection[str] = (),
     ) -> list[ListenerKey]:
-        """Serve what differs from what is served; see `Registry.change`. Flows go on as in `apply`.
+        """Serve a difference; see `Registry.change`. Flows continue as in `apply`.
 
         Args:
-            difference: What differs.
-            rest: What is served beside apps, pools and load balancers.
+            difference: The difference.
+            rest: The rest of the snapshot.
             descriptors, names, stopped: As for `apply`.
-            balancers: Load balancers that lead to other origins than before.
+            balancers: Load balancers whose origins changed.
         """
         left, draining = self._drain_origins(stopped or {})
-        # The ports of removed apps stay until the next snapshot: they are asked for before the listeners are.
+        # The ports of removed apps stay until the next snapshot: they are checked before the listeners are.
         self._forgeries.add(difference.apps)
 
         def leave(_: RunningListener, targets: list[Target]) -> None:
@@ -246,14 +246,14 @@ class UdpPlane:
         return gone
 
     def _follow(self, apps: Iterable[RunningApp], left: set[Target]) -> None:
-        """Have the flows go on as the settings of these apps say, and none of them to the targets `left`."""
+        """Apply the settings of these apps to their flows, and move them from the targets `left`."""
         self._measure_paths(apps)
         self._adaptation.follow(paced(apps, self._breathe))
         if left:
             self._moves.leave(left)
 
     def _measure_paths(self, apps: Iterable[RunningApp]) -> None:
-        """Look at the paths to origins before datagrams go there; one port of a host stands for all."""
+        """Determine the path MTU to origins before datagrams are sent; one port of a host stands for all."""
         for app in apps:
             self._breathe()
             header = app.encode(bytes(4), 0, bytes(4), 0, b"") if app.mode >= Mode.EACH else b""
@@ -262,7 +262,7 @@ class UdpPlane:
                 self.engine.measure(app.slot, target, len(header))
 
     def _drain_origins(self, stopped: Stopped) -> tuple[set[Target], set[Target]]:
-        """Begin the drains; return the targets of origins that have no time for one, and of those that have."""
+        """Begin the drains; return the targets of origins without drain time, and of those with one."""
         now = time.monotonic()
         at_once: set[Target] = set()
         draining: set[Target] = set()
@@ -291,25 +291,25 @@ class UdpPlane:
         self.engine.remove_listener(listener.number, Reason.LISTENER_REMOVED)
 
     def resolve(self, names: Mapping[str, tuple[str, ...]], changed: Iterable[str]) -> None:
-        """Take new addresses of the names `changed`; flows whose address is gone get another one."""
+        """Apply new addresses of the names `changed`; flows whose address is gone get another one."""
         self._registry.resolve(names, changed, lambda _, targets: self._moves.leave(frozenset(targets)))
         self._measure_paths(self._registry.apps())
 
     def app_name(self, listener: int) -> str:
-        """Return the name of the app of a listener, by its number, while it is open or has sessions."""
+        """Return the name of the app of a listener, by its number, while the listener is open or has sessions."""
         return self._listeners[listener].app.settings.name
 
-    # --- the worker before this one, and the one after ------------------------------------------------------------
+    # --- the former worker, and the next one ----------------------------------------------------------------------
 
     def release(self) -> list[tuple[int, int]]:
-        """Leave all flows to another worker; return the descriptors for it, by index."""
+        """Leave all flows to the next worker; return their descriptors, by index."""
         return self.engine.release()
 
     def recover(self, sockets: dict[int, int] | None = None) -> int:
         """Continue the flows of the former worker; return their number.
 
         Args:
-            sockets: Of flows that it handed over, by index; the others get new ones.
+            sockets: Sockets of flows that it handed over, by index; the others get new ones.
         """
         count, inherited = 0, dict(sockets or {})
         self.engine.inherit(inherited)
@@ -323,10 +323,10 @@ class UdpPlane:
             self._registry.enter(listener)
             self._changed.add(listener.app)
             self.engine.adopt(name, listener.number, target)
-            # The snapshot may be another one than it began with.
+            # The snapshot may differ from the one that it began with.
             self._adaptation.adapt(name, listener.app, target)
             count += 1
-        for descriptor in inherited.values():  # of flows that have no listener or origin any more
+        for descriptor in inherited.values():  # Of flows that have no listener or origin any more.
             os.close(descriptor)
         inherited.clear()
         return count
@@ -336,12 +336,12 @@ class UdpPlane:
         self.engine.drain()
 
     def take_connects(self) -> None:
-        """Ignore that sockets were connected: over UDP that proves nothing of an origin."""
+        """Ignore connects: over UDP they say nothing about an origin."""
 
     # --- measures -------------------------------------------------------------------------------------------------
 
     def take_measures(self) -> dict[str, AppMeasures]:
-        """Return the counts since the last call, of the apps with any."""
+        """Return the counters since the last call, of the apps with any."""
         for slot, *counts in self.engine.take_counts():
             app = self._registry.in_slot(slot)
             self._count_datagrams(app, counts)
@@ -363,8 +363,8 @@ class UdpPlane:
                 measures.dropped[place] = measures.dropped.get(place, 0) + counts[4 + place]
         if counts[4 + _OVERLOAD]:
             self._overloads.say(
-                "app %s: datagrams come faster than flows can be begun for them; %d of new clients were dropped; "
-                "the flows that there are come first",
+                "app %s: datagrams arrive faster than flows can be created; %d of new clients were dropped, "
+                "as existing flows have priority",
                 app.settings.name,
                 counts[4 + _OVERLOAD],
             )

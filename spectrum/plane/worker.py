@@ -1,7 +1,7 @@
 """A worker process: the composition root of the data path.
 
-It is started by the supervisor with one end of a channel, gets its snapshot and listening sockets through it, and
-serves. When the supervisor vanishes it goes on and waits for a new one, which takes it over: see decision 006.
+The supervisor starts it with one end of a channel, through which it gets snapshot and listening sockets. When the
+supervisor is gone, it continues and waits for a new one, which takes it over: see decision 006.
 """
 
 import asyncio
@@ -49,20 +49,20 @@ from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# In the environment of a worker: whether it forbids itself system calls.
+# Environment variable of a worker: whether it installs a seccomp filter.
 SECCOMP_VARIABLE = "SPECTRUM_SECCOMP"
 
 
 class Worker:
-    """Serves what the supervisor says over the link.
+    """Serves the configurations that the supervisor sends over the link.
 
     Args:
-        link: To the supervisor.
-        life: Where the worker is.
-        arrival: What the supervisor has said so far.
+        link: The link to the supervisor.
+        life: The worker's state.
+        arrival: The messages received so far.
 
     Raises:
-        OSError: If what workers share cannot be used.
+        OSError: If the shared memory cannot be used.
     """
 
     def __init__(self, link: Link, life: ServiceLife, arrival: Arrival) -> None:
@@ -79,7 +79,7 @@ class Worker:
         self._tasks = Tasks()
 
     async def run(self) -> None:
-        """Serve until there is nothing left to do."""
+        """Serve until the worker has ended."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._service.terminate)
         signals.release({signal.SIGTERM})
         self._planes.begin()
@@ -103,7 +103,7 @@ class Worker:
     def _take(self, message: Message, descriptors: list[int]) -> None:
         try:
             self._received(message, descriptors)
-        except Exception:  # what comes next is another matter
+        except Exception:  # The next event is independent of this one.
             log.exception("a message of the supervisor is lost: %s", type(message).__name__)
 
     def _received(self, message: Message, descriptors: list[int]) -> None:
@@ -139,11 +139,11 @@ class Worker:
             case Release(timeout_s):
                 self._service.release(timeout_s, descriptors)
             case _:
-                raise AssertionError(f"not a message for a worker that serves: {message}")
+                raise AssertionError(f"unexpected message for a serving worker: {message}")
 
 
 async def work(link: Link) -> None:
-    """Be a worker, from the first message of the supervisor on."""
+    """Run a worker, from the first message of the supervisor on."""
     log_spare_signals(asyncio.get_running_loop())
     link.send(Started())
     life = ServiceLife()
@@ -153,7 +153,7 @@ async def work(link: Link) -> None:
         try:
             worker = Worker(link, life, arrival)
         except Exception as exc:
-            log.exception("this worker does not serve: what workers share cannot be used")
+            log.exception("this worker does not serve: the shared memory cannot be used")
             why = f"the memory that workers share cannot be used: {reason(exc)}"
             link.send(Refused(arrival.generation, why, 0))
             return
@@ -163,15 +163,13 @@ async def work(link: Link) -> None:
 
 
 def main() -> None:
-    """Run a worker: the arguments are the channel's descriptor, the path of the control socket, and a descriptor.
-
-    That one is for messages once it has started. Those before go to standard error, which the supervisor reads if it
-    never does.
+    """Run a worker: the arguments are the channel's descriptor, the path of the control socket, and a descriptor for
+    log messages after the start. Messages before go to standard error, which the supervisor reads if the start fails.
     """
     begin_child("this worker", "spectrum-worker")
     # Records of sessions are short-lived tuples: the default of 700 would collect hundreds of times a second.
     collect_every(50_000)
-    # Where the supervisor, or another worker, computes on the same processor, sessions precede that.
+    # If the supervisor or another worker computes on the same processor, sessions have priority.
     take_short_turns()
     channel, control, errors = sys.argv[1:]
     if os.environ.get(SECCOMP_VARIABLE) == "True":
@@ -182,7 +180,7 @@ def main() -> None:
         os.dup2(int(errors), 2)
         os.close(int(errors))
         await work(link)
-        signals.hold_all()  # without a handler a late one would decide how this process ends
+        signals.hold_all()  # Without a handler a late signal would decide how this process ends.
 
     uvloop.run(serve())
 

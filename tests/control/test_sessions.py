@@ -148,15 +148,15 @@ async def test_only_workers_that_may_have_them_are_asked():
 @pytest.mark.parametrize(
     ("query", "fault"),
     [
-        ({"sort": "x"}, '"x" is no order of sessions: age, bytes, idle, app, client'),
-        ({"limit": "-1"}, 'limit: "-1" is no number'),
+        ({"sort": "x"}, '"x" is not an order of sessions: age, bytes, idle, app, client'),
+        ({"limit": "-1"}, 'limit: "-1" is not a number'),
         ({"limit": "10001"}, "limit: 10001 is more than 10000"),
-        ({"client": "x"}, 'client: "x" is no address and no prefix'),
+        ({"client": "x"}, 'client: "x" is neither an address nor a prefix'),
         ({"origin": "three"}, 'origin: "three" is no address and no origin of a pool'),
         ({"origin": "three:22"}, 'origin: "three:22" is no address'),
         ({"older_than": "x"}, "older_than: 'x' is not a duration"),
         ({"min_bytes": "x"}, "min_bytes: 'x' is not a size"),
-        ({"ids": "1.2,x"}, '"x" is no id of a session; `spectrum sessions` shows'),
+        ({"ids": "1.2,x"}, '"x" is not an id of a session; `spectrum sessions` shows'),
         ({"ids": ",".join(["1.2"] * 501)}, "ids: 501 are more than 500"),
     ],
 )
@@ -186,7 +186,7 @@ async def test_workers_that_say_nothing_or_end(monkeypatch, caplog):
     daemon = await Daemon(own, silent).serve()
     answer = await daemon.answer([own], [ONE])
     assert (answer["total"], answer["silent"]) == (1, ["worker pid 50"])
-    assert "no word of sessions from worker pid 50 in time" in caplog.text
+    assert "no answer about sessions from worker pid 50 in time" in caplog.text
     monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 60)
 
     async def tell():
@@ -201,7 +201,7 @@ async def test_workers_that_say_nothing_or_end(monkeypatch, caplog):
 def test_ids():
     assert parse_ids(["1.a", "u1.b", "1.c"]) == {("tcp", 1): [10, 12], ("udp", 1): [11]}
     for text in ("", "1", "x1.2", "1.G", "-1.2"):
-        with pytest.raises(ValueError, match=f'"{text}" is no id of a session'):
+        with pytest.raises(ValueError, match=f'"{text}" is not an id of a session'):
             parse_ids([text])
 
 

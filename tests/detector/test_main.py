@@ -155,7 +155,7 @@ async def test_places_come_with_settings(linked, tmp_path, caplog):
     written(tmp_path / "c.mmdb", COUNTRIES)
     files = [os.open(tmp_path / "c.mmdb", os.O_RDONLY), os.memfd_create("no database")]
     service._told(replace(SETTINGS, brings=("country", "asn")), files)
-    assert "nothing is counted by asn: the file of geoip: it is no MaxMind DB" in caplog.text
+    assert "nothing is counted by asn: the file of geoip: it is not a MaxMind DB" in caplog.text
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(files[0])
     assert service._places["country"](packets(["192.0.2.1"])).tolist() == ["DE"]

@@ -111,7 +111,7 @@ def test_what_is_no_database(tmp_path):
     path = tmp_path / "x.mmdb"
     for content in (b"", b"not a database"):
         path.write_bytes(content)
-        with pytest.raises(PlaceFileError, match="it is no MaxMind DB"), table(path):
+        with pytest.raises(PlaceFileError, match="it is not a MaxMind DB"), table(path):
             pass
     with pytest.raises(PlaceFileError, match="bad file descriptor"):
         PlaceTable(-2, country_in)

@@ -104,12 +104,12 @@ pools: {{p: {{origins: [{{name: one, address: 127.0.0.1, port: {stream}}}]}}}}
         assert operator.sessions(older_than="1h")["total"] == 0
         for query, fault in (
             ({"app": "wbe"}, 'there is no app "wbe"; `spectrum status` shows all apps'),
-            ({"client": "x"}, 'client: "x" is no address and no prefix'),
-            ({"origin": "two"}, 'origin: "two" is no address and no origin of a pool; write POOL/ORIGIN or '),
-            ({"sort": "x"}, '"x" is no order of sessions: age, bytes, idle, app, client'),
+            ({"client": "x"}, 'client: "x" is neither an address nor a prefix'),
+            ({"origin": "two"}, 'origin: "two" is neither an address nor an origin of a pool; write POOL/ORIGIN or '),
+            ({"sort": "x"}, '"x" is not an order of sessions: age, bytes, idle, app, client'),
             ({"min_bytes": "much"}, "min_bytes: 'much' is not a size"),
             ({"limit": 10001}, "limit: 10001 is more than 10000"),
-            ({"limit": "x"}, 'limit: "x" is no number'),
+            ({"limit": "x"}, 'limit: "x" is not a number'),
             ({"ids": "x"}, '"x" is no id of a session'),
         ):
             assert fault in operator.sessions(**query)["errors"][0]

@@ -36,7 +36,7 @@ def test_each_sink_gets_them_in_its_form_and_files_are_opened_anew(tmp_path, fre
             assert syslog.recv(1000).endswith(b": " + wanted)
             kept.rename(tmp_path / "rotated")
             daemon.signal(signal.SIGUSR1)
-            eventually(lambda: "are opened anew" in daemon.messages())
+            eventually(lambda: "are reopened" in daemon.messages())
             visit(port)
             eventually(lambda: kept.exists() and kept.read_text().count("\n") == 1)
             assert (tmp_path / "rotated").read_text().count("\n") == 1

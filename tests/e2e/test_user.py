@@ -237,12 +237,12 @@ def test_the_helper_filters_and_binds_for_nobody(daemon, folder, filesystem, req
         assert daemon.serves()
         assert (reaches("127.0.0.66", 77), reaches("127.0.0.67", 77)) == (False, True)
         assert "only root can start one" in reload("127.0.0.67/32")[0]
-        assert reload("127.0.0.66/32") == [], "what the kernel has stays"
+        assert reload("127.0.0.66/32") == [], "programs and tables stay in the kernel"
         path.write_text(path.read_text().replace("apps:\n", "apps:\n" + app("y", 78, origin)))
         assert ask(daemon.control, "POST", "/reload")["errors"] == []
         assert reaches("127.0.0.67", 78)
         os.kill(daemon.status()["pid"], signal.SIGTERM)
-        eventually(lambda: "`spectrum kernel detach` removes it" in said(), 10, said)
+        eventually(lambda: "`spectrum kernel detach` removes them" in said(), 10, said)
 
 
 @contextmanager

@@ -229,7 +229,7 @@ def test_a_unix_socket_takes_the_place_of_a_dead_ones_alone(tmp_path):
     bind_unix(path, 0o600).close()
     path.unlink()
     path.touch()
-    with pytest.raises(FileExistsError, match="it is there, and is no socket"):
+    with pytest.raises(FileExistsError, match="it exists and is not a socket"):
         bind_unix(path, 0o600)
     with pytest.raises(FileNotFoundError):
         bind_unix(tmp_path / "nowhere/x.sock", 0o600)

@@ -21,21 +21,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Of a failure: the next attempt, twice as late each time.
+# Delay of the next attempt after a failure; it doubles.
 FIRST_RETRY_S, LAST_RETRY_S = 5.0, 300.0
-# How often servers are asked whether they still have what they took.
+# How often servers are asked whether they still have the records.
 LOOK_EVERY_S = 600.0
-# What comes together is published together.
+# Changes within this time are published together.
 GATHER_S = 0.2
 
 
 class DnsActor(Actor):
-    """Publishes DNS names.
-
-    A daemon that stops leaves them: it comes back, and clients meanwhile get a refused connection instead of no name.
+    """Publishes DNS names. A daemon that stops leaves them in place: until it comes back, clients get a refused
+    connection instead of an unknown name.
 
     Args:
-        path: The file that keeps what is published.
+        path: The file that keeps the published records.
         served: What is served.
     """
 
@@ -48,7 +47,7 @@ class DnsActor(Actor):
         self._updates = self._failed = 0
 
     async def prepare(self, change: Change) -> None:
-        """Know what is published, at the start.
+        """Read what is published, at the start.
 
         Raises:
             RolloutError: If the file cannot be read.
@@ -57,12 +56,12 @@ class DnsActor(Actor):
             await asyncio.to_thread(self._ledger.read)
 
     async def release(self, change: Change) -> None:
-        """Publish what is served now."""
+        """Publish the names of the new configuration."""
         if change.before.config.dns is not None or change.after.config.dns is not None:
             self._wake.set()
 
     def jobs(self) -> Jobs:
-        """Publish names when they change, and look after them."""
+        """Publish names when they change, and check them regularly."""
         return {"publish DNS names": self._run}
 
     def halt(self) -> None:
@@ -70,7 +69,7 @@ class DnsActor(Actor):
         self._ends = True
 
     def leave(self) -> None:
-        """Leave it to the successor."""
+        """The successor continues."""
         self._ends = True
 
     async def _run(self) -> None:
@@ -93,7 +92,7 @@ class DnsActor(Actor):
                 await asyncio.sleep(GATHER_S)
 
     async def _pass(self, looks: bool) -> bool:
-        """Bring every name to what is wanted; return whether all are."""
+        """Bring every name to its wanted state; return whether all are."""
         config = self._served.config
         outcome = await in_thread(self._publish, config.dns, wanted(config), looks)
         self._note(outcome)
@@ -102,7 +101,7 @@ class DnsActor(Actor):
     def _publish(
         self, settings: DnsPublishing | None, names: Mapping[str, Records], looks: bool
     ) -> "PublishingOutcome":
-        # Here, as dnspython takes a sixth of a daemon's time to start, and few publish names.
+        # Imported here: dnspython takes a sixth of a daemon's start time, and few publish names.
         from spectrum.control.dns.publishing import Publishing
 
         return Publishing(self._ledger, lambda: self._ends).run(settings, names, looks)
@@ -115,10 +114,10 @@ class DnsActor(Actor):
         self._updates += outcome.updates
         self._failed += len(outcome.failures)
 
-    # --- what one sees --------------------------------------------------------------------------------------------
+    # --- status and metrics ---------------------------------------------------------------------------------------
 
     async def status(self) -> Mapping[str, Any]:
-        """Return what is published, and what is not and why."""
+        """Return the published names, and those that are not, with the reason."""
         if self._served.config.dns is None and not self._ledger.entries:
             return {}
         sure = [one for one in list(self._ledger.entries.values()) if one.is_sure]
@@ -130,13 +129,13 @@ class DnsActor(Actor):
         }
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return how many names are published and are not."""
+        """Return how many names are published and how many are not."""
         if self._served.config.dns is None and not self._ledger.entries:
             return ()
-        names = GaugeMetricFamily("spectrum_dns_names", "DNS names of apps, by how they are", labels=["state"])
+        names = GaugeMetricFamily("spectrum_dns_names", "DNS names of apps, by state", labels=["state"])
         names.add_metric(["published"], sum(one.is_sure for one in list(self._ledger.entries.values())))
         names.add_metric(["failed"], len(self._failures))
-        updates = CounterMetricFamily("spectrum_dns_updates", "Updates that DNS servers took")
+        updates = CounterMetricFamily("spectrum_dns_updates", "Updates that DNS servers accepted")
         updates.add_metric([], self._updates)
         failed = CounterMetricFamily("spectrum_dns_update_failures", "Updates of DNS names that failed")
         failed.add_metric([], self._failed)

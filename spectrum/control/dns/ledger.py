@@ -1,4 +1,4 @@
-"""What is published at DNS servers, as a file keeps it: what is there without an app is withdrawn, even after years."""
+"""The file that keeps what is published at DNS servers: records without an app are withdrawn, even after years."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ class Publication(msgspec.Struct, frozen=True):
         records: Types and texts.
         zone: The zone that they are in.
         server: Address and port of its server.
-        ttl_s: For how long resolvers keep them.
-        tsig_key: The file of the key of TSIG; empty for none.
-        is_sure: The server took them. Otherwise they were about to be sent.
+        ttl_s: Their time to live in seconds.
+        tsig_key: The file with the TSIG key; empty for none.
+        is_sure: Whether the server accepted them. Otherwise they were about to be sent.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Publication(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """What it is kept by."""
+        """The key in the ledger."""
         return f"{self.name} {self.zone} {self.server[0]} {self.server[1]}"
 
     @property
     def as_set(self) -> Records:
-        """The records, for comparisons."""
+        """The records as a set, for comparisons."""
         return frozenset(self.records)
 
 
@@ -47,7 +47,7 @@ class Ledger:
         path: Its path.
 
     Attributes:
-        entries: What is published, or may be, by its key.
+        entries: What is published, or may be, by key.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class Ledger:
         self._is_kept = True
 
     def read(self) -> None:
-        """Read it.
+        """Read the file.
 
         Raises:
             RolloutError: If it cannot be read.
@@ -64,17 +64,17 @@ class Ledger:
         self.entries = read_state(self._path, _DECODER, "DNS names are published")
 
     def note(self, publication: Publication) -> None:
-        """Note what becomes of a name; `keep` writes it."""
+        """Note the state of a name; `keep` writes it."""
         self.entries[publication.key] = publication
         self._is_kept = False
 
     def forget(self, publication: Publication) -> None:
-        """Note that there is nothing of ours any more."""
+        """Note that no record of ours is left at a name."""
         self.entries.pop(publication.key, None)
         self._is_kept = False
 
     def keep(self) -> None:
-        """Write what was noted.
+        """Write the file.
 
         Raises:
             OSError: If it cannot be written.

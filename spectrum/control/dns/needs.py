@@ -1,4 +1,4 @@
-"""What the publication of DNS names needs on this machine: the file of its key."""
+"""What the publication of DNS names needs on this machine: the TSIG key file."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from spectrum.core.configuration.faults import Fault
 
 
 def dns_faults(config: Config) -> list[Fault]:
-    """Return what is wrong with the key."""
+    """Return the faults of the key file."""
     if config.dns is None or config.dns.tsig_key is None:
         return []
-    from spectrum.control.dns.update import UpdateError, read_key  # dnspython takes a while
+    from spectrum.control.dns.update import UpdateError, read_key  # Importing dnspython takes a while.
 
     try:
         read_key(Path(config.dns.tsig_key))

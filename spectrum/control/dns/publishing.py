@@ -1,4 +1,4 @@
-"""Each name is brought to what is wanted at its DNS server. It blocks: for a thread."""
+"""Brings each name to its wanted state at its DNS server. It blocks: call it in a thread."""
 
 import logging
 import time
@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-# Of a pass over many names.
+# Deadline of a pass over many names.
 KEEP_EVERY_S = 2.0
 
 
 @dataclass(slots=True)
 class PublishingOutcome:
-    """What became of one pass over all names.
+    """The outcome of a pass over all names.
 
     Attributes:
-        updates: How many changes servers took.
-        failures: Why names are not as they are wanted.
+        updates: How many changes servers accepted.
+        failures: Why names are not in their wanted state.
     """
 
     updates: int = 0
@@ -35,21 +35,19 @@ class PublishingOutcome:
 
 
 class Publishing:
-    """One pass.
-
-    What is to be published is noted before it is sent: whatever happens in between, nothing of ours is forgotten.
+    """One pass. Records are noted in the ledger before they are sent, so that none of ours is forgotten after a crash.
     A name with records that are not ours is left alone.
 
     Args:
-        ledger: What is published.
-        ends: Tells that this process is about to end: the rest is left to the next one.
+        ledger: The ledger.
+        ends: Returns whether this process is about to end: the rest is left to the next one.
     """
 
     def __init__(self, ledger: Ledger, ends: Callable[[], bool] = lambda: False) -> None:
         self._ledger = ledger
         self._ends = ends
         self._servers: dict[tuple[tuple[str, int], str], DnsUpdates] = {}
-        # Those that did not answer are not asked again: each question takes seconds.
+        # Servers that did not answer: they are not asked again, as each question takes seconds.
         self._silent: dict[tuple[str, int], str] = {}
         self._outcome = PublishingOutcome()
 
@@ -59,9 +57,9 @@ class Publishing:
         """Publish and withdraw names.
 
         Args:
-            settings: Where names are published; None: nowhere, all are withdrawn.
+            settings: Where names are published; None withdraws all.
             wanted: The records of each name.
-            looks: Also ask servers whether they still have what they took.
+            looks: Also ask servers whether they still have the records.
         """
         targets = {}
         if settings is not None:
@@ -92,11 +90,11 @@ class Publishing:
     def _keep(self) -> None:
         try:
             self._ledger.keep()
-        except OSError as exc:  # what is there is what we intended, which the next pass finds true
+        except OSError as exc:  # A record that is there already is one of ours; the next pass confirms it.
             log.warning("what is published in the DNS cannot be noted: %s", exc.strerror or exc)
 
     def _intend(self, target: Publication) -> None:
-        """Note what is about to be sent."""
+        """Note records that are about to be sent."""
         known = self._ledger.entries.get(target.key)
         if known is None:
             self._ledger.note(target)
@@ -116,7 +114,7 @@ class Publishing:
             self._replace(known, target)
 
     def _publish(self, known: Publication, target: Publication) -> None:
-        """Publish a name where nothing of ours is, or may be: what `known` has."""
+        """Publish a name at which there may be no records other than those of ours in `known`."""
         try:
             self._change(target, frozenset(), is_new=True)
         except RecordsPresent:
@@ -133,12 +131,12 @@ class Publishing:
         self._published(target)
 
     def _replace(self, known: Publication, target: Publication) -> None:
-        """Publish other records of a name that is ours."""
+        """Replace the records of a name that is ours."""
         self._change(target, known.as_set - target.as_set)
         self._published(target)
 
     def _withdraw(self, known: Publication) -> None:
-        """Remove what is ours at a name."""
+        """Remove our records at a name."""
         if known.is_sure or self._there(known) == known.as_set:
             self._change(replace(known, records=()), known.as_set)
             self._outcome.updates += 1
@@ -160,7 +158,7 @@ class Publishing:
         return self._ask(at, lambda server: server.addresses(at.name))
 
     def _ask(self, at: Publication, ask: Callable[[DnsUpdates], Answer]) -> Answer:
-        """Return what a server answers; of one that does not, note that."""
+        """Return the answer of a server; note a server that does not answer."""
         server = self._server(at)
         try:
             return ask(server)

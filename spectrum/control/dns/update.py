@@ -1,4 +1,4 @@
-"""Records at a DNS server, by dynamic updates (RFC 2136) that are signed with TSIG (RFC 8945)."""
+"""Records at a DNS server, by dynamic updates (RFC 2136) with TSIG signatures (RFC 8945)."""
 
 import re
 from collections.abc import Iterable
@@ -20,11 +20,11 @@ _PART = re.compile(r'(algorithm|secret)\s+"?([^";\s]+)"?\s*;')
 
 
 class UpdateError(Exception):
-    """A record cannot be had; the message says why."""
+    """A record cannot be read or changed; the message says why."""
 
 
 class UpdateRefused(UpdateError):
-    """The server answers, and does not make this change."""
+    """The server answers, and refuses the change."""
 
 
 class RecordsPresent(UpdateRefused):
@@ -32,12 +32,12 @@ class RecordsPresent(UpdateRefused):
 
 
 class DnsUpdates:
-    """A server that takes updates.
+    """A server that accepts updates.
 
     Args:
         address: Its address.
         port: Its port.
-        key_path: The file with the key of TSIG, in the form of BIND's tools; empty for none.
+        key_path: The file with the TSIG key, in the format of BIND's tools; empty for none.
 
     Raises:
         UpdateError: If the key cannot be used.
@@ -48,7 +48,7 @@ class DnsUpdates:
         self._key = read_key(Path(key_path)) if key_path else None
 
     def set_text(self, name: str, values: list[str]) -> None:
-        """Have exactly these TXT records at a name; none to remove them. dns-01 needs them (RFC 8555 section 8.4).
+        """Set exactly these TXT records at a name; none removes them. dns-01 needs them (RFC 8555 section 8.4).
 
         Raises:
             UpdateError: If the server refuses, or does not answer.
@@ -61,7 +61,7 @@ class DnsUpdates:
         self._update(update, name)
 
     def addresses(self, name: str) -> frozenset[tuple[str, str]]:
-        """Return the types and texts of the addresses at a name, or of its alias, as the server has them.
+        """Return type and text of the address records at a name, or of its alias, as the server has them.
 
         Raises:
             UpdateError: If the server does not answer.
@@ -84,18 +84,18 @@ class DnsUpdates:
         ttl_s: int,
         is_new: bool = False,
     ) -> None:
-        """Remove and add records of addresses or an alias at a name, all or none of them; others there are left alone.
+        """Remove and add address records or an alias at a name, in one transaction; other records there are left alone.
 
         Args:
             zone: The zone of the name.
             name: The name.
-            removed: Types and texts; those that are not there do no harm.
+            removed: Types and texts; records that do not exist are ignored.
             added: Types and texts.
-            ttl_s: For how long resolvers keep the added ones.
-            is_new: There must be no addresses and no alias there yet.
+            ttl_s: The time to live of the added records.
+            is_new: Fail if the name has address records or an alias.
 
         Raises:
-            RecordsPresent: If there are, and `is_new`.
+            RecordsPresent: If it has, and `is_new` is set.
             UpdateRefused: If the server refuses.
             UpdateError: If it does not answer.
         """
@@ -118,7 +118,7 @@ class DnsUpdates:
             raise UpdateRefused(f"{self} refused the update of {name}: {dns.rcode.to_text(code)}")
 
     def _zone(self, owner: dns.name.Name) -> dns.name.Name:
-        """Return the zone of a name, as the server knows it."""
+        """Return the zone of a name according to the server."""
         query = dns.message.make_query(owner, "SOA")
         answer = self._ask(query)
         for found in (*answer.answer, *answer.authority):
@@ -132,9 +132,9 @@ class DnsUpdates:
             return dns.query.tcp(message, address, TIMEOUT_S, port)
         except (OSError, EOFError, dns.exception.DNSException) as exc:
             why = str(exc) or type(exc).__name__
-            if "TSIG" in why:  # servers answer without a signature where they do not know the key or the zone
-                why += "; is the key the server's, and the zone one of its own?"
-            raise UpdateError(f"{self} does not answer as it should: {why}") from exc
+            if "TSIG" in why:  # Servers answer without a signature if they do not know the key or the zone.
+                why += "; does the server know the key, and is it authoritative for the zone?"
+            raise UpdateError(f"{self} sent an invalid answer: {why}") from exc
 
     def __str__(self) -> str:
         return f"the DNS server {self._at[0]} port {self._at[1]}"
@@ -144,7 +144,7 @@ def read_key(path: Path) -> dns.tsig.Key:
     """Return the key in a file as tsig-keygen(8) and keymgr(8) write it.
 
     Raises:
-        UpdateError: If there is none.
+        UpdateError: If the file has no usable key.
     """
     try:
         found = _KEY.search(path.read_text())
@@ -154,7 +154,7 @@ def read_key(path: Path) -> dns.tsig.Key:
         raise UpdateError(f"{path}: not UTF-8 text") from exc
     parts = dict(_PART.findall(found[2])) if found else {}
     if not found or "secret" not in parts:
-        raise UpdateError(f"{path}: no key of TSIG; write what `tsig-keygen NAME` prints")
+        raise UpdateError(f"{path}: no TSIG key; write what `tsig-keygen NAME` prints")
     try:
         return dns.tsig.Key(found[1], parts["secret"], parts.get("algorithm", "hmac-sha256"))
     except (ValueError, dns.exception.DNSException) as exc:

@@ -1,1 +1,1 @@
-"""Drops before the network stack: the node's programs, and samples of incoming packets."""
+"""The packet filter of the node: its programs, and samples of incoming packets."""

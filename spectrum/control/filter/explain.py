@@ -1,4 +1,4 @@
-"""What the filter does with a client's packets, for `spectrum explain`: by the lists as they are on disk."""
+"""The filter's part of `spectrum explain`, from the lists on disk."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,10 +15,10 @@ from spectrum.core.snapshot import AppSettings
 def explain_filter(settings: Filter, app: AppSettings, client: str) -> FilterVerdict:
     """Return what the filter does with the packets of a client of an app.
 
-    It reads the lists' files, which takes half a second for a million lines: use a thread.
+    It reads the lists' files, which takes half a second for a million lines: call it in a thread.
 
     Raises:
-        ValueError: If the client is no address.
+        ValueError: If the client is not an address.
     """
     address = parse_address(client)
     listed = list(_listed(settings.lists, address.packed)) if settings.lists else []
@@ -31,7 +31,7 @@ def _listed(lists: dict[str, BlockList], client: bytes) -> Iterator[Listed]:
         for prefix in one.prefixes:
             builder.add(prefix.network_address.packed, prefix.prefixlen, number)
         if one.file is not None:
-            with suppress(OSError):  # the kernel has what was read of it
+            with suppress(OSError):  # The kernel has the lists that were read before.
                 builder.add_lines(Path(one.file).read_bytes(), number)
     table = PrefixTable(builder.build())
     for number, (name, one) in enumerate(lists.items(), 1):

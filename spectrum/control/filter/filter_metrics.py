@@ -1,4 +1,4 @@
-"""The metrics of the filter: what became of packets, and by which list or rule."""
+"""The metrics of the filter: packets by result, list and rule."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from spectrum.core.filter import Filter
 
-# By the names of their counters: what of them is no packet's result.
+# Counters that are not a packet's result, by name.
 _LOST = {
     "samples_lost": ("spectrum_filter_samples_lost", "Samples that were not read in time"),
     "looks_lost": ("spectrum_filter_looks_lost", "Packets for the detection of attacks that were not read in time"),
@@ -14,10 +14,10 @@ _LOST = {
 
 
 def filter_metrics(settings: Filter | None, counts: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
-    """Yield them.
+    """Yield the metrics of the filter.
 
     Args:
-        settings: What is filtered; None for nothing.
+        settings: The filter's settings; None without a filter.
         counts: Packets and bytes by list, rule and other result, as `PinnedFilter.counts` has them.
     """
     yield GaugeMetricFamily("spectrum_filter_active", "1 while packets are filtered", value=settings is not None)

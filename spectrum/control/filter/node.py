@@ -45,9 +45,9 @@ from spectrum.tasks import in_thread
 
 log = logging.getLogger(__name__)
 
-# The ring buffer of samples holds 7,000: what comes faster than that in this time is counted as lost.
+# The ring buffer holds 7,000 samples; if more come within this time, the rest is counted as lost.
 SAMPLES_INTERVAL_S = 0.2
-# Of a list that is no list.
+# Faults reported of one list file; a file of another kind would have one on every line.
 MAX_FAULTS_SHOWN = 5
 
 
@@ -57,7 +57,7 @@ def filter_paths(config: Config) -> list[Path]:
 
 
 def filter_faults(config: Config) -> list[Fault]:
-    """Return what is wrong with the lists that a configuration names for its filter."""
+    """Return the faults of the lists that a configuration names for its filter."""
     return _read(config.filter)[1] if config.filter else []
 
 
@@ -115,15 +115,15 @@ def _rule(rule: PacketRule) -> FilterRule:
 
 
 class NodeFilter:
-    """Keeps the kernel's filter to what the file says.
+    """Configures the kernel's filter as the file says.
 
     Args:
-        helper: Does it.
+        helper: Changes the kernel's tables.
 
     Attributes:
-        settings: What is filtered; None for nothing.
-        sampler: Keeps the samples, where there are any.
-        queue: Has them for analytics.
+        settings: The filter's settings; None without a filter.
+        sampler: Keeps the samples, if the filter takes any.
+        queue: Keeps samples for analytics.
     """
 
     def __init__(self, helper: Helper) -> None:
@@ -131,9 +131,9 @@ class NodeFilter:
         self.settings: Filter | None = None
         self.sampler: Sampler | None = None
         self.queue = SampleQueue()
-        # The ring buffer's descriptor, and what reads it.
+        # The descriptor of the ring buffer, and its reader.
         self._sampled: tuple[int, Samples] | None = None
-        # It is applied in a thread while samples are read on the loop.
+        # The configuration is applied in a thread while samples are read on the loop.
         self._reading = threading.Lock()
 
     @property
@@ -144,16 +144,15 @@ class NodeFilter:
         return f"on: {', '.join(self.settings.interfaces)}{', dry run' * self.settings.dry_run}"
 
     def apply(self, config: Config) -> Callable[[], None]:
-        """Filter as a configuration says, or not at all; return what puts everything back, until `keep`.
-
-        It takes seconds for long lists: use a thread.
+        """Apply the filter of a configuration, or remove it; return a function that restores the former one, valid
+        until `keep`. It takes seconds for long lists: call it in a thread.
 
         Raises:
-            PinError: If a list cannot be read, or the kernel does not take it; a filter that was there stays as it was.
+            PinError: If a list cannot be read, or the kernel refuses; the former filter stays.
         """
         settings = config.filter
         if settings is None:
-            self.remove()  # also what a daemon left that was killed
+            self.remove()  # Also a filter that a killed daemon left.
             return lambda: None
         lists, faults = _read(settings)
         if faults:
@@ -168,18 +167,18 @@ class NodeFilter:
         return partial(self._undo, before)
 
     def set_drops(self, owner: str, drops: Drops) -> None:
-        """Let exactly this be dropped of an owner's, other than the file; it blocks.
+        """Replace the rules of an owner other than the file; it blocks.
 
         Raises:
-            PinError: If there is no filter, or the kernel does not take it; what was there stays as it was.
+            PinError: If there is no filter, or the kernel refuses; the former rules stay.
         """
         self._name(*self._helper.ask(SetDrops(owner, drops), Filtered))
 
     def set_flow_programs(self, programs: FlowPrograms) -> None:
-        """Let exactly these programs judge datagrams; it blocks.
+        """Replace the flow programs that judge datagrams; it blocks.
 
         Raises:
-            PinError: If there is no filter, or the kernel does not take one of them; all are as they were then.
+            PinError: If there is no filter, or the kernel refuses one; the former programs stay.
         """
         if (answer := self._helper.ensure(SetFlowPrograms(programs), Filtered)) is not None:
             self._name(*answer)
@@ -195,13 +194,13 @@ class NodeFilter:
         self.settings = before
 
     def keep(self) -> None:
-        """Forget what undoes the last change."""
+        """Forget how to undo the last change."""
         if self.settings is not None and not self._helper.is_lost:
-            with suppress(PinError):  # it has ended, and that is told
+            with suppress(PinError):  # The helper has ended, which is reported elsewhere.
                 self._helper.ask(KeepFilter(), Done)
 
     def _sample(self, filtered: Filtered, descriptors: list[int]) -> None:
-        """Read samples, where there are any. Lists and rules may have come and gone, and their numbers changed.
+        """Read samples, if the filter takes any. Lists and rules, and their numbers, may have changed.
 
         Raises:
             PinError: If they cannot be read.
@@ -233,25 +232,25 @@ class NodeFilter:
             return found
 
     def samples(self, keys: list[str], seconds: float, count: int) -> list[dict[str, Any]]:
-        """Return what came in most of lately; see `Sampler.top`.
+        """Return the most frequent groups of recent samples; see `Sampler.top`.
 
         Raises:
-            ValueError: If there are no samples, or none of such a kind.
+            ValueError: If there are no samples, or a key is unknown.
         """
         if self.sampler is None:
             raise ValueError("no packets are sampled; set filter.sample_one_in, to 1000 say")
         return self.sampler.top(keys, seconds, count, (self.settings and self.settings.sample_one_in) or 1)
 
     def collect(self) -> None:
-        """Read what samples there are; to be called a few times a second."""
+        """Read new samples; it is called several times a second."""
         if self.sampler is not None:
             self.sampler.collect()
 
     def remove(self) -> None:
-        """Let everything pass again.
+        """Remove the filter: all packets pass.
 
         Raises:
-            PinError: If there is no helper who could do it.
+            PinError: If there is no helper to do it.
         """
         if self.settings is None and self._helper.is_lost:
             return
@@ -265,11 +264,11 @@ class NodeFilter:
 
 
 class FilterActor(Actor):
-    """Filters as a configuration says.
+    """Applies the filter of a configuration.
 
     Args:
-        node: Keeps the kernel's filter.
-        counts: What it counts.
+        node: Configures the kernel's filter.
+        counts: Its counters.
     """
 
     def __init__(self, node: NodeFilter, counts: KernelCounts) -> None:
@@ -279,38 +278,38 @@ class FilterActor(Actor):
         self._removed = False
 
     async def prepare(self, change: Change) -> None:
-        """Give the kernel a filter.
+        """Configure the kernel's filter.
 
         Raises:
-            RolloutError: If the kernel does not take it.
+            RolloutError: If the kernel refuses.
         """
         self._undo, self._removed = None, False
         if change.after.config.filter is not None and change.names is None:
             await self._in_kernel(self._apply, change.after.config)
 
     async def commit(self, change: Change) -> None:
-        """Remove the filter, where there is none any more: workers have the new configuration by now.
+        """Remove the filter if the new configuration, which workers have by now, has none.
 
         Raises:
-            RolloutError: If the kernel keeps it.
+            RolloutError: If that fails.
         """
         if change.after.config.filter is None and change.names is None:
             self._removed = True
             await self._in_kernel(self._node.remove)
 
     async def abort(self, change: Change) -> None:
-        """Put the former filter back."""
+        """Restore the former filter."""
         if self._undo is not None:
             await in_thread(self._undo)
         elif self._removed and not change.is_first:
             await in_thread(self._node.apply, change.before.config)
 
     async def status(self) -> Mapping[str, Any]:
-        """Return whether it is there."""
+        """Return the state of the filter."""
         return {"kernel": {"filter": self._node.state}}
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return what was dropped, and why."""
+        """Return the packets that were dropped, by reason."""
         settings = self._node.settings
         return filter_metrics(settings, await self._counts.read() if settings else {})
 
@@ -327,12 +326,12 @@ class FilterActor(Actor):
             raise ValueError(str(exc)) from exc
 
     async def release(self, change: Change) -> None:
-        """Forget what undoes it."""
+        """Forget how to undo the change."""
         if change.names is None:
             await in_thread(self._node.keep)
 
     async def restore(self, plan: Plan) -> None:
-        """Filter as it is served."""
+        """Apply the filter that is served."""
         await in_thread(self._node.apply, plan.config)
 
     def jobs(self) -> Jobs:
@@ -345,11 +344,11 @@ class FilterActor(Actor):
             await asyncio.sleep(SAMPLES_INTERVAL_S)
 
     async def drain(self) -> None:
-        """Let everything pass."""
+        """Remove the filter."""
         await in_thread(self._node.remove)
 
     def _apply(self, config: Config) -> None:
-        # In the thread, which goes on to its end where the task is cancelled.
+        # In the thread, which runs to its end if the task is cancelled.
         self._undo = self._node.apply(config)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Samples on their way to analytics: as many as are kept, each with the number of packets that it stands for."""
+"""A queue of samples for analytics: a bounded number, each with the number of packets that it stands for."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -6,20 +6,19 @@ from collections.abc import Callable, Iterable
 from spectrum.core.analytics.packet_rows import SampledPacket, was_dropped
 from spectrum.kernel.samples import Sample
 
-# A transaction of the store takes that many in some ten milliseconds.
+# A transaction of the store takes this many in some ten milliseconds.
 MOST = 1000
-# What nobody takes for so long is gone.
+# Samples that nobody takes for this long are dropped.
 KEPT_S = 30.0
 
 
 class SampleQueue:
-    """Keeps the latest samples for one who takes all of them.
-
-    Of more than `MOST` every second one goes, and the others stand for twice as many packets: sums stay right.
+    """Keeps the latest samples for one consumer. Above `MOST` every second sample is dropped, and the others stand for
+    twice as many packets: sums stay right.
 
     Args:
         clock: Seconds since 1970.
-        monotonic: Those of samples.
+        monotonic: The monotonic clock, in which samples have their time.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -42,7 +41,7 @@ class SampleQueue:
                 self._waiting = [one._replace(interval=2 * one.interval) for one in self._waiting[::2]]
 
     def take(self) -> list[SampledPacket]:
-        """Return what has come since the last call, and is not old."""
+        """Return the samples since the last call that are not too old."""
         taken, self._waiting = self._fresh(), []
         return taken
 

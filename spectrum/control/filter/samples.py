@@ -1,4 +1,4 @@
-"""What comes in by the interfaces of the filter: its samples, kept for a while and added up for who asks."""
+"""Samples of the packets that reach the filter's interfaces, kept for a while and aggregated on request."""
 
 import time
 from collections import Counter, deque
@@ -10,10 +10,10 @@ from spectrum.kernel.samples import Sample
 from spectrum.wire import frames
 
 KEPT = 20_000
-# What samples are added up by; more than one of them together, too.
+# The keys by which samples can be grouped, also several together.
 KEYS = ("verdict", "source", "destination", "protocol", "source_port", "destination_port", "length", "ttl", "tcp_flags")
 
-# As the filter's rules call them; others are shown by number.
+# Named as in the filter's rules; others are shown by number.
 _PROTOCOLS = {number: name for name, number in PROTOCOLS.items()}
 
 
@@ -21,7 +21,7 @@ class Sampler:
     """Keeps the latest samples.
 
     Args:
-        read: Returns what has come since its last call.
+        read: Returns the samples since its last call.
         now: The monotonic clock, in seconds.
     """
 
@@ -31,27 +31,27 @@ class Sampler:
         self._kept: deque[tuple[float, int, dict[str, str]]] = deque(maxlen=KEPT)
 
     def collect(self) -> None:
-        """Read what has come."""
+        """Read new samples."""
         for sample in self._read():
             self._kept.append((sample.at_s, sample.frame_bytes, _facts(sample)))
 
     def top(self, keys: list[str], seconds: float, count: int, one_in: int) -> list[dict[str, Any]]:
-        """Return what there was most of lately.
+        """Return the most frequent groups of recent samples.
 
         Args:
-            keys: Of `KEYS`, by which packets are told apart.
-            seconds: So far back.
-            count: So many at most.
+            keys: The keys to group by, of `KEYS`.
+            seconds: The age of the oldest sample.
+            count: The maximum number of groups.
             one_in: How many packets a sample stands for.
 
         Returns:
-            For each, the values of the keys, and estimates of packets and bytes per second.
+            For each group, the values of its keys, and estimates of packets and bytes per second.
 
         Raises:
             ValueError: If there is no such key.
         """
         if unknown := [key for key in keys if key not in KEYS]:
-            raise ValueError(f"nothing is told apart by {', '.join(unknown)}; known: {', '.join(KEYS)}")
+            raise ValueError(f"unknown keys: {', '.join(unknown)}; known: {', '.join(KEYS)}")
         self.collect()
         packets: Counter[tuple[str, ...]] = Counter()
         sizes: Counter[tuple[str, ...]] = Counter()

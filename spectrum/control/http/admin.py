@@ -1,4 +1,4 @@
-"""The supervisor over HTTP: metrics and health for the network, status and reload for the machine's own users."""
+"""HTTP of the supervisor: metrics and health checks for the network, status and reload for users of this machine."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """An upgrade: why there is none, or the process that serves from now on."""
+    """The outcome of an upgrade: why it failed, or the process that serves from now on."""
 
     errors: list[str] = field(default_factory=list)
     pid: int = 0
@@ -42,15 +42,15 @@ Reload = Callable[[], Awaitable[Reloaded]]
 Upgrade = Callable[[str], Awaitable[Upgraded]]
 Ready = Callable[[], bool]
 
-# For the body of a request.
+# Deadline for the body of a request.
 BODY_S = 5.0
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS = "application/openmetrics-text"
 OPEN_CONTENT_TYPE = f"{OPEN_METRICS}; version=1.0.0; charset=utf-8"
-# What zlib takes for the best of time and size.
+# The compression level with the best ratio of size to time.
 COMPRESSION = 6
-# Of thousands of apps an answer has megabytes: to hand over so much of it takes a tenth of a millisecond.
+# With thousands of apps an answer has megabytes; writing a piece of this size takes a tenth of a millisecond.
 PIECE_BYTES = 1 << 17
 # So many of its parts are encoded at once.
 ITEMS_AT_ONCE = 250
@@ -109,9 +109,8 @@ def metrics_app(render: Render, render_open: Render, ready: Ready) -> web.Applic
 async def _in_pieces(
     request: web.Request, pieces: Sequence[bytes | memoryview], headers: Mapping[str, str], status: int = 200
 ) -> web.StreamResponse:
-    """Answer with a body; between pieces of a long one the loop turns.
-
-    `web.Response` copies it, and its transport does: 9 MB take more than 20 ms.
+    """Answer with a body in pieces, between which the loop gets a turn. `web.Response` and the transport would copy it:
+    9 MB take more than 20 ms.
     """
     length = sum(map(len, pieces))
     if length <= PIECE_BYTES or request.method == "HEAD":
@@ -132,9 +131,8 @@ def _cut(body: bytes) -> list[memoryview]:
 
 
 def control_app(reload: Reload, upgrade: Upgrade, resources: Iterable[Resource] = ()) -> web.Application:
-    """Return the application with POST /reload and /upgrade, and what else there is to be asked.
-
-    A reload answers 200 with what changed, or 422 with the diagnostics; an upgrade the same with the new process.
+    """Return the application with POST /reload and /upgrade, and all other resources. A reload answers 200 with the
+    changes, or 422 with the diagnostics; an upgrade answers in the same way with the new process.
     """
 
     async def apply(request: web.Request) -> web.StreamResponse:
@@ -216,13 +214,13 @@ class AdminServer:
         self._listeners: dict[str, HttpListener] = {}
         self._waiting: list[tuple[HttpListener, socket.socket]] = []
         self._socket_path: Path | None = None
-        # Another supervisor goes on with the socket there.
+        # Another supervisor continues with the socket at this path.
         self._path_is_others = False
 
     def inherit(self, given: Mapping[str, socket.socket]) -> None:
         """Take listening sockets of the supervisor before this one, by where they listen.
 
-        It accepts on them until it leaves, so that nothing is accepted here before `accept`.
+        That one accepts on them until it leaves, so nothing is accepted here before `accept`.
         """
         self._given = dict(given)
         self._accepts = False
@@ -231,7 +229,7 @@ class AdminServer:
         """Serve an application on an address.
 
         Raises:
-            ListenError: If the address cannot be had.
+            ListenError: If the address is not available.
         """
         family = socket.AF_INET6 if where.address.version == 6 else socket.AF_INET
         try:
@@ -247,9 +245,9 @@ class AdminServer:
 
         Args:
             app: The application.
-            path: The socket's path; its folder is made if it is not there.
-            is_chosen: An administrator chose the path. A folder in which another user could replace the socket is
-                then warned of, as ssh leaves the folder of a ControlPath to its user; any other one is refused.
+            path: The socket's path; its folder is created if it is missing.
+            is_chosen: An administrator chose the path. If another user could replace the socket in its folder, a chosen
+                path causes a warning, as ssh leaves the folder of a ControlPath to its user; any other path is refused.
 
         Raises:
             ListenError: If a daemon answers there already, the folder cannot be trusted, or the socket cannot be made.
@@ -267,7 +265,7 @@ class AdminServer:
             self._waiting.append((listener, sock))
 
     async def accept(self) -> None:
-        """Accept from now on: the supervisor before this one no longer does."""
+        """Begin to accept: the previous supervisor no longer does."""
         self._accepts, self._path_is_others = True, False
         while self._waiting:
             listener, sock = self._waiting.pop()
@@ -276,11 +274,13 @@ class AdminServer:
             self._given.popitem()[1].close()
 
     def give(self) -> dict[str, int]:
-        """Return the descriptors on which another supervisor is to listen, by where they listen."""
+        """Return the descriptors on which another supervisor will listen, by address."""
         return {where: listener.fileno() for where, listener in self._listeners.items() if listener.fileno() >= 0}
 
     def leave(self, taken: str) -> None:
-        """Accept no more; who took what `give` returned does. The control socket stays, if its path is `taken`."""
+        """Stop accepting; the receiver of what `give` returned accepts. The control socket stays if its path is
+        `taken`.
+        """
         for listener in self._listeners.values():
             listener.close()
         if self._socket_path is not None and control_name(self._socket_path) == taken:
@@ -297,7 +297,7 @@ class AdminServer:
 
 
 def control_name(path: Path) -> str:
-    """Return what a supervisor and its successor call a control socket; the path may be relative."""
+    """Return the name by which a supervisor and its successor identify a control socket; the path may be relative."""
     return str(path.absolute())
 
 
@@ -319,7 +319,7 @@ def _control_socket(path: Path) -> socket.socket:
     try:
         return bind_unix(path, 0o600)
     except FileExistsError as exc:
-        raise ListenError(f"control socket {path}: it is there, and is no socket") from exc
+        raise ListenError(f"control socket {path}: it exists and is not a socket") from exc
     except OSError as exc:
         if exc.errno != errno.EADDRINUSE:
             raise
@@ -339,10 +339,10 @@ class MetricsActor(Actor):
         self._app = app
 
     async def prepare(self, change: Change) -> None:
-        """Listen.
+        """Listen on the address.
 
         Raises:
-            RolloutError: If the address cannot be had.
+            RolloutError: If the address is not available.
         """
         if change.is_first and change.after.config.metrics:
             try:

@@ -1,4 +1,4 @@
-"""The metrics, as Prometheus reads them."""
+"""The metrics in Prometheus' formats."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,21 +23,21 @@ from spectrum.core.records.measures import WorkerMeasures
 from spectrum.kernel.usage import ProcessUsage
 from spectrum.tasks import in_background
 
-# In OpenMetrics a counter's family is named without the end that its samples have.
+# In OpenMetrics the name of a counter's family lacks the suffix of its samples.
 _HEAD_OF_COUNTER = re.compile(rb"^(# (?:HELP|TYPE) \S+)_total ", re.MULTILINE)
 
 
 class NodeState:
-    """What there is to tell of the node, beside what workers counted."""
+    """The state of the node that is exported, beside the workers' counters."""
 
     def __init__(self) -> None:
         self.generation = 0
         self.last_reload_successful = True
         self.restart_needed = False
         self.workers_ready = 0
-        # By place: the generation that a worker serves, and whether it gives signs of life.
+        # By worker number: the generation that it serves, and whether it sends heartbeats.
         self.workers: dict[int, tuple[int, bool]] = {}
-        # By place, how many seconds it stays without a worker, as workers there end again and again.
+        # By worker number: seconds until a worker that ended repeatedly is started again.
         self.pauses: dict[int, float] = {}
         self.workers_stalled = 0
         self.listeners_deaf = 0
@@ -47,7 +47,7 @@ class NodeState:
 
 @dataclass(frozen=True, eq=False)
 class _Only(Collector):
-    """Collects one family."""
+    """A collector of one family."""
 
     metric: Metric
 
@@ -60,14 +60,14 @@ def _node_metrics(own: WorkerMeasures, restarts: int, killed: int, state: NodeSt
     yield CounterMetricFamily("spectrum_accept_stalls", "Times accepting stopped at a limit", value=own.accept_stalls)
     yield GaugeMetricFamily("spectrum_workers_stalled", "Workers not accepting now", value=state.workers_stalled)
     yield GaugeMetricFamily(
-        "spectrum_listeners_deaf", "Listeners of workers that the kernel will not watch", value=state.listeners_deaf
+        "spectrum_listeners_deaf", "Listeners of workers that could not be added to epoll", value=state.listeners_deaf
     )
     yield CounterMetricFamily(
-        "spectrum_listeners_mended", "Listeners found unwatched, and watched again", value=own.listeners_mended
+        "spectrum_listeners_mended", "Listeners found missing in epoll, and added again", value=own.listeners_mended
     )
-    yield GaugeMetricFamily("spectrum_held_bytes", "Bytes kept for receivers that are slow", value=state.held_bytes)
+    yield GaugeMetricFamily("spectrum_held_bytes", "Bytes buffered for slow receivers", value=state.held_bytes)
     yield CounterMetricFamily(
-        "spectrum_busy_poll_seconds", "Processor time spent looking for events", value=own.busy_poll_s
+        "spectrum_busy_poll_seconds", "Processor time spent on busy polling", value=own.busy_poll_s
     )
     yield CounterMetricFamily(
         "spectrum_events_dropped",
@@ -79,15 +79,15 @@ def _node_metrics(own: WorkerMeasures, restarts: int, killed: int, state: NodeSt
     )
     yield GaugeMetricFamily("spectrum_workers_ready", "Workers that serve", value=state.workers_ready)
     yield CounterMetricFamily("spectrum_worker_restarts", "Workers replaced", value=restarts)
-    yield CounterMetricFamily("spectrum_workers_killed", "Workers replaced for want of a sign of life", value=killed)
+    yield CounterMetricFamily("spectrum_workers_killed", "Workers replaced because they did not respond", value=killed)
     serves = GaugeMetricFamily("spectrum_worker_generation", "Generation that a worker serves", labels=["worker"])
-    answers = GaugeMetricFamily("spectrum_worker_up", "1 while a worker gives signs of life", labels=["worker"])
+    answers = GaugeMetricFamily("spectrum_worker_up", "1 while a worker responds", labels=["worker"])
     for place, (generation, up) in sorted(state.workers.items()):
         serves.add_metric([str(place)], generation)
         answers.add_metric([str(place)], up)
     pauses = GaugeMetricFamily(
         "spectrum_worker_restart_pause_seconds",
-        "Until a worker that ends again and again is replaced",
+        "Time until a worker that ended repeatedly is started again",
         labels=["worker"],
     )
     for place in sorted(state.workers):
@@ -100,7 +100,9 @@ def _node_metrics(own: WorkerMeasures, restarts: int, killed: int, state: NodeSt
         value=state.restart_needed,
     )
     yield GaugeMetricFamily(
-        "spectrum_config_last_reload_successful", "1 if the last reload was", value=state.last_reload_successful
+        "spectrum_config_last_reload_successful",
+        "1 if the last reload was successful",
+        value=state.last_reload_successful,
     )
 
 
@@ -108,9 +110,9 @@ class Exporter:
     """Renders the metrics of one node.
 
     Args:
-        totals: What workers counted.
-        state: What else there is of the node.
-        actors: Each has metrics of its own.
+        totals: Totals of the workers' counters.
+        state: Other state of the node.
+        actors: The actors, each with its metrics.
     """
 
     def __init__(self, totals: Totals, state: NodeState, actors: Sequence[Actor] = ()) -> None:
@@ -121,14 +123,13 @@ class Exporter:
     async def render(
         self, processes: Mapping[str, ProcessUsage], usages: Sequence[Usage], is_open: bool = False
     ) -> bytes:
-        """Return the page of /metrics in Prometheus' text format, or where it `is_open` in that of OpenMetrics.
-
-        What is counted is read on the loop, which changes it; it is rendered in a thread.
+        """Return the page of /metrics in Prometheus' text format, or with `is_open` in that of OpenMetrics. Counters
+        are read on the loop, which changes them; a thread renders them.
 
         Args:
-            processes: What each process takes of the machine.
-            usages: How much is used of each limit.
-            is_open: Write it as OpenMetrics 1.0.
+            processes: The resources that each process uses.
+            usages: The use of each limit.
+            is_open: Render OpenMetrics 1.0.
         """
         totals = self._totals
         counted = copy(totals.workers), totals.worker_restarts, totals.workers_killed
@@ -140,10 +141,10 @@ class Exporter:
 
 def _render(parts: list[Iterable[Metric | bytes]], is_open: bool) -> bytes:
     pieces: list[bytes] = []
-    while parts:  # who takes them frees them
+    while parts:  # The caller frees them.
         pieces += [one if isinstance(one, bytes) else generate_latest(_Only(one)) for one in parts.pop(0)]
     if is_open:
-        # A piece that begins a family has its head; the rest of a large one are other pieces, and are alike in both.
+        # A piece that begins a family has its head; further pieces of a large family are the same in both formats.
         pieces = [_HEAD_OF_COUNTER.sub(rb"\1 ", one) if one.startswith(b"#") else one for one in pieces]
         pieces.append(b"# EOF\n")
-    return b"".join(pieces)  # without Python's lock, where there are many bytes
+    return b"".join(pieces)  # It releases the GIL for large bodies.

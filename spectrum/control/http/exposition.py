@@ -1,14 +1,13 @@
-"""Metric families as Prometheus' text, written a sample at a time.
-
-`prometheus_client` makes several objects of each sample: for families that have samples for each of thousands of apps,
-that takes seconds. The format is its own: https://prometheus.io/docs/instrumenting/exposition_formats/
+"""Metric families in Prometheus' text format, written sample by sample. `prometheus_client` creates several objects for
+each sample, which takes seconds for families with samples of thousands of apps. The format:
+https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 from collections.abc import Sequence
 
 from prometheus_client.utils import floatToGoString
 
-# Whole numbers below it are written by Go as they are.
+# Go writes whole numbers below it without an exponent.
 _SHORT = 1_000_000
 
 
@@ -31,7 +30,7 @@ class Family:
 
     Args:
         name: Its name; that of a counter ends with `_total`.
-        text: What it is, for people.
+        text: The help text.
         kind: "counter" or "gauge".
     """
 
@@ -55,8 +54,8 @@ class HistogramFamily(Family):
 
     Args:
         name: Its name.
-        text: What it is, for people.
-        bounds: The upper bounds of its buckets, less that of the last one, which is for all above.
+        text: The help text.
+        bounds: The upper bounds of its buckets, without that of the last one, which is infinite.
     """
 
     def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
@@ -64,7 +63,7 @@ class HistogramFamily(Family):
         self._ends = [f',le="{bound}"}} ' for bound in (*bounds, "+Inf")]
 
     def observe(self, labels: str, counts: Sequence[int], total: float) -> None:
-        """Add what was counted by bucket, and the sum of what was observed."""
+        """Add counts by bucket, and the sum of the observed values."""
         begin, running, lines = f"{self._name}_bucket{{{labels}", 0, self._lines
         for end, count in zip(self._ends, counts, strict=True):
             running += count
@@ -78,13 +77,13 @@ class SummaryFamily(Family):
 
     Args:
         name: Its name.
-        text: What it is, for people.
+        text: The help text.
     """
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(name, text, "summary")
 
     def observe(self, labels: str, count: int, total: float) -> None:
-        """Add what was counted, and the sum of what was observed."""
+        """Add the count and the sum of the observed values."""
         self._lines.append(f"{self._name}_count{{{labels}}} {number(count)}\n")
         self._lines.append(f"{self._name}_sum{{{labels}}} {number(total)}\n")

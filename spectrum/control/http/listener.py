@@ -1,7 +1,6 @@
-"""Takes connections for an HTTP application of the supervisor, and bounds what clients can take of it.
-
-aiohttp speaks HTTP. This gives every connection deadlines, bounds their number and the descriptors that they may use,
-and sums malformed requests for the log.
+"""Accepts connections for an HTTP application of the supervisor, and limits the resources of clients. aiohttp
+implements HTTP. This file adds deadlines to every connection, limits the number of connections and descriptors, and
+aggregates log lines about malformed requests.
 """
 
 import asyncio
@@ -24,15 +23,15 @@ from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# For a request's head, and between two requests. A scraper that asks less often connects anew.
+# Deadline for the head of a request, and between requests. A scraper with a longer interval connects anew.
 IDLE_S = 10.0
-# For the rest of a body that nobody asked for: to close before it has come would reset the answer.
+# Deadline for the rest of an unread body: closing earlier would reset the answer.
 LINGER_S = 2.0
-# For the client to take an answer.
+# Deadline for the client to read an answer.
 ANSWER_S = 60.0
 SWEEP_S = 1.0
 BACKLOG = 128
-# After a connection that the kernel does not give: there are no descriptors, or no memory.
+# Pause after accept(2) failed: no descriptors or no memory.
 RETRY_S = 0.5
 SAID_EVERY_S = 60.0
 
@@ -42,12 +41,12 @@ _OF_THE_CLIENT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the clients of a listener may take.
+    """Limits for the clients of a listener.
 
     Attributes:
-        connections: So many at a time; a new one takes the place of an idle one.
-        reserve: So many descriptors below the process's limit stay free of them.
-        answer_s: An answer may take so long, with what the client needs to take it; None for no limit.
+        connections: Connections at a time; a new one replaces an idle one.
+        reserve: Descriptors below the process's limit that connections may not use.
+        answer_s: Deadline for an answer, including its transfer to the client; None for no limit.
     """
 
     connections: int
@@ -55,8 +54,8 @@ class Bounds:
     answer_s: float | None
 
 
-# A page is rendered in a second or two, and a scraper takes it as fast as it can. The reserve is for workers that are
-# replaced and for the control socket.
+# A page is rendered in a second or two, and a scraper reads it immediately. The reserve is for replaced workers and for
+# the control socket.
 METRICS = Bounds(64, 64, ANSWER_S)
 # Only this user and root can connect. Reloads and upgrades have deadlines of their own.
 CONTROL = Bounds(64, 16, None)
@@ -66,9 +65,9 @@ class HttpListener:
     """Serves an application on a listening socket.
 
     Args:
-        name: What the log calls it.
+        name: Its name in the log.
         app: The application.
-        bounds: What clients may take.
+        bounds: Limits for clients.
         idle_s: The deadline for a request's head, and between two requests.
     """
 
@@ -89,7 +88,7 @@ class HttpListener:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     async def start(self, sock: socket.socket) -> None:
-        """Serve; the bound socket is owned from here on."""
+        """Begin to accept; the bound socket is owned from here on."""
         await self._runner.setup()
         sock.setblocking(False)
         sock.listen(BACKLOG)
@@ -102,7 +101,7 @@ class HttpListener:
         return self._socket.fileno() if self._socket is not None else -1
 
     def close(self) -> None:
-        """Take no connections any more; those that there are go on."""
+        """Stop accepting; open connections continue."""
         if self._retry is not None:
             self._retry.cancel()
         if self._socket is not None:
@@ -111,7 +110,7 @@ class HttpListener:
             self._socket = None
 
     async def stop(self) -> None:
-        """Take no connections any more, let requests end for a second, and close all."""
+        """Stop accepting, give requests a second to end, and close all connections."""
         self.close()
         await self._tasks.stop()
         await self._runner.cleanup()
@@ -121,7 +120,7 @@ class HttpListener:
         asyncio.get_running_loop().add_reader(self._socket, self._accept, self._socket)
 
     def _accept(self, sock: socket.socket) -> None:
-        """Take one connection; the loop calls again for the next one."""
+        """Accept one connection; the loop calls again for the next one."""
         try:
             connection, _ = sock.accept()
         except BlockingIOError:
@@ -129,13 +128,13 @@ class HttpListener:
         except OSError as exc:
             if exc.errno in _OF_THE_CLIENT:
                 return
-            # The connection stays in the queue, so that the loop would call again at once.
+            # The connection stays in the queue, so the loop would call again at once.
             self._refuse(os.strerror(exc.errno or 0).lower())
             loop = asyncio.get_running_loop()
             loop.remove_reader(sock)
             self._retry = loop.call_later(RETRY_S, self._listen)
             return
-        # The kernel gives the lowest number that is free, so all below it are taken.
+        # The kernel uses the lowest free number, so all below it are in use.
         if connection.fileno() >= descriptor_limit() - self._bounds.reserve:
             connection.close()
             self._refuse("too many open files")
@@ -163,7 +162,7 @@ class HttpListener:
         self._make_room()
 
     def _make_room(self) -> None:
-        """Close a connection: an idle one, if there is one; of who has most; the oldest."""
+        """Close a connection: an idle one if there is one, of the client with most connections, the oldest."""
         if self._connections:
             per_client = Counter(one.client for one in self._connections)
             victim = max(self._connections, key=lambda one: (not one.is_answering, per_client[one.client], -one.since))
@@ -181,7 +180,8 @@ class HttpListener:
 
 
 class _SummedWarning:
-    """Sums what clients can do as often as they like: the log gets a line at once, and then at most one a minute.
+    """Aggregates warnings that clients can cause at any rate: the log gets a line at once, and then at most one a
+    minute.
 
     Args:
         what: What happened, in the plural.
@@ -201,12 +201,12 @@ class _SummedWarning:
 
 
 class _Connection(web.RequestHandler):
-    """A connection: aiohttp's, with what the listener needs to bound it.
+    """A connection of aiohttp, with what the listener needs to limit it.
 
     Attributes:
         client: Its address.
-        is_answering: A request is complete, and its answer is not.
-        since: When it became what it is now (monotonic, seconds).
+        is_answering: Whether a complete request waits for its answer.
+        since: When it entered its state (monotonic, seconds).
     """
 
     __slots__ = ("_all", "_bad_requests", "_faults", "client", "is_answering", "since")
@@ -234,7 +234,7 @@ class _Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def abort(self) -> None:
-        """Close it at once; it counts no more."""
+        """Close it at once; it no longer counts."""
         self._all.pop(self, None)
         if self.transport is not None:
             self.transport.abort()
@@ -246,10 +246,10 @@ class _Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        resp.headers.setdefault("Server", "spectrum")  # not the versions of what it is made of
+        resp.headers.setdefault("Server", "spectrum")  # Without the versions of libraries.
         try:
             return await super().finish_response(request, resp, start_time)
-        except RuntimeError as exc:  # uvloop's, where asyncio raises ConnectionError
+        except RuntimeError as exc:  # uvloop's, where asyncio raises ConnectionError.
             if "handler is closed" not in str(exc):
                 raise
             return resp, True
@@ -263,7 +263,7 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what could not be handled: without what aiohttp or Python say of it."""
+        """Answer a malformed request, without the text of aiohttp or Python."""
         if not self._is_clients(exc, status):
             self._faults.report(exc or RuntimeError(message))
         else:
@@ -271,12 +271,12 @@ class _Connection(web.RequestHandler):
             status = 400
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
-        answer = web.Response(status=status, text="bad request\n" if status < 500 else "a fault, see the log\n")
+        answer = web.Response(status=status, text="bad request\n" if status < 500 else "internal error, see the log\n")
         answer.force_close()
         return answer
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log what aiohttp met outside of a handler, such as a body that is not chunked as its head says."""
+        """Log an error of aiohttp outside of a handler, such as a malformed chunked body."""
         exc = kw.get("exc_info")
         if isinstance(exc, BaseException) and self._is_clients(exc, 500):
             self._bad_requests.add(f"{self.client}: {_summary(exc)}")
@@ -289,7 +289,7 @@ class _Connection(web.RequestHandler):
 
 
 def _summary(error: BaseException | None) -> str:
-    """Return the first line of what aiohttp says; the others quote the client."""
+    """Return the first line of aiohttp's message; the others quote the client."""
     return ascii(getattr(error, "message", str(error)).lstrip().partition("\n")[0].rstrip(":").lower())[1:-1][:100]
 
 

@@ -1,7 +1,5 @@
-"""What is so now, for who looks at it each second: what was counted of apps since the last time, and what is wrong.
-
-Nothing is worked out while nobody asks. What was counted is told as differences: of 10,000 apps those that had no
-traffic in the last second cost nothing.
+"""The live view, polled once a second: counters of apps since the last poll, and troubles. Nothing is computed while
+nobody polls. Counters are sent as differences: of 10,000 apps those without traffic in the last second cost nothing.
 """
 
 import asyncio
@@ -21,27 +19,27 @@ from spectrum.control.usage import Usage
 from spectrum.core.records.measures import AppMeasures
 from spectrum.core.records.reasons import Reason
 
-# Apps that are gone over before the loop turns: a millisecond.
+# Apps processed before the loop gets a turn: a millisecond.
 SLICE = 200
-# Limits are gone over so often: of 10,000 apps that takes 20 ms.
+# Interval of the check of limits: with 10,000 apps it takes 20 ms.
 LIMITS_EVERY_S = 15.0
-# From here on a limit is spoken of.
+# The share of a limit from which it is reported.
 NEAR = 0.9
 MOST_LIMITS = 20
-# A worker that ended is spoken of for so long.
+# How long a worker that ended is reported.
 TOLD_FOR_S = 3600.0
 _REASONS = {reason.value: reason for reason in Reason}
 
 
 class LiveView:
-    """Answers who looks each second. One process does: that of the control API, for all browsers.
+    """Answers polls of the live view. Only the control API's process polls, for all browsers.
 
     Args:
         served: What is served.
-        reloads: Of the configuration.
+        reloads: Reloads of the configuration.
         fleet: The workers.
-        totals: What they counted.
-        actors: Of each feature.
+        totals: Totals of the workers' counters.
+        actors: The actors of all features.
     """
 
     def __init__(self, served: Served, reloads: Reloads, fleet: Fleet, totals: Totals, actors: Sequence[Actor]) -> None:
@@ -50,13 +48,13 @@ class LiveView:
         self._fleet = fleet
         self._totals = totals
         self._actors = actors
-        # Of the last answer; who has another one gets all there is.
+        # Identifies the last answer; a client with another one gets the full state.
         self._number = 0
         self._near: list[Usage] = []
         self._near_at = -LIMITS_EVERY_S
 
     def resource(self) -> Resource:
-        """Return what is asked."""
+        """Return the resource of the live view."""
         return Resource("GET", "/live", self._answer)
 
     async def _answer(self, asked: Asked) -> dict[str, Any]:
@@ -81,7 +79,7 @@ class LiveView:
         }
 
     async def _counted(self, names: Iterable[str]) -> dict[str, list[Any]]:
-        """Return what was counted of each since the daemon's start."""
+        """Return the counters of each app since the daemon's start."""
         told: dict[str, list[Any]] = {}
         for i, name in enumerate(names, 1):
             if (measures := self._totals.apps.get(name)) is not None:
@@ -99,7 +97,7 @@ class LiveView:
         near = sorted((one for one in usages if one.share >= NEAR), key=lambda one: -one.share)
         self._near = near[:MOST_LIMITS]
 
-    # --- what is wrong --------------------------------------------------------------------------------------------
+    # --- troubles -------------------------------------------------------------------------------------------------
 
     def _troubles(self) -> Iterator[Trouble]:
         for actor in self._actors:
@@ -134,7 +132,7 @@ class LiveView:
 
 
 def shown(trouble: Trouble) -> dict[str, Any]:
-    """Return a trouble as it is sent."""
+    """Return a trouble in the form that is sent."""
     return {
         "kind": trouble.kind,
         "severity": trouble.severity,
@@ -147,9 +145,9 @@ def shown(trouble: Trouble) -> dict[str, Any]:
 
 
 def counts(measures: AppMeasures) -> list[Any]:
-    """Return what was counted of an app: open and begun sessions, refused and failed ones, bytes from clients and to
-    them, datagrams that were dropped, and how many failed by the reason's name.
-    """  # fmt: skip
+    """Return the counters of an app: open and begun sessions, refused and failed ones, bytes from clients and to them,
+    dropped datagrams, and failures by reason.
+    """
     ended = refused = 0
     failures: dict[str, int] = {}
     for number, count in measures.ended.items():

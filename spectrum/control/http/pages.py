@@ -1,4 +1,4 @@
-"""What one sees of a daemon: the metrics page, its status, and what else features answer."""
+"""The pages of a daemon: metrics, status, and the resources of features."""
 
 import os
 import time
@@ -25,17 +25,17 @@ from spectrum.tasks import Shared, in_background
 
 
 class Pages:
-    """Reads what there is; nothing waits for it but who asks.
+    """Renders the pages.
 
     Args:
-        source: What people call the source of the configuration.
-        life: Whether the daemon goes on.
-        served: What it serves.
-        reloads: Of the configuration.
+        source: The name of the configuration's source.
+        life: The daemon's life cycle.
+        served: What is served.
+        reloads: Reloads of the configuration.
         fleet: The workers.
-        totals: What they counted.
-        helper: Who changes the kernel's tables.
-        actors: Of each feature.
+        totals: Totals of the workers' counters.
+        helper: The privileged helper.
+        actors: The actors of all features.
     """
 
     def __init__(
@@ -62,28 +62,28 @@ class Pages:
         self._started_at = time.monotonic()
 
     def control(self, upgrade: Upgrade) -> web.Application:
-        """Return what the control socket serves; `upgrade` upgrades the daemon."""
+        """Return the application of the control socket; `upgrade` upgrades the daemon."""
         return control_app(self._reloads.reload, upgrade, self.resources())
 
     def resources(self) -> list[Resource]:
-        """Return all that can be asked of the daemon, less what replaces its configuration or its program."""
+        """Return all resources of the daemon, except those that replace its configuration or its program."""
         status = Shared(self.status)
         own = Resource("GET", "/status", lambda asked: status()), Resource("GET", "/limits", self._limits)
         return [*own, self._live.resource(), *(resource for actor in self._actors for resource in actor.resources())]
 
     def ready(self) -> bool:
-        """Tell whether every worker serves on all of its listeners, and gives signs of life."""
+        """Return whether every worker serves on all of its listeners, and responds."""
         return not self._life.stopping.is_set() and len(self._fleet.listening()) == self._fleet.count
 
     async def metrics(self, is_open: bool = False) -> bytes:
-        """Return the metrics page; where it `is_open`, as OpenMetrics."""
+        """Return the metrics page; with `is_open`, as OpenMetrics."""
         await self._fleet.ask()
         self._read(self._state)
         processes = await self._processes()
         return await self._exporter.render(processes, await self._usages(processes), is_open)
 
     async def _limits(self, asked: Asked) -> dict[str, Any]:
-        """Answer what `spectrum limits` shows."""
+        """Answer `spectrum limits`."""
         await self._fleet.ask()
         return {"limits": usage_report(await self._usages(await self._processes()))}
 
@@ -94,7 +94,7 @@ class Pages:
         return usages
 
     async def _processes(self) -> dict[str, ProcessUsage]:
-        """Return what each process takes, by what metrics call it."""
+        """Return the resources that each process uses, by its name in metrics."""
         pids = {"supervisor": os.getpid()}
         for one in self._fleet.status():
             pids[f"former-{one['pid']}" if "relieved" in one else f"worker-{one['number']}"] = one["pid"]
@@ -124,7 +124,7 @@ class Pages:
         state.workers_stalled = sum(worker.stalled for worker in fleet.workers.values())
 
     async def status(self) -> dict[str, Any]:
-        """Return what `spectrum status` shows."""
+        """Answer `spectrum status`."""
         await self._fleet.ask()
         served = self._served
         status: dict[str, Any] = {
@@ -150,7 +150,7 @@ class Pages:
 
 
 def _merge(status: dict[str, Any], part: Mapping[str, Any]) -> None:
-    """Add a part to a status; mappings that both have become one."""
+    """Add a part to a status; mappings under the same key are merged."""
     for key, value in part.items():
         if isinstance(known := status.get(key), dict) and isinstance(value, Mapping):
             _merge(known, value)

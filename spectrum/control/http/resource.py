@@ -1,6 +1,5 @@
-"""What a feature answers on the control socket. It knows nothing of HTTP; `admin.py` serves it.
-
-The process of the control API asks the same, over its link.
+"""The resources of features on the control socket. They are independent of HTTP; `admin.py` serves them. The process of
+the control API uses the same resources, over its link.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -20,8 +19,8 @@ class Asked:
 
     Attributes:
         query: Its parameters.
-        body: Its decoded body; None where the resource takes none.
-        uid: The user who asks; -1 where the kernel does not tell.
+        body: Its decoded body; None if the resource takes none.
+        uid: The user id of the client; -1 if unknown.
     """
 
     query: Mapping[str, str]
@@ -31,13 +30,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource.
+    """A resource of a feature.
 
     Attributes:
-        method: Of HTTP.
-        path: Of the resource.
-        answer: Returns what is sent as JSON. A ValueError is a wrong request: its message has a line for each reason.
-        has_body: Requests bring JSON.
+        method: The HTTP method.
+        path: The path.
+        answer: Returns the value that is sent as JSON. A ValueError means a wrong request: its message has a line for
+            each reason.
+        has_body: Whether requests have a body of JSON.
     """
 
     method: str
@@ -50,10 +50,10 @@ async def answered(resource: Resource, query: Mapping[str, str], data: bytes, ui
     """Return the status and the content of the answer to a request.
 
     Args:
-        resource: What is asked.
+        resource: The resource.
         query: Its parameters.
-        data: Its body, as it came.
-        uid: The user who asks.
+        data: The body, not decoded.
+        uid: The user id of the client.
     """
     try:
         body = msgspec.json.decode(data) if resource.has_body else None
@@ -63,11 +63,11 @@ async def answered(resource: Resource, query: Mapping[str, str], data: bytes, ui
 
 
 class ResourceTable:
-    """Resources, for those who ask over a link.
+    """All resources, for requests over a link.
 
     Args:
         resources: All of them.
-        uid: The user who asks.
+        uid: The user id of the client.
     """
 
     def __init__(self, resources: Iterable[Resource], uid: int) -> None:

@@ -1,1 +1,1 @@
-"""The addresses of origins' names: when they are looked up, and how."""
+"""Addresses of origins' names: how and when they are looked up."""

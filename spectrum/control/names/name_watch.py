@@ -1,7 +1,6 @@
-"""The addresses of origins' names, looked up again as their records' TTLs say, never in the way of anything.
-
-A failure leaves the last good answer in place and is tried again, later each time. Each name has one look-up at a time,
-and those without an answer have room of their own: a dead zone costs its own names and nobody else's.
+"""The addresses of origins' names, looked up again as their TTLs say, in the background. After a failure the last good
+answer stays in use, and the next attempt follows with a growing delay. Each name has one look-up at a time, and names
+without an answer have slots of their own: a zone whose servers do not answer delays only its own names.
 """
 
 import asyncio
@@ -33,19 +32,19 @@ from spectrum.tasks import Tasks, busy_wait_for
 
 log = logging.getLogger(__name__)
 
-# A record with a TTL of 0 is asked for as often (Envoy: dns_min_refresh_rate).
+# The least interval for records with a TTL of 0 (Envoy: dns_min_refresh_rate).
 MIN_PAUSE_S = 1.0
-# After a failure the next look is soon, and twice as late each time, up to the name's own bound.
+# Delay after a failure; it doubles up to the name's own bound.
 FIRST_RETRY_S = 1.0
-# So much earlier, at random: what began together does not stay together.
+# Jitter: look-ups that began together spread out.
 JITTER = 0.25
-# The start waits so long for first answers; a name that takes longer is served when it is there.
+# How long the start waits for first answers; names that take longer are served once they are answered.
 START_TIMEOUT_S = 3.0
-# Look-ups at once, each of one or two sockets: of names that are new or were answered last, and of those that were not
-# or take longer than HASTE_S.
+# Look-ups at a time, each with one or two sockets: of names that are new or were answered last, and of those that were
+# not or take longer than HASTE_S.
 MAX_LOOKUPS, MAX_DOUBTFUL_LOOKUPS = 256, 64
 HASTE_S = 1.0
-# Both together take at most about this part of the descriptors.
+# The share of descriptors that both together may use.
 DESCRIPTOR_PART = 0.25
 
 Refuse = Callable[[NameSettings, str], str | None]
@@ -53,16 +52,16 @@ Refuse = Callable[[NameSettings, str], str | None]
 
 @dataclass(slots=True, eq=False)
 class Watched:
-    """A name that is looked up, for whoever uses it.
+    """The state of a name that is looked up.
 
     Attributes:
-        users: Who asks for it: the ports differ, and how late it may be looked up again.
-        addresses: Of the last good answer.
-        answered_at: When that came (monotonic seconds); None for never.
-        failure: Why there is no good answer now; empty where there is one.
+        users: Its users, which differ in port and in the maximum interval.
+        addresses: Addresses of the last good answer.
+        answered_at: When that arrived (monotonic seconds); None for never.
+        failure: Why the last look-up failed; empty if it did not.
         result: One word for how the last look-up ended: "ok", or that of the failure; empty before the first one.
-        results: How many ended so.
-        retry_s: The next pause after a failure.
+        results: Number of look-ups by result.
+        retry_s: The next delay after a failure.
     """
 
     name: str
@@ -80,17 +79,17 @@ class Watched:
 
     @property
     def bound_s(self) -> float:
-        """The latest time for the next look: the shortest `ttl` of its users."""
+        """Maximum interval in seconds: the shortest `ttl` of its users."""
         return min((user.ttl_s for user in self.users), default=MIN_PAUSE_S)
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since the last good answer; None where there was none."""
+        """Seconds since the last good answer; None without one."""
         return None if self.answered_at is None else time.monotonic() - self.answered_at
 
 
 class NameReading(NamedTuple):
-    """What the metrics tell of a name: see `Watched`; `addresses` is how many there are."""
+    """The readings of a name for metrics: see `Watched`; `addresses` is their number."""
 
     name: str
     type: str
@@ -103,12 +102,12 @@ class NameWatch:
     """Keeps the addresses of a set of names.
 
     Args:
-        changed: Called with what changed, by `core.names.name_key`.
-        refuse: Returns why an address may not be an origin, or None; such an address is left out.
+        changed: Called with changed addresses, by `core.names.name_key`.
+        refuse: Returns why an address may not be an origin, or None; refused addresses are left out.
         resolver: Looks names up.
 
     Attributes:
-        addresses: What each user of a name may use, by `core.names.name_key`.
+        addresses: The addresses of each user of a name, by `core.names.name_key`.
         failures: Why a user of a name has no new addresses, by the same key.
     """
 
@@ -128,7 +127,7 @@ class NameWatch:
         self._remembered: dict[str, tuple[str, ...]] = {}
 
     def remember(self, addresses: dict[str, tuple[str, ...]]) -> None:
-        """Take the last good answers of a supervisor before this one: they hold until names are answered again."""
+        """Take the last good answers of the previous supervisor: they hold until names are answered again."""
         self._remembered |= addresses
 
     async def watch(self, names: frozenset[NameSettings]) -> None:
@@ -188,12 +187,12 @@ class NameWatch:
             sooner = min(user.ttl_s for user in users) < watched.bound_s
             watched.users = users
             if watched.addresses:
-                self._take(watched)  # new users need not wait
+                self._take(watched)  # New users need not wait.
             if sooner:
                 watched.again.set()
 
     async def _look_again(self, files: Sequence[Path]) -> None:
-        """Look all names up now: files that say how have changed."""
+        """Look all names up now: the resolver's files have changed."""
         await asyncio.to_thread(self._resolver.read)
         changed = ", ".join(map(str, files))
         log.info("%s changed: looking up %d names again", changed, len(self._watched))
@@ -212,7 +211,7 @@ class NameWatch:
                 pass
 
     async def _ask(self, watched: Watched) -> Answer:
-        """Look a name up, first in haste: what takes long must not keep room from others."""
+        """Look a name up, first with a short time limit: slow look-ups must not use the slots of others."""
         if watched.result != "no_answer":
             try:
                 async with self._room:
@@ -223,13 +222,13 @@ class NameWatch:
             return await self._resolver.look_up(watched.name, watched.type)
 
     async def _look(self, watched: Watched) -> float:
-        """Look a name up; return the seconds until the next look at the latest."""
+        """Look a name up; return the maximum number of seconds until the next look-up."""
         try:
             answer = await self._ask(watched)
         except LookupFailure as exc:
             self._fail(watched, str(exc), exc.result)
             ttl_s = exc.ttl_s
-        except Exception as exc:  # a name that is never looked up again would keep its addresses for ever
+        except Exception as exc:  # A name that is never looked up again would keep its addresses for ever.
             log.exception("look-up of %s", watched.name)
             self._fail(watched, f"the look-up itself failed: {exc}", "error")
             ttl_s = 0.0
@@ -261,7 +260,7 @@ class NameWatch:
         self.failures[key] = why
 
     def _take(self, watched: Watched) -> None:
-        """Give the users of a name its addresses, each those that it may use."""
+        """Give the users of a name those of its addresses that they may use."""
         changed = {}
         for user in watched.users:
             refused = {address: why for address in watched.addresses if (why := self._why_not(user, address))}
@@ -272,7 +271,7 @@ class NameWatch:
                 continue
             if self.failures.pop(key, None) is not None:
                 log.info("origin name %s: answered again: %s", user.name, ", ".join(usable))
-            # Resolvers rotate their answers; the order is no news.
+            # Resolvers rotate answers; a change of order is not logged.
             if set(self.addresses.get(key, ())) != set(usable):
                 self.addresses[key] = changed[key] = usable
         if changed:
@@ -290,34 +289,33 @@ class NameWatch:
             watched.ended.set()
 
     def watched(self) -> list[Watched]:
-        """Return what is looked up, in the order of names."""
+        """Return the names that are looked up, sorted."""
         return [self._watched[question] for question in sorted(self._watched)]
 
     def read(self) -> tuple[NameReading, ...]:
-        """Return what the metrics tell now."""
+        """Return the readings for metrics."""
         return tuple(
             NameReading(one.name, one.type, len(one.addresses), one.age_s, dict(one.results)) for one in self.watched()
         )
 
     async def stop(self) -> None:
-        """Stop watching, whatever is under way."""
+        """Stop watching, and cancel open look-ups."""
         await self._tasks.stop()
 
 
 class OwnListeners:
-    """The listeners of this node: an address that leads back to one is no origin.
+    """The listeners of this node: an origin's address must not lead back to one.
 
     Args:
-        config: Has them.
+        config: The configuration with the listeners.
     """
 
     def __init__(self, config: Config) -> None:
         self.take(config)
 
     def take(self, config: Config) -> None:
-        """Go by another configuration, and by the addresses that this machine has now.
-
-        The listeners are looked at when the first address is: most configurations have few names or none.
+        """Use another configuration, and the current addresses of this machine. Listeners are collected at the first
+        address: most configurations have few names or none.
         """
         self._config = config
         self._found: ListenerIndex | None = None
@@ -329,7 +327,7 @@ class OwnListeners:
         return self._found
 
     def refuse(self, name: NameSettings, address: str) -> str | None:
-        """Say why an address of a name cannot be an origin: nobody is there, or it leads back to us."""
+        """Return why an address of a name cannot be an origin: it is unspecified, or leads back to this node."""
         try:
             found = parse_reachable_address(address)
         except ValueError as exc:
@@ -352,11 +350,11 @@ def _listeners_differ(change: Change) -> bool:
 
 
 class NamesActor(Actor):
-    """Has the names of a configuration looked up.
+    """Looks up the names of a configuration.
 
     Args:
         names: Looks them up.
-        own: Goes by the same configuration.
+        own: The listeners of the same configuration.
     """
 
     def __init__(self, names: NameWatch, own: OwnListeners) -> None:
@@ -364,7 +362,7 @@ class NamesActor(Actor):
         self._own = own
 
     async def prepare(self, change: Change) -> None:
-        """Look new names up, beside those that are in use, and wait a short while for them."""
+        """Look up new names beside those in use, and wait a short while for them."""
         if _listeners_differ(change):
             self._own.take(change.after.config)
         if _names_differ(change):
@@ -383,32 +381,32 @@ class NamesActor(Actor):
             self._names.follow(change.after.snapshot.names())
 
     async def inherit(self, heritage: Heritage) -> None:
-        """Take the last good answers."""
+        """Take the last good answers of the previous supervisor."""
         self._names.remember(heritage.names)
 
     async def give(self, heritage: Heritage, opened: ExitStack) -> None:
-        """Give them."""
+        """Hand over the last good answers."""
         heritage.names |= self._names.addresses
 
     async def status(self) -> Mapping[str, Any]:
-        """Return what is known of each name."""
+        """Return the state of each name."""
         return {"names": names_status(self._names.watched())}
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return those that cannot be looked up."""
+        """Report names whose look-up fails."""
         for one in names_status(self._names.watched()):
             if one["reason"]:
                 facts = {"name": one["name"], "why": one["reason"], "addresses": one["addresses"]}
                 yield Trouble("name_unresolved", "degraded" if one["addresses"] else "failed", facts=facts)
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return the same, and how look-ups ended."""
+        """Return the state of each name, and how look-ups ended."""
         return name_metrics(self._names.read())
 
     def halt(self) -> None:
-        """Wait for no answer."""
+        """Stop waiting for answers."""
         self._names.stop_waiting()
 
     async def close(self) -> None:
-        """Look up no more."""
+        """Stop all look-ups."""
         await self._names.stop()

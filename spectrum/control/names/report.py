@@ -1,4 +1,4 @@
-"""What one sees of names: their status and metrics."""
+"""Status and metrics of names."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ def names_status(names: "list[Watched]") -> list[dict[str, Any]]:
         {
             "name": watched.name,
             "type": watched.type or "any",
-            # stale: the last look-up failed, the addresses are those of an earlier one.
+            # stale: the last look-up failed, the addresses are of an earlier one.
             "state": _name_state(watched),
             "reason": watched.failure or None,
             "age_s": None if watched.age_s is None else round(watched.age_s, 1),

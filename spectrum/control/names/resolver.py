@@ -1,7 +1,7 @@
 """Addresses of names: from the hosts file, else from the DNS servers of resolv.conf, each answer with its TTL.
 
-dnspython asks, on the loop's own sockets: a server that is silent holds up its own question and nothing else. Other
-mechanisms of nsswitch.conf (mdns, ldap) are not asked. See docs/decisions/010-names.md.
+dnspython queries on sockets of the loop: a server that does not answer delays its own query only. Other mechanisms of
+nsswitch.conf (mdns, ldap) are not used. See docs/decisions/010-names.md.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from spectrum.core.address import parse_address
 from spectrum.core.name_files import ResolverSettings, parse_hosts, parse_resolv_conf
 from spectrum.core.names import Service
 
-if TYPE_CHECKING:  # 35 ms and 9 MB, which only files with names need
+if TYPE_CHECKING:  # 35 ms and 9 MB, which only files with names need.
     import dns.message
     import dns.resolver
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 HOSTS = Path("/etc/hosts")
 MAX_LOOKUP_S = 30.0
-# A server that was silent while another one answered is asked last for so long.
+# How long a server that did not answer, while another one did, is asked last.
 SILENT_SERVER_S = 30.0
-# Of one SRV name, those of the lowest priorities: each target takes look-ups of its own.
+# Of an SRV name only this many of the lowest priorities are used: each target needs look-ups of its own.
 MAX_TARGETS = 64
-# A service some of whose targets have no address is looked at again after so long.
+# A service some of whose targets have no address is looked up again after this time.
 LACKING_TARGET_S = 30.0
 _TYPES = {"": ("AAAA", "A"), "A": ("A",), "AAAA": ("AAAA",)}
 
@@ -34,11 +34,11 @@ T = TypeVar("T")
 
 
 class Answer(NamedTuple):
-    """What a name stands for.
+    """The answer for a name.
 
     Attributes:
-        addresses: Each once, in the server's order; of SRV the texts of `core.names.Service`.
-        ttl_s: How long it holds; infinite where a file says it, which is read again when it changes.
+        addresses: Each once, in the server's order; for SRV the texts of `core.names.Service`.
+        ttl_s: Time to live; infinite for an answer from a file, which is read again when it changes.
     """
 
     addresses: tuple[str, ...]
@@ -50,7 +50,7 @@ class LookupFailure(Exception):
 
     Attributes:
         result: One word for the metric.
-        ttl_s: How long that holds: of a negative answer the SOA record's minimum (RFC 2308, section 5), else 0.
+        ttl_s: Time to live of a negative answer, from the SOA record (RFC 2308, section 5); otherwise 0.
     """
 
     def __init__(self, reason: str, result: str, ttl_s: float = 0.0) -> None:
@@ -60,7 +60,7 @@ class LookupFailure(Exception):
 
     @property
     def is_negative(self) -> bool:
-        """Whether a server said that there is nothing, rather than no server saying anything of use."""
+        """Whether a server answered that there is no record, rather than no server answering."""
         return self.result in ("no_name", "no_record")
 
 
@@ -68,13 +68,13 @@ class Resolver:
     """Looks names up.
 
     Args:
-        resolv_conf: Which servers are asked, and how.
-        hosts: What is known without asking.
-        port: The servers'.
+        resolv_conf: The file with the servers and options.
+        hosts: The hosts file.
+        port: The port of the servers.
 
     Attributes:
         paths: The files whose change is a reason to `read` and to look everything up again.
-        files: What they were when they were read.
+        files: Their state when they were read.
     """
 
     def __init__(self, resolv_conf: Path = RESOLV_CONF, hosts: Path = HOSTS, port: int = 53) -> None:
@@ -87,7 +87,7 @@ class Resolver:
         self.read()
 
     def read(self) -> None:
-        """Read the files; one that is missing is as it was before, at first as an empty one."""
+        """Read the files; a missing file keeps its former content, at first none."""
         self.files.reading(self.paths)
         resolv_conf, hosts = map(_text, self.paths)
         if resolv_conf is not None:
@@ -97,14 +97,14 @@ class Resolver:
             self._hosts = parse_hosts(hosts)
 
     async def look_up(self, name: str, kind: str) -> Answer:
-        """Return what a name stands for.
+        """Return the answer for a name.
 
         Args:
-            name: With a final dot it is whole; without one the search list of resolv.conf counts.
+            name: With a final dot it is absolute; without one the search list of resolv.conf applies.
             kind: "A", "AAAA", "" for both, or "SRV".
 
         Raises:
-            LookupFailure: If there is nothing.
+            LookupFailure: If there is no answer.
         """
         return await (self._services(name) if kind == "SRV" else self._addresses(name, _TYPES[kind]))
 
@@ -116,14 +116,14 @@ class Resolver:
 
         async def ask(candidate: str) -> Answer:
             answers = _successes(await _all(self._ask(candidate, kind) for kind in types))
-            # One canonical form: an IPv4-mapped address of an AAAA record is the IPv4 one.
+            # In canonical form: an IPv4-mapped address of an AAAA record becomes IPv4.
             found = dict.fromkeys(str(parse_address(record.address)) for answer in answers for record in answer)
             return Answer(tuple(found), min(map(_ttl_of, answers)))
 
         return await self._search(name, ask)
 
     def _local(self, name: str, types: Sequence[str]) -> tuple[str, ...]:
-        """What is known without asking: the hosts file, and names of this machine (RFC 6761, section 6.3)."""
+        """Return what is known without a query: the hosts file, and names of this machine (RFC 6761, section 6.3)."""
         lower = name.lower().rstrip(".")
         found = self._hosts.get(lower, ())
         if not found and f".{lower}".endswith(".localhost"):
@@ -131,9 +131,8 @@ class Resolver:
         return tuple(address for address in found if ("AAAA" if ":" in address else "A") in types)
 
     async def _search(self, name: str, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Return the first answer for what a name may mean.
-
-        A server's failure ends the search: a name must not stand for another host because its own zone is ill.
+        """Return the first answer for the candidates of the search list. A server failure ends the search: a name must
+        not resolve to another host because its own zone fails.
         """
         failures = []
         for candidate in self._settings.candidates(name):
@@ -142,7 +141,7 @@ class Resolver:
             except LookupFailure as exc:
                 if not exc.is_negative:
                     raise
-                failures.append(LookupFailure(str(exc), exc.result, exc.ttl_s))  # `exc` knows this frame: a cycle
+                failures.append(LookupFailure(str(exc), exc.result, exc.ttl_s))  # `exc` refers to this frame: a cycle.
         raise _worst(failures or [LookupFailure("the name is too long", "no_name")])
 
     # --- services -------------------------------------------------------------------------------------------------
@@ -152,11 +151,11 @@ class Resolver:
         offered = [record for record in answer if record.target.to_text() != "."]
         records = [record for record in offered if record.port]
         if not records:
-            why = "has port 0, where nobody can be reached" if offered else "says that there is no such service"
+            why = "has port 0, which is not reachable" if offered else "says that there is no such service"
             raise LookupFailure(f"its SRV record {why}", "no_record", _ttl_of(answer))
         records = sorted(records, key=lambda record: (record.priority, -record.weight))[:MAX_TARGETS]
         targets = await _all(self._addresses(record.target.to_text(), _TYPES[""]) for record in records)
-        _successes(targets)  # some are enough
+        _successes(targets)  # Some targets are enough.
         found = [
             Service(record.priority, record.weight / len(target.addresses), record.port, address)
             for record, target in zip(records, targets, strict=True)
@@ -169,8 +168,8 @@ class Resolver:
     # --- the servers ----------------------------------------------------------------------------------------------
 
     async def _ask(self, name: str, kind: str) -> "dns.resolver.Answer":
-        """Ask for the records of a full name."""
-        if f".{name.lower().rstrip('.')}".endswith(".invalid"):  # never asked for: RFC 6761, section 6.4
+        """Query the records of an absolute name."""
+        if f".{name.lower().rstrip('.')}".endswith(".invalid"):  # Never queried: RFC 6761, section 6.4.
             raise LookupFailure("no name under .invalid exists", "no_name", math.inf)
         import dns.asyncbackend
         import dns.asyncresolver
@@ -216,14 +215,14 @@ def _text(path: Path) -> str | None:
 
 
 def _without_cycles(failure: "dns.exception.DNSException") -> None:
-    """Let go of what the errors of single questions know: that knows them, and thousands of objects would pile up."""
+    """Break the reference cycles in errors of single queries: thousands of objects would pile up."""
     for _, _, _, error, _ in failure.kwargs.get("errors", ()):
         if isinstance(error, BaseException):
             error.__traceback__ = None
 
 
 def _last_error(failure: "dns.resolver.NoNameservers") -> str:
-    """Say what the server that was asked last did."""
+    """Return the last error of the server that was asked last."""
     errors = failure.kwargs["errors"]
     if not errors:
         return "no server could be asked"
@@ -233,12 +232,12 @@ def _last_error(failure: "dns.resolver.NoNameservers") -> str:
 
 
 def _ttl_of(answer: "dns.resolver.Answer") -> float:
-    """The least TTL of an answer, the aliases on the way to it included."""
+    """Return the least TTL of an answer, aliases included."""
     return answer.chaining_result.minimum_ttl
 
 
 def _negative_ttl(response: "dns.message.QueryMessage") -> float:
-    """How long a negative answer holds, by its SOA record; 0 where it has none."""
+    """Return the time to live of a negative answer by its SOA record; 0 without one."""
     import dns.rdatatype
 
     has_soa = any(records.rdtype == dns.rdatatype.SOA for records in response.authority)
@@ -246,7 +245,7 @@ def _negative_ttl(response: "dns.message.QueryMessage") -> float:
 
 
 async def _all(questions: Iterable[Awaitable[T]]) -> list[T | LookupFailure]:
-    """Ask at once; return each answer or failure."""
+    """Query concurrently; return each answer or failure."""
     found = await asyncio.gather(*questions, return_exceptions=True)
     for one in found:
         if isinstance(one, BaseException) and not isinstance(one, LookupFailure):
@@ -255,7 +254,7 @@ async def _all(questions: Iterable[Awaitable[T]]) -> list[T | LookupFailure]:
 
 
 def _successes(outcomes: Sequence[T | LookupFailure]) -> list[T]:
-    """Return the answers; raise the failure that says most if there are none."""
+    """Return the answers; raise the most significant failure if there are none."""
     answers = [outcome for outcome in outcomes if not isinstance(outcome, LookupFailure)]
     if not answers:
         raise _worst([outcome for outcome in outcomes if isinstance(outcome, LookupFailure)])
@@ -263,6 +262,6 @@ def _successes(outcomes: Sequence[T | LookupFailure]) -> list[T]:
 
 
 def _worst(failures: Sequence[LookupFailure]) -> LookupFailure:
-    """Return what several failures come to: one that may pass before "no record", and that before "no name"."""
+    """Combine several failures: a temporary one comes before "no record", and that before "no name"."""
     worst = min(failures, key=lambda failure: (failure.is_negative, failure.result != "no_record"))
     return LookupFailure(str(worst), worst.result, min(failure.ttl_s for failure in failures))

@@ -1,1 +1,1 @@
-"""What sessions leave: the session log, and the totals of what workers count."""
+"""Records of sessions: the session log, the journal, and totals of the workers' counters."""

@@ -1,4 +1,4 @@
-"""The metrics of apps, as text. Of apps without a single session there is only that they have none."""
+"""The metrics of apps, as text. Of an app without sessions only the counters that are always there are written."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -18,8 +18,8 @@ from spectrum.core.records.reasons import Reason
 if TYPE_CHECKING:
     from spectrum.control.records.totals import Totals
 
-# How most sessions end, and what is alerted on: counters that are there before the first of these, as `rate` sees no
-# change where a counter begins. Others begin with their first event: of thousands of apps all would be many.
+# Reasons that are frequent, and those that alerts use: their counters exist before the first event, as `rate` sees no
+# change where a counter begins. Others begin with their first event: thousands of apps would have many.
 USUAL = (
     Reason.CLIENT_CLOSED,
     Reason.ORIGIN_CLOSED,
@@ -31,7 +31,7 @@ USUAL = (
     Reason.NO_ORIGIN,
 )
 _NONE = {reason.value: 0 for reason in USUAL}
-# Apps that are written before the loop turns: less than a millisecond.
+# Apps written before the loop gets a turn: less than a millisecond.
 SLICE = 20
 IDLE_SLICE = 500
 
@@ -42,16 +42,16 @@ async def app_metrics(
     """Return the families, in pieces, one after the other.
 
     Args:
-        totals: What was counted.
-        names: Of origins in pools: the pool and the origin, by number.
+        totals: The counters.
+        names: Pool and name of origins in pools, by number.
         served: The apps of the file.
 
-    What is counted is read and written on the loop, which changes it, some apps at a time: a thread would hold it up
+    Counters are read and written on the loop, which changes them, some apps at a time: a thread would delay the loop
     each time that it runs.
     """
     apps = _AppMetrics(names)
     for i, name in enumerate(tuple(totals.apps), 1):
-        if (measures := totals.apps.get(name)) is not None:  # it may be forgotten by now
+        if (measures := totals.apps.get(name)) is not None:  # It may be forgotten by now.
             apps.add(name, measures)
         if i % SLICE == 0:
             apps.gather()
@@ -67,7 +67,7 @@ async def app_metrics(
 
 
 class _AppMetrics:
-    """The families that have samples of each app. What was taken of an app at once is consistent."""
+    """The families with samples of each app. The samples of an app are consistent."""
 
     def __init__(self, names: Mapping[int, tuple[str, str]]) -> None:
         self.started = Family("spectrum_sessions_started_total", "Clients accepted", "counter")
@@ -78,37 +78,39 @@ class _AppMetrics:
         self.datagrams = Family("spectrum_datagrams_total", "Datagrams read, by sender", "counter")
         self.dropped = Family("spectrum_datagrams_dropped_total", "Datagrams dropped", "counter")
         self.connect = HistogramFamily(
-            "spectrum_connect_duration_seconds", "Time from accepting a client to its origin's answer", CONNECT_BOUNDS_S
+            "spectrum_connect_duration_seconds",
+            "Time from accepting a client until its origin answered",
+            CONNECT_BOUNDS_S,
         )
-        self.duration = HistogramFamily(
-            "spectrum_session_duration_seconds", "Time that sessions lasted", DURATION_BOUNDS_S
-        )
+        self.duration = HistogramFamily("spectrum_session_duration_seconds", "Duration of sessions", DURATION_BOUNDS_S)
         self.origin_sessions = Family("spectrum_origin_sessions", "Sessions open to an origin now", "gauge")
         self.origin_bytes = Family("spectrum_origin_bytes_total", "Payload bytes of an origin, by sender", "counter")
         self.connected = Family("spectrum_origin_connections_total", "Sessions connected to an origin", "counter")
         self.failed = Family("spectrum_origin_connect_failures_total", "Connects that failed, by reason", "counter")
         self.origin_connect = SummaryFamily(
-            "spectrum_origin_connect_duration_seconds", "Time to an origin's answer, of sessions that ended"
+            "spectrum_origin_connect_duration_seconds", "Time until an origin answered, of sessions that ended"
         )
         self.preconnects = Family(
             "spectrum_origin_preconnects_total",
-            "Connections opened ahead of sessions, and what became of them",
+            "Connections opened ahead of sessions, by outcome",
             "counter",
         )
-        self.preconnected = Family("spectrum_origin_preconnected", "Connections that wait for a session now", "gauge")
+        self.preconnected = Family("spectrum_origin_preconnected", "Connections that wait for a session", "gauge")
         self.address = Family("spectrum_origin_info", "Addresses of an origin", "gauge")
         self.failovers = Family(
             "spectrum_failovers_total", "Clients sent on to another origin of their load balancer", "counter"
         )
         self.hits = Family("spectrum_access_rule_hits_total", "Clients that an access rule named", "counter")
         self.handshakes = Family("spectrum_tls_handshakes_total", "TLS handshakes with clients", "counter")
-        self.queued = Family("spectrum_queued_total", "Sessions that waited for an origin with room", "counter")
-        self.queue_wait = Family("spectrum_queue_wait_seconds_total", "Time that sessions waited for one", "counter")
+        self.queued = Family("spectrum_queued_total", "Sessions that waited in the queue of a full origin", "counter")
+        self.queue_wait = Family(
+            "spectrum_queue_wait_seconds_total", "Time that sessions waited in such queues", "counter"
+        )
         self._texts: dict[Family, list[bytes]] = {family: [family.head] for family in vars(self).values()}
         self._names = names
 
     def add_idle(self, name: str) -> None:
-        """Write that an app has had no session."""
+        """Write the samples of an app without sessions."""
         app = label("app", name)
         self.started.add(app, 0)
         self.active.add(app, 0)
@@ -151,7 +153,7 @@ class _AppMetrics:
             self.address.add(f"{labels},{label('address', address)}", 1)
             origins.setdefault(labels, OriginMeasures()).add(counted)
         for labels, counted in origins.items():
-            # A takeover may know of ends whose beginnings were counted before.
+            # After a takeover, ends may be known of sessions whose beginning was counted before.
             self.origin_sessions.add(labels, max(counted.connected - counted.ended, 0))
             self.origin_bytes.add(f'{labels},from="client"', counted.bytes_from_clients)
             self.origin_bytes.add(f'{labels},from="origin"', counted.bytes_from_origin)
@@ -165,11 +167,11 @@ class _AppMetrics:
                     self.preconnects.add(f"{labels},{label('result', what)}", counted.preconnects.get(what, 0))
 
     def gather(self) -> None:
-        """Put by what was written: its lines are let go of, so that never many are."""
+        """Collect what was written, and free its lines, so that their number stays small."""
         for family, texts in self._texts.items():
             texts.append(family.take())
 
     def take(self) -> list[bytes]:
-        """Return the families, in pieces, one after the other; who takes them frees them."""
+        """Return the families, in pieces, one after the other; the caller frees them."""
         taken, self._texts = self._texts, {}
         return [text for texts in taken.values() for text in texts]

@@ -1,4 +1,4 @@
-"""What `spectrum status` shows of apps."""
+"""The apps in `spectrum status`."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ def _handshakes(app: AppSettings, measures: AppMeasures) -> dict[str, Any]:
 
 
 def _origins(app: AppSettings, measures: AppMeasures, names: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
-    """The configured origins, and those that still have sessions though the file does not name them any more."""
+    """Return the configured origins, and former ones that still have sessions."""
     if app.origin_name is None:
         configured = [_host_port(*origin) for origin in app.origins]
     elif app.origin_name.type == "SRV":

@@ -1,7 +1,6 @@
-"""Takes records from the journal to a sink: each at least once, in order, in a thread of its own.
-
-How far a sink got is a file beside the journal. It is written after the sink has what it got on disk, or wherever it
-keeps it, so after a crash the last records may come twice, with the same `RecordId`.
+"""Delivers records from the journal to a sink: each at least once, in order, in a thread of its own. The sink's cursor
+is a file beside the journal. It is written after the sink has stored what it received, so after a crash the last
+records may be delivered twice, with the same `RecordId`.
 """
 
 import logging
@@ -23,44 +22,44 @@ log = logging.getLogger(__name__)
 
 _Done = TypeVar("_Done")
 
-# A crash costs the sink so many seconds of records that it gets twice.
+# Interval of saving the cursor: after a crash these seconds of records are delivered twice.
 SAVE_S = 1.0
 FIRST_RETRY_S = 0.5
 MAX_RETRY_S = 30.0
 
 
 class Sink(Protocol):
-    """Where records go. All calls come from one thread, and may take as long as they need."""
+    """A destination of records. All calls come from one thread, and may block."""
 
     def deliver(self, batches: Sequence[Batch]) -> None:
-        """Take batches, all or none.
+        """Deliver batches, all or none.
 
         Raises:
-            OSError: If it cannot; it is asked again later.
+            OSError: If it cannot; the delivery is tried again later.
         """
 
     def flush(self) -> None:
-        """Keep what was delivered, whatever becomes of this process.
+        """Store what was delivered, so that it outlives this process.
 
         Raises:
             OSError: If it cannot.
         """
 
     def close(self) -> None:
-        """Let go of what it has open; it opens it anew where more is delivered."""
+        """Close files and connections; the next delivery opens them again."""
 
 
 @dataclass(frozen=True)
 class FeedReading:
-    """How far a sink is.
+    """The progress of a sink.
 
     Attributes:
-        delivered: Records that it got since the start.
-        lag_records: Records that it has not got yet.
-        lag_s: Seconds since the first of these was journaled.
-        lost: Records that it will not get: they were dropped before it took them, or are damaged.
+        delivered: Records delivered since the start.
+        lag_records: Records not delivered yet.
+        lag_s: Seconds since the oldest of these was journaled.
+        lost: Records that will not be delivered: they were dropped from the journal, or are damaged.
         failures: Attempts that failed.
-        failure: Why the last attempt failed, "" if it did not.
+        failure: Why the last attempt failed; "" if it did not.
     """
 
     name: str
@@ -76,15 +75,15 @@ class Feed:
     """Delivers a journal to a sink until it is closed.
 
     Args:
-        name: Of the sink.
-        sink: It is owned from here on.
-        journal: What is delivered.
-        folder: Where the file with the cursor is.
-        after: The feed that had this name before; this one begins when it has ended.
+        name: The name of the sink.
+        sink: The sink, owned from here on.
+        journal: The journal.
+        folder: The folder of the file with the cursor.
+        after: The former feed of this name; this one begins when it has ended.
         clock: Seconds since 1970.
 
     Attributes:
-        cursor: How far it is; None before it has begun.
+        cursor: Its position; None before it has begun.
     """
 
     def __init__(
@@ -105,11 +104,11 @@ class Feed:
         self._clock = clock
         self._saved: Cursor | None = None
         self._saved_at = 0.0
-        # When what it tries to deliver was journaled, in microseconds since 1970.
+        # When the records that it tries to deliver were journaled, in microseconds since 1970.
         self._oldest_us = 0
         self._delivered = self._lost = self._failures = 0
         self._failure = ""
-        # Nothing that fails is tried again; and nothing more is delivered.
+        # Whether it is closed: failures are not retried, and nothing more is delivered.
         self._closing, self._stopped = threading.Event(), threading.Event()
         self._reopening = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
@@ -117,7 +116,7 @@ class Feed:
             self._thread.start()
 
     def read(self) -> FeedReading:
-        """Return how far the sink is, as any thread may ask."""
+        """Return the progress of the sink; any thread may call it."""
         before = self._after
         cursor = before.cursor if before is not None else self.cursor
         lag = max(0, self._journal.end - cursor.record) if cursor else 0
@@ -125,7 +124,7 @@ class Feed:
         return FeedReading(self._name, self._delivered, lag, lag_s, self._lost, self._failures, self._failure)
 
     def reopen(self) -> None:
-        """Have the sink open anew what it has open, soon."""
+        """Let the sink reopen its files and connections soon."""
         self._reopening.set()
         self._journal.wake()
 
@@ -136,13 +135,13 @@ class Feed:
         self._journal.wake()
 
     def close(self, timeout_s: float) -> bool:
-        """Deliver what a closed journal has, unless the sink fails, for at most so long; return whether it ended."""
+        """Deliver the rest of a closed journal, unless the sink fails, within a time; return whether it ended."""
         self._closing.set()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def wait(self) -> None:
-        """Wait until it has ended."""
+        """Wait until the thread has ended."""
         self._thread.join()
 
     # --- the thread -----------------------------------------------------------------------------------------------
@@ -161,7 +160,7 @@ class Feed:
         self._sink.close()
 
     def _begin(self, segments: Segments) -> None:
-        # What was cut off at the start is not to be mistaken for what was appended since.
+        # What was cut off at the start must not be confused with what was appended since.
         self.cursor, lost = resume(self._load(), segments.recovered)
         self._lose(lost)
 
@@ -178,7 +177,7 @@ class Feed:
         return None
 
     def _step(self, segments: Segments) -> bool:
-        """Deliver what comes next; return whether to go on."""
+        """Deliver the next records; return whether to go on."""
         if self._reopening.is_set():
             self._reopening.clear()
             self._sink.close()
@@ -211,7 +210,7 @@ class Feed:
         return True
 
     def _attempt(self, step: Callable[[], _Done]) -> _Done | None:
-        """Return what a step returns that may fail for a time; None where this is closed before."""
+        """Return the result of a step that may fail temporarily; None if the feed is closed before it succeeds."""
         pause_s = FIRST_RETRY_S
         while True:
             try:
@@ -232,7 +231,7 @@ class Feed:
             pause_s = min(2 * pause_s, MAX_RETRY_S)
 
     def _save(self) -> None:
-        """Have what was delivered kept, and then note how far that is."""
+        """Let the sink store what was delivered, then save the cursor."""
         cursor = self.cursor
         if cursor is None or cursor == self._saved:
             return
@@ -256,5 +255,5 @@ class Feed:
     def _lose(self, records: int, damage: str = "") -> None:
         if records:
             self._lost += records
-            why = damage or "they were dropped from the journal before it took them"
+            why = damage or "they were dropped from the journal before delivery"
             log.error("sink %s: %d records are lost: %s", self._name, records, why)

@@ -1,4 +1,4 @@
-"""A sink that writes records to a file, one per line, and begins another file when it is large."""
+"""A sink that writes records to a file, one per line, and rotates it by size."""
 
 import logging
 import os
@@ -13,20 +13,20 @@ from spectrum.core.records.journal import IDENTIFIED, Batch
 
 log = logging.getLogger(__name__)
 
-# What a crash may leave of the last line is looked for in so many bytes.
+# Bytes in which the rest of an incomplete last line is searched after a crash.
 TAIL_BYTES = 64 * 1024
 
 
 class FileSink:
     """Appends to a file; the older ones are beside it, as `path.1` (the latest), `path.2` and so on.
 
-    A file that another program moves away, as logrotate does, is begun again.
+    If another program moves the file, as logrotate does, a new one is created.
 
     Args:
         path: The file.
-        max_bytes: Above this size another one begins.
-        max_files: How many older ones are kept.
-        form: What records are like; None for whole ones in JSON.
+        max_bytes: The size at which the file is rotated.
+        max_files: The number of older files that are kept.
+        form: The format of records; None for whole records in JSON.
     """
 
     def __init__(self, path: Path, max_bytes: int, max_files: int, form: RecordFormat | None = None) -> None:
@@ -41,7 +41,7 @@ class FileSink:
         """Write the lines of batches, each with its `RecordId`.
 
         Raises:
-            OSError: If they cannot be written; the file is as it was.
+            OSError: If they cannot be written; the file is unchanged.
         """
         data = b"".join(map(self._form.lines, batches))
         self._open()
@@ -57,10 +57,10 @@ class FileSink:
         self._size += len(data)
 
     def flush(self) -> None:
-        """Have what was written on disk.
+        """Sync the file to disk.
 
         Raises:
-            OSError: If it is not.
+            OSError: If that fails.
         """
         if self._descriptor >= 0:
             os.fdatasync(self._descriptor)
@@ -106,11 +106,11 @@ class FileSink:
 
 
 def _end_last_line(descriptor: int, size: int) -> int:
-    """Cut off a record that a crash left incomplete, as it comes again; return the size of the file."""
+    """Cut off a record that a crash left incomplete, as it will be delivered again; return the size of the file."""
     tail_at = max(0, size - TAIL_BYTES)
     tail = os.pread(descriptor, TAIL_BYTES, tail_at)
     line = tail[tail.rfind(b"\n") + 1 :]
     if line and IDENTIFIED.startswith(line[: len(IDENTIFIED)]):
         os.ftruncate(descriptor, size - len(line))
         return size - len(line)
-    return size + os.write(descriptor, b"\n") if line else size  # it is not ours
+    return size + os.write(descriptor, b"\n") if line else size  # The file is not of our format.

@@ -23,32 +23,33 @@ log = logging.getLogger(__name__)
 
 # What waits for the disk: about 30,000 records of many, and as many bytes of others.
 MAX_WAITING_BYTES = 16 * 2**20
-# With its head it fits a frame. Those of workers have 200 KB at most.
+# Maximum size of a batch: with its head it fits a frame. Batches of workers have 200 KB at most.
 MAX_BATCH_BYTES = MAX_FRAME_BYTES // 2
-# Appended with one write.
+# Bytes appended with one write.
 WRITE_BYTES = MAX_FRAME_BYTES
-# A power failure costs the records of so many seconds; a crash of this process those that wait for the disk.
+# Interval of sync: a power failure loses this many seconds of records, a crash of this process those that wait for the
+# disk.
 SYNC_S = 1.0
-# What comes so soon after a write is appended together with what follows: to wake the thread costs as much as to write.
+# Records that follow a write within this time are appended together: waking the thread costs as much as a write.
 LINGER_S = 0.05
 RETRY_S = 1.0
-# In an upgrade the supervisor before this one has the journal until it has ended.
+# During an upgrade the previous supervisor has the journal until it has ended.
 LOCK_RETRY_S = 0.05
 LOCK_SILENT_S = 5.0
 
 
 def reason(exc: OSError) -> str:
-    """Return what an error of the system says, and of which file."""
+    """Return the message of a system error, with its file."""
     why = (exc.strerror or str(exc)).lower()
     return f"{exc.filename}: {why}" if exc.filename else why
 
 
 class Journal:
-    """Keeps what it is given, and gives it to readers in other threads.
+    """Stores records, and gives them to readers in other threads.
 
     Args:
-        folder: Where its files are; it is created.
-        max_bytes: What they take at most.
+        folder: The folder of its files, which is created.
+        max_bytes: Their maximum size.
         clock: Seconds since 1970.
 
     Attributes:
@@ -66,7 +67,7 @@ class Journal:
         self._clock = clock
         self._segments: Segments | None = None
         self._lock_descriptor = -1
-        # Guards what follows; notified when something waits, or was appended.
+        # Guards the following; notified when records wait, or were appended.
         self._changed = threading.Condition()
         self._backlog: Backlog[Batch] = Backlog(MAX_WAITING_BYTES, randrange)
         # What is being written.
@@ -75,14 +76,14 @@ class Journal:
         self._samples = False
         self._kept: dict[str, int] = {}
         self._closing = self._ended = False
-        # The thread waits a moment after a write, and is woken for a whole one alone.
+        # The thread pauses after a write, and is woken early only for a full batch.
         self._lingers = False
         self._overflows = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         with signals.all_held():
             self._thread.start()
 
-    # --- for those who write --------------------------------------------------------------------------------------
+    # --- for writers ----------------------------------------------------------------------------------------------
 
     def add(self, source: str, sequence: int, records: int, lines: bytes, is_of_many: bool = False) -> None:
         """Append records soon.
@@ -127,23 +128,23 @@ class Journal:
         return kept
 
     def close(self, timeout_s: float) -> None:
-        """Take nothing more, and write what waits, for at most so long. Readers go on; then comes `release`."""
+        """Accept nothing more, and write what waits, within a time. Readers go on until `release`."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
 
     def release(self) -> None:
-        """Let another process have the files, where this one has ended with them."""
+        """Release the files to another process, after this one has ended with them."""
         if not self._thread.is_alive() and self._lock_descriptor >= 0:
             os.close(self._lock_descriptor)
             self._lock_descriptor = -1
 
-    # --- for those who read, each in a thread of its own ----------------------------------------------------------
+    # --- for readers, each in a thread of its own -----------------------------------------------------------------
 
     @property
     def segments(self) -> Segments | None:
-        """Its files; None before it is open."""
+        """Its segments; None before it is open."""
         return self._segments
 
     @property
@@ -153,33 +154,33 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """The bytes that its files take."""
+        """The size of its files in bytes."""
         return self._segments.size if self._segments else 0
 
     def wait_open(self, stopped: threading.Event) -> Segments | None:
-        """Wait until it is open, and return what it has; None where it is closed, or the caller is stopped, before."""
+        """Wait until it is open, and return its segments; None if it is closed, or the caller is stopped, before."""
         with self._changed:
             self._changed.wait_for(lambda: self._segments or self._ended or stopped.is_set())
         return self._segments
 
     def wait_beyond(self, record: int, timeout_s: float | None, interrupted: Callable[[], bool]) -> bool:
-        """Wait until there is a record with this number; return whether there is one, or ever may be.
+        """Wait until there is a record with this number; return whether there is one, or may be later.
 
         Args:
             record: The number.
-            timeout_s: At most so long.
-            interrupted: Or until this returns True, when `wake` is called.
+            timeout_s: The maximum time.
+            interrupted: Ends the wait when it returns True; it is called after `wake`.
         """
         with self._changed:
             self._changed.wait_for(lambda: interrupted() or self._ended or self.end > record, timeout_s)
             return not self._ended or self.end > record
 
     def wake(self) -> None:
-        """Have those that wait see that they are interrupted."""
+        """Let waiting readers check whether they are interrupted."""
         with self._changed:
             self._changed.notify_all()
 
-    # --- the thread that writes -----------------------------------------------------------------------------------
+    # --- the writing thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         segments = self._open()
@@ -192,7 +193,7 @@ class Journal:
             self._lose(left, "the daemon ends")
 
     def _open(self) -> Segments | None:
-        """Open the files, as soon as that is possible; return None when this is closed instead."""
+        """Open the files, as soon as that is possible; return None if the journal is closed instead."""
         began = time.monotonic()
         while True:
             try:
@@ -222,7 +223,7 @@ class Journal:
         return Segments(self._folder, self._max_bytes)
 
     def _keep(self, segments: Segments) -> None:
-        """Write what comes, until the end."""
+        """Write batches, until the end."""
         sync_at = math.inf
         while True:
             batches = self._first(sync_at)
@@ -253,7 +254,7 @@ class Journal:
             self._fails(reason(exc))
 
     def _first(self, until: float) -> list[Batch]:
-        """Return what is written next; nothing at the end, and when it is time to do something else."""
+        """Return the next batch to write; nothing at the end, and when something else is due."""
         with self._changed:
             timeout_s = None if until == math.inf else max(0.0, until - time.monotonic())
             self._changed.wait_for(lambda: self._backlog or self._closing, timeout_s)
@@ -295,7 +296,7 @@ class Journal:
         with self._changed:
             return self._changed.wait_for(lambda: self._closing, timeout_s)
 
-    # --- what goes wrong ------------------------------------------------------------------------------------------
+    # --- failures -------------------------------------------------------------------------------------------------
 
     def _fails(self, why: str) -> None:
         if why != self.failure:

@@ -1,6 +1,6 @@
 """One line per ended session to standard output, up to a rate.
 
-A thread writes, so that a full pipe holds up nobody; when it cannot follow, session lines are dropped and counted.
+A thread writes, so that a full pipe blocks nothing else; if it cannot follow, session lines are dropped and counted.
 """
 
 import logging
@@ -25,18 +25,19 @@ from spectrum.kernel import signals
 log = logging.getLogger(__name__)
 
 MAX_WAITING_BATCHES = 1024
-# Seconds of which it is known how much was written; and the places of a second in a time such as 2026-01-02T03:04:05Z.
+# Number of seconds whose written lines are counted; and the position of the second in a time such as
+# 2026-01-02T03:04:05Z.
 MAX_SECONDS = 16
 _SECOND = 19
-# Sums of refusals that wait for those of other workers.
+# How long sums of refusals wait for those of other workers.
 MAX_SUMS = 4096
-# Apps of which the next line tells how many were left out. Those that never have another one are forgotten beyond it.
+# Number of apps whose next line has a count of lines left out. Above it, apps without further lines are forgotten.
 MAX_UNTOLD = 1000
-# Leaving out is over when nothing was left out for so long.
+# Leaving lines out is over when none was left out for this long.
 QUIET_S = 5.0
 
 FULL_PAUSE_S = 0.05
-# What comes so soon after a write is written together with what follows: to wake the thread costs more than to write.
+# Lines that follow a write within this time are written together: waking the thread costs more than a write.
 LINGER_S = 0.05
 
 _REFUSALS = frozenset(reason.label for reason in Reason if reason.refused)
@@ -51,25 +52,26 @@ class LineWriter:
     """Writes byte strings to a stream from a thread of its own.
 
     Args:
-        stream: Without a buffer: at the end of the process Python waits for the lock of one that a thread is stuck in.
+        stream: An unbuffered stream: at the end of the process Python would wait for the lock of a buffer that a thread
+            blocks in.
 
     Attributes:
-        lost: Lines that could not be written: the disk is full, or the reader is gone.
+        lost: Lines that could not be written, as the disk was full or the reader gone.
     """
 
     def __init__(self, stream: BinaryIO | FileIO) -> None:
         self.lost = 0
-        # Of a batch that could not be written, a part of a line was.
+        # Whether a part of a line was written before a batch failed.
         self._is_torn = False
         self._stream = stream
         self._closing = threading.Event()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
-        with signals.all_held():  # they are the main thread's, also when it holds them back
+        with signals.all_held():  # Signals are for the main thread, even while it blocks them.
             self._thread.start()
 
     def write(self, data: bytes) -> bool:
-        """Queue whole lines; return False where they were dropped."""
+        """Queue whole lines; return False if they were dropped."""
         if self._queue.qsize() >= MAX_WAITING_BATCHES:
             return False
         self._queue.put(data)
@@ -86,7 +88,7 @@ class LineWriter:
                 if self._queue.empty():
                     self._closing.wait(LINGER_S)
                 continue
-            if len(left) <= len(data):  # something was written: is the last of it the end of a line?
+            if len(left) <= len(data):  # Something was written: does it end with a newline?
                 self._is_torn = not (b"\n" + data)[: -len(left)].endswith(b"\n")
             self.lost += min(left.count(b"\n"), data.count(b"\n"))
             if not failing:
@@ -94,11 +96,11 @@ class LineWriter:
             failing = True
 
     def _write_all(self, data: bytes) -> tuple[bytes, OSError | None]:
-        """Write a batch; return what of it could not be written, and why."""
+        """Write a batch; return the part that could not be written, and why."""
         left = memoryview(data)
         try:
             while left:
-                # None: it does not block, as another process that shares it wants, and is full.
+                # None: it is non-blocking, as another process that shares it wants, and full.
                 if (written := self._stream.write(left)) is None:
                     time.sleep(FULL_PAUSE_S)
                 else:
@@ -108,14 +110,14 @@ class LineWriter:
         return b"", None
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Write what is queued, for as long as `timeout_s`."""
+        """Write what is queued, within `timeout_s`."""
         self._queue.put(None)
         self._closing.set()
         self._thread.join(timeout_s)
 
 
 class _Head(msgspec.Struct):
-    """What of a record decides whether it is written."""
+    """The fields of a record that decide whether it is written."""
 
     Reason: str
     Application: str
@@ -126,19 +128,19 @@ class _Head(msgspec.Struct):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the client was turned away, or was gone before it was accepted."""
+        """Whether the client was refused, or gone before it was accepted."""
         return self.Reason in _REFUSALS or (self.Reason == _RESET and not self.OriginIP)
 
 
 class _Account(NamedTuple):
-    """Whose records are limited together."""
+    """The key by which records are limited together."""
 
     app: str
     is_refusal: bool
 
 
 class _Line(NamedTuple):
-    """A line to be written, of an app, and how many it says were left out before it."""
+    """A line of an app, and the number of lines left out before it that it reports."""
 
     app: str
     line: bytes
@@ -154,14 +156,13 @@ class _Episode:
 
 
 class SessionLog:
-    """Writes ended sessions: of each app at most so many a second, and as many refusals beside them.
-
-    Seconds are those in which sessions ended. What is left out is counted, said in the daemon's log when that begins
-    and when it is over, and told by the next line of the app. Sums of refusals that workers send are added up.
+    """Writes ended sessions: of each app at most a number per second, and as many refusals beside them, by the second
+    in which sessions ended. Lines left out are counted, logged when that begins and when it is over, and reported by
+    the next line of the app. Sums of refusals from workers are added up.
 
     Args:
-        writer: Takes the lines.
-        form: What a line looks like.
+        writer: Writes the lines.
+        form: The format of a line.
         per_second: The limit; 0 for none.
         suppressed: Called with the number of lines left out.
         clock: Monotonic seconds.
@@ -179,23 +180,23 @@ class SessionLog:
         self._suppressed = suppressed
         self._clock = clock
         self.configure(form, per_second)
-        # By the second, how many records of whom were written. Records of a worker that waited come late.
+        # By second, the number of records written for each account. Records of a worker that waited come late.
         self._used: dict[str, Counter[_Account]] = {}
         self._sums: dict[tuple[str, ...], SessionEvent] = {}
-        # By what is left out, and of which app.
+        # By cause and app.
         self._episodes: dict[tuple[str, str], _Episode] = {}
-        # By app, what the next line of it tells.
+        # By app, the number that its next line reports.
         self._untold: Counter[str] = Counter()
         self._decode = msgspec.json.Decoder(SessionEvent).decode
         self._head = msgspec.json.Decoder(_Head).decode
         self._heads = msgspec.json.Decoder(_Head).decode_lines
 
     def configure(self, form: RecordFormat, per_second: int) -> None:
-        """Take other settings."""
+        """Use other settings."""
         self._form, self._per_second = form, per_second
 
     def add(self, lines: bytes, has_sums: bool = True) -> None:
-        """Write events, one JSON object per line; where it is known that none is a sum, `has_sums` is False."""
+        """Add events, one JSON object per line; if it is known that none is a sum, `has_sums` is False."""
         if self._add_whole(lines, has_sums):
             return
         written: list[_Line] = []
@@ -208,7 +209,9 @@ class SessionLog:
         self._write(written)
 
     def _add_whole(self, lines: bytes, has_sums: bool) -> bool:
-        """Write a batch together, if no line of it has more to tell or is left out: a line by itself costs 3 us."""
+        """Add a batch as a whole, if none of its lines is limited or has a count to report: a line by itself costs 3
+        us.
+        """
         if self._form.joined is None or (has_sums and b'"Sessions":' in lines):
             return False
         heads = self._heads(lines) if self._per_second or self._untold else []
@@ -229,7 +232,7 @@ class SessionLog:
         return True
 
     def add_event(self, event: HealthEvent) -> None:
-        """Write a change of health; there are few of them, so none is left out for the limit."""
+        """Add a change of health; these are few, so the limit does not apply."""
         if not self._writer.write(self._form.line(msgspec.json.encode(event)) + b"\n"):
             self._count_lost(_SLOW_READER, "", 1)
 
@@ -239,13 +242,13 @@ class SessionLog:
             self._episode(_SLOW_SUPERVISOR, "").count += count
 
     def leave_out(self, counts: Mapping[str, int]) -> None:
-        """Note records that workers left out for the limit, by app."""
+        """Note records that workers left out because of the limit, by app."""
         for app, count in counts.items():
             self._untold[app] += count
             self._count_lost(_SESSION_LIMIT, app, count)
 
     def tick(self) -> None:
-        """Write what was summed, and say what is over; to be called once a second, and at the end."""
+        """Write sums, and log limits that are over; to be called once a second, and at the end."""
         sums, self._sums = self._sums, {}
         written: list[_Line] = []
         for event in sums.values():
@@ -261,7 +264,7 @@ class SessionLog:
                 log.warning("%s: over, %d were left out%s", what, episode.count, f" of app {app}" if app else "")
 
     def _merge(self, line: bytes) -> bytes | None:
-        """Keep a sum until the next tick; return the line where there are too many."""
+        """Keep a sum until the next tick; return it as a line if there are too many."""
         event = self._decode(line)
         key = (event.Application, event.Reason, event.AccessRule, event.ClientIP)
         known = self._sums.get(key)
@@ -271,7 +274,7 @@ class SessionLog:
         return None
 
     def _take(self, head: _Head, line: bytes, written: list[_Line]) -> None:
-        """Add a line to those that are written, unless there are too many of its kind."""
+        """Add a line to those that are written, unless its limit is reached."""
         account = _Account(head.Application, head.is_refusal)
         if not self._allows(account, head.Timestamp[:_SECOND]):
             self._untold[account.app] += 1

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def record_metrics(readings: "RecordReadings") -> Iterator[Metric]:
-    """Yield them; those of the journal and its sinks only where the file has them."""
+    """Yield the metrics of records; those of the journal and its sinks only if the file has them."""
     yield CounterMetricFamily(
         "spectrum_log_lines_suppressed",
         "Session log lines left out by the rate limit",
@@ -45,9 +45,11 @@ def _journal_metrics(journal: "JournalReading") -> Iterator[Metric]:
 def _sink_metrics(feeds: tuple[FeedReading, ...]) -> Iterator[Metric]:
     labels = ["sink"]
     delivered = CounterMetricFamily("spectrum_sink_records", "Records delivered to a sink", labels=labels)
-    lag = GaugeMetricFamily("spectrum_sink_lag_records", "Records that a sink has not got yet", labels=labels)
-    lag_s = GaugeMetricFamily("spectrum_sink_lag_seconds", "Age of the first of these", labels=labels)
-    lost = CounterMetricFamily("spectrum_sink_records_lost", "Records that a sink will not get", labels=labels)
+    lag = GaugeMetricFamily("spectrum_sink_lag_records", "Records not delivered to a sink yet", labels=labels)
+    lag_s = GaugeMetricFamily("spectrum_sink_lag_seconds", "Age of the oldest of these", labels=labels)
+    lost = CounterMetricFamily(
+        "spectrum_sink_records_lost", "Records that will not be delivered to a sink", labels=labels
+    )
     failures = CounterMetricFamily("spectrum_sink_failures", "Deliveries that failed", labels=labels)
     for feed in feeds:
         name = [feed.name]

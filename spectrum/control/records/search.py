@@ -1,7 +1,6 @@
-"""Finds the records of one client, or of one session, among all that this machine keeps: in the journal and in files.
-
-Nothing is decoded that does not have the text that is looked for: a million records take about a second. It reads what
-the daemon writes at the same time, needs no daemon, and blocks: use a thread. What is not kept, it tells.
+"""Finds the records of one client, or of one session, in the journal and in files of this machine. Only records that
+contain the text in question are decoded: a million records take about a second. It reads while the daemon writes, needs
+no daemon, and blocks: call it in a thread. The result says which records are not kept.
 """
 
 import os
@@ -21,11 +20,11 @@ from spectrum.core.records.journal import HEAD_BYTES, Batch, end_of, find_batche
 from spectrum.core.records.objects import JournalSection, RecordsSection, SinkSection
 from spectrum.core.records.story import OF_SEVERAL, Fields, Story, StoryTeller, Subject, Window, times_of
 
-# Read at once of a file of records.
+# Bytes of a file of records that are read at once.
 CHUNK_BYTES = 16 * 2**20
 # By how much the clock may have been set back between two batches.
 CLOCK_STEP = timedelta(minutes=1)
-# Sums of refusals of several clients that are told of.
+# Maximum number of sums of refusals of several clients in the result.
 MAX_SUMS = 20
 
 ALWAYS = Window()
@@ -35,7 +34,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 @dataclass(frozen=True)
 class Searched:
-    """A place that was searched: its name, how many records it has (None: not counted), and since when it has them."""
+    """A place that was searched: its name, its number of records (None: not counted), the time of its first record."""
 
     name: str
     records: int | None
@@ -44,12 +43,12 @@ class Searched:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found.
+    """The result of a search.
 
     Attributes:
-        story: The subject's.
+        story: The story of the subject.
         searched: Where.
-        notes: What is not kept, or could not be read.
+        notes: Records that are not kept, or could not be read.
     """
 
     story: Story
@@ -59,7 +58,7 @@ class Findings:
 
 @dataclass
 class _Found:
-    """What is being gathered."""
+    """The result while it is gathered."""
 
     subject: Subject
     window: Window
@@ -73,12 +72,12 @@ class _Found:
 
     @property
     def marks(self) -> tuple[bytes, ...]:
-        """What is looked for. Sums of several clients matter where one asks about a certain time."""
+        """The texts to search for. Sums of several clients matter if the question is about a certain time."""
         with_sums = self.subject.kind == "client" and self.window.since is not None
         return (self.subject.mark, OF_SEVERAL) if with_sums else (self.subject.mark,)
 
     def take(self, fields: Fields) -> None:
-        """Take a record, if it is one of those that are looked for."""
+        """Take a record if it matches."""
         if self.apps is not None and fields.get("Application") not in self.apps:
             return
         try:
@@ -95,12 +94,12 @@ class _Found:
 
 
 class RecordPlaces(NamedTuple):
-    """Where records are.
+    """Where records are kept.
 
     Attributes:
-        journal: The folder of the journal; None for none.
-        sinks: Those that may have files which reach further back.
-        files: Others, with a record in JSON in each line.
+        journal: The folder of the journal; None without one.
+        sinks: The sinks, whose files may reach further back.
+        files: Other files, with a JSON record in each line.
     """
 
     journal: Path | None = None
@@ -112,8 +111,8 @@ def places_of_records(section: RecordsSection, journal: JournalSection | None = 
     """Return where a daemon with this configuration keeps records.
 
     Args:
-        section: What its file has.
-        journal: The journal where the file names none (`journal_of`).
+        section: The section of its file.
+        journal: The journal (`journal_of`).
     """
     kept = section.journal or journal
     return RecordPlaces(Path(kept.path) if kept is not None else None, section.sinks)
@@ -125,11 +124,11 @@ def search(
     """Return the story of a subject.
 
     Args:
-        kept: Where records are.
-        subject: Whose story. That of a record is the story of its session.
-        window: The time that is asked about.
-        limit: So many records at most, the latest.
-        apps: Records of these apps alone; None for all.
+        kept: Where records are kept.
+        subject: The subject. A record stands for its session.
+        window: The time span.
+        limit: The maximum number of records, the latest.
+        apps: The apps whose records are searched; None for all.
 
     Raises:
         OSError: If something cannot be read.
@@ -148,17 +147,17 @@ def search(
         found.searched.append(Searched(str(path), None, _first_time(path)))
     since = min((one.since for one in found.searched if one.since), default=None)
     if since is not None and window.since is not None and window.since < since:
-        found.notes.append(f"nothing from before {since:%Y-%m-%d %H:%M:%S} is kept any more")
+        found.notes.append(f"records from before {since:%Y-%m-%d %H:%M:%S} are no longer kept")
     if subject.kind == "record" and found.session:
         return search(kept, Subject("session", found.session), ALWAYS, limit, apps)
     if found.sums > MAX_SUMS:
-        found.notes.append(f"of {found.sums} sums of refusals of several clients the last {MAX_SUMS} are told")
+        found.notes.append(f"of {found.sums} sums of refusals of several clients the last {MAX_SUMS} are shown")
     notes = tuple(dict.fromkeys(found.notes))
     return Findings(found.teller.story(found.of_several), tuple(found.searched), notes)
 
 
 def as_plain(subject: Subject, findings: Findings) -> dict[str, Any]:
-    """Return what was found as JSON has it; times of places that were searched are datetimes."""
+    """Return a result in JSON types; times of places that were searched are datetimes."""
     story = findings.story
     return {
         subject.kind: subject.text,
@@ -176,7 +175,7 @@ def as_plain(subject: Subject, findings: Findings) -> dict[str, Any]:
 
 
 def _search_journal(folder: Path, found: _Found) -> datetime | None:
-    """Search the segments that may have records of that time; return since when the journal has records."""
+    """Search the segments that may have records of the time span; return the time of the journal's first record."""
     stems = [name.removesuffix(_SUFFIX) for name in _names_in(folder) if name.endswith(_SUFFIX)]
     segments = sorted(int(stem) for stem in stems if stem.isdecimal())
     begins = [_began(_path(folder, segment)) for segment in segments]
@@ -188,7 +187,7 @@ def _search_journal(folder: Path, found: _Found) -> datetime | None:
         try:
             data = _path(folder, segment).read_bytes()
         except FileNotFoundError:
-            continue  # dropped since
+            continue  # Dropped since.
         for mark in found.marks:
             _search_segment(data, segment, mark, folder, found)
         if is_last:
@@ -226,7 +225,7 @@ def _records_in(batch: Batch, mark: bytes, subject: Subject) -> Iterator[Fields]
 
 
 def _names_in(folder: Path) -> list[str]:
-    """Return the names in a folder; none where it is missing. `Path.glob` says nothing of one that may not be read."""
+    """Return the names in a folder; none if it is missing. `Path.glob` hides a folder that may not be read."""
     with suppress(FileNotFoundError):
         return os.listdir(folder)
     return []
@@ -237,7 +236,7 @@ def _path(folder: Path, segment: int) -> Path:
 
 
 def _began(path: Path) -> datetime | None:
-    """Return when the first batch of a segment was journaled; None where it has none, or is gone."""
+    """Return when the first batch of a segment was journaled; None if it has none, or is gone."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         if (at_us := first_at_us(file.read(HEAD_BYTES))) is not None:
             return datetime.fromtimestamp(at_us / 1e6, UTC)
@@ -245,7 +244,7 @@ def _began(path: Path) -> datetime | None:
 
 
 def _is_before(follows: datetime | None, window: Window) -> bool:
-    """Whether a segment has only what ended before a time: records are journaled after the end of their sessions."""
+    """Return whether a segment has only records from before a time: records are journaled after their sessions end."""
     return follows is not None and window.since is not None and follows + CLOCK_STEP < window.since
 
 
@@ -253,7 +252,7 @@ def _is_before(follows: datetime | None, window: Window) -> bool:
 
 
 def _search_sinks(sinks: Mapping[str, SinkSection], oldest: datetime | None, found: _Found) -> None:
-    """Search the files of sinks, as far as they reach further back than the journal, and than what is asked about."""
+    """Search the files of sinks, as far as they reach further back than the journal, within the time span."""
     if oldest is not None and found.window.since is not None and found.window.since >= oldest:
         return
     for name, sink in sinks.items():
@@ -272,7 +271,7 @@ def _search_sinks(sinks: Mapping[str, SinkSection], oldest: datetime | None, fou
 
 
 def _files_of(path: Path) -> list[Path]:
-    """Return the file of a sink and those that it was renamed to, as far as they are there."""
+    """Return the file of a sink and the rotated ones, as far as they exist."""
     renamed = [name for name in _names_in(path.parent) if name.removeprefix(f"{path.name}.").isdecimal()]
     return [path, *(path.parent / name for name in renamed)]
 
@@ -303,5 +302,5 @@ def _search_file(path: Path, found: _Found) -> None:
 def _search_lines(lines: bytes, found: _Found) -> None:
     for mark in found.marks:
         for line in lines_with(lines, mark):
-            with suppress(msgspec.DecodeError):  # another program's, or cut off
+            with suppress(msgspec.DecodeError):  # A line of another program, or an incomplete one.
                 found.take(_decode(line))

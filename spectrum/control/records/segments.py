@@ -1,7 +1,5 @@
-"""The files of the journal: one thread appends to them, others read.
-
-Bytes are appended with one write for all that waits, so what a crash leaves is a whole journal and a part of a frame,
-which the next start cuts off.
+"""The files of the journal: one thread appends to them, others read. All that waits is appended with one write, so a
+crash leaves at most an incomplete frame at the end, which the next start cuts off.
 """
 
 import logging
@@ -28,7 +26,7 @@ from spectrum.core.records.journal import (
 
 log = logging.getLogger(__name__)
 
-# The oldest segment is dropped whole: it is a small part of the journal.
+# Number of segments: the oldest is dropped as a whole, a small part of the journal.
 SEGMENTS = 16
 MAX_SEGMENT_BYTES = 64 * 2**20
 # A read has room for the largest frame.
@@ -40,13 +38,13 @@ _SUFFIX = ".journal"
 
 
 class Reading(NamedTuple):
-    """What was read.
+    """The result of a read.
 
     Attributes:
         entries: Batches; none at the end of the journal.
-        cursor: The place behind them.
-        lost: Records before them that the journal does not have any more.
-        damage: Why some of these cannot be read, if that is the reason; else "".
+        cursor: The position behind them.
+        lost: Records before them that the journal no longer has.
+        damage: Why some of these cannot be read; "" if they were dropped.
     """
 
     entries: list[Entry]
@@ -56,19 +54,19 @@ class Reading(NamedTuple):
 
 
 class Segments:
-    """The segments in a folder, which the caller has locked.
+    """The segments in a folder that the caller has locked.
 
     Args:
-        folder: Where they are.
-        max_bytes: What they take at most; the oldest are dropped for new ones.
+        folder: The folder.
+        max_bytes: Their maximum size; the oldest are dropped for new ones.
 
     Attributes:
-        extent: What is there, for readers in other threads: it is replaced, never changed.
-        recovered: What was there when they were opened.
-        size: Bytes that they take.
+        extent: The extent of the journal, for readers in other threads: it is replaced, never changed.
+        recovered: The extent when they were opened.
+        size: Their size in bytes.
 
     Raises:
-        OSError: If they cannot be read, or the last one not be cut to what is whole of it.
+        OSError: If they cannot be read, or the last one cannot be truncated to its whole frames.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -77,7 +75,7 @@ class Segments:
         self._segment_bytes = min(max_bytes // SEGMENTS, MAX_SEGMENT_BYTES)
         paths = (path for path in sorted(folder.glob(f"*{_SUFFIX}")) if path.stem.isdecimal())
         self._sizes = {int(path.stem): path.stat().st_size for path in paths}
-        # Of the last segment; -1 where the next batch begins another one.
+        # Of the last segment; -1 if the next batch begins a new one.
         self._descriptor = -1
         self._end = self._recover()
         self._publish()
@@ -93,7 +91,7 @@ class Segments:
     # --- at the start ---------------------------------------------------------------------------------------------
 
     def _recover(self) -> Cursor:
-        """Cut off what the last write left of a frame; return the end."""
+        """Cut off an incomplete frame at the end; return the end."""
         for segment in reversed(tuple(self._sizes)):
             size = self._sizes[segment]
             place, damaged = self._scan(segment)
@@ -111,7 +109,7 @@ class Segments:
         return Cursor(0, 0, 0)
 
     def _scan(self, segment: int) -> tuple[Cursor, bool]:
-        """Return the place behind the last whole frame of a segment, and whether what follows is damaged."""
+        """Return the position behind the last whole frame of a segment, and whether what follows is damaged."""
         place = Cursor(segment, 0, segment)
         while True:
             frames, stop = read_frames(self._bytes_at(place, READ_BYTES), place)
@@ -125,7 +123,7 @@ class Segments:
         """Append batches, all or none.
 
         Raises:
-            OSError: If they cannot be written; the journal is as before.
+            OSError: If they cannot be written; the journal is unchanged.
         """
         record = self._end.record
         parts: list[bytes] = []
@@ -154,20 +152,20 @@ class Segments:
 
     def _begin(self, segment: int) -> None:
         self.sync()
-        # One that has no record is there where it could not be removed.
+        # A segment without records remains if it could not be removed.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         descriptor = os.open(self._path(segment), flags, 0o640)
         self._close_last()
         self._descriptor = descriptor
 
     def _take_back(self, segment: int, offset: int) -> None:
-        """Remove what was written of a batch."""
+        """Remove the part of a batch that was written."""
         try:
             if offset:
                 os.ftruncate(self._descriptor, offset)
                 return
             self._path(segment).unlink()
-        except OSError as exc:  # readers find the end of what is whole
+        except OSError as exc:  # Readers find the end of the whole frames.
             log.error("%s: %s", self._path(segment), os.strerror(exc.errno or 0).lower())
         self._close_last()
 
@@ -176,10 +174,10 @@ class Segments:
         del self._sizes[segment]
 
     def sync(self) -> None:
-        """Have what was appended on disk.
+        """Sync the segment to disk.
 
         Raises:
-            OSError: If it is not.
+            OSError: If that fails.
         """
         if self._descriptor < 0:
             return
@@ -200,7 +198,7 @@ class Segments:
     # --- reading, in any thread -----------------------------------------------------------------------------------
 
     def read(self, cursor: Cursor | None) -> Reading:
-        """Return what follows a cursor, up to some megabytes; the oldest batches where there is none.
+        """Return what follows a cursor, up to some megabytes; the oldest batches without one.
 
         Raises:
             OSError: If a segment cannot be read.
@@ -212,7 +210,7 @@ class Segments:
             room = extent.end.offset - place.offset if place.segment == extent.end.segment else READ_BYTES
             try:
                 frames, stop = read_frames(self._bytes_at(place, min(room, READ_BYTES)), place)
-            except FileNotFoundError:  # dropped since, or removed by somebody else
+            except FileNotFoundError:  # Dropped since, or removed by another program.
                 frames, stop = [], Stop.END
                 extent = self.extent
             if frames:
@@ -225,7 +223,7 @@ class Segments:
         return Reading([], place, lost, damage)
 
     def open_segment(self, segment: int) -> list[int]:
-        """Return a descriptor of a segment for another process that reads it; none where it is not there."""
+        """Return a descriptor of a segment for another process that reads it; none if it does not exist."""
         try:
             return [os.open(self._path(segment), os.O_RDONLY | os.O_CLOEXEC)]
         except FileNotFoundError:

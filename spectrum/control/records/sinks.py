@@ -21,7 +21,7 @@ def make_sink(section: SinkSection, node: str, journald: Path = JOURNALD) -> Sin
     """Return a sink; nothing is opened yet.
 
     Args:
-        section: What the file says of it.
+        section: Its section of the file.
         node: The name of this machine.
         journald: The journal's socket.
     """

@@ -14,20 +14,20 @@ from termios import TIOCOUTQ
 from spectrum.core.records.formats import Formed, RecordFormat
 from spectrum.core.records.journal import Batch
 
-# For a connection, for a message that a full buffer does not take, and for the other kernel's acknowledgement.
+# Deadline for a connection, for a message when the buffer is full, and for the acknowledgement by the peer's kernel.
 TIMEOUT_S = 10.0
 FIRST_LOOK_S = 0.0005
 MAX_LOOK_S = 0.05
 
-# How a record becomes a message.
+# Makes a message of a record.
 Pack = Callable[[Formed], bytes]
 
 
 class SocketSink(ABC):
-    """Sends the records of each batch, as messages, over a socket that is opened when it is needed.
+    """Sends the records of each batch as messages over a socket, which is opened on demand.
 
     Args:
-        form: What records are like.
+        form: The format of records.
         pack: Makes the messages.
     """
 
@@ -40,7 +40,7 @@ class SocketSink(ABC):
         """Send the records of batches.
 
         Raises:
-            OSError: If they cannot be sent, or a receiver that acknowledges them has not done so in time.
+            OSError: If they cannot be sent, or the acknowledgement does not come in time.
         """
         sock = self._connected()
         try:
@@ -50,7 +50,7 @@ class SocketSink(ABC):
             raise
 
     def flush(self) -> None:  # noqa: B027, no sink of this kind has more to do
-        """Do nothing: what was delivered is acknowledged, or out of reach."""
+        """Do nothing: what was delivered is acknowledged, or cannot be tracked."""
 
     def close(self) -> None:
         """Close the socket."""
@@ -60,7 +60,7 @@ class SocketSink(ABC):
 
     @abstractmethod
     def _connected(self) -> socket.socket:
-        """Return the socket, opened if it has to be."""
+        """Return the socket, opened if necessary."""
 
     @abstractmethod
     def _send(self, sock: socket.socket, messages: Iterable[bytes]) -> None:
@@ -68,10 +68,10 @@ class SocketSink(ABC):
 
 
 class DatagramSink(SocketSink):
-    """Sends a datagram for each record: over UDP, which does not tell whether they arrive, or to a socket of a file.
+    """Sends a datagram for each record, over UDP, which does not confirm arrival, or to a UNIX socket.
 
     Args:
-        form: What records are like.
+        form: The format of records.
         pack: Makes the messages.
         address: A path, or a host and a port.
     """
@@ -105,14 +105,14 @@ class DatagramSink(SocketSink):
 class StreamSink(SocketSink):
     """Sends messages over TCP or TLS, and waits until the receiver's kernel has acknowledged them.
 
-    Syslog has no answer of its own (RFC 6587, section 5; RFC 5425): what the receiver's kernel has, and its program
-    did not read before it ended, is lost.
+    Syslog has no acknowledgement (RFC 6587, section 5; RFC 5425): messages that the receiver's kernel has, and its
+    program does not read before it ends, are lost.
 
     Args:
-        form: What records are like.
+        form: The format of records.
         pack: Makes the messages, each with its length.
         host, port: Of the receiver.
-        tls: How its certificate is checked; None for in clear.
+        tls: How its certificate is checked; None for plain text.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class StreamSink(SocketSink):
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if self._tls is not None:
-                # Read anew each time: certificates are replaced.
+                # Read for each connection: certificates are replaced.
                 sock = self._tls().wrap_socket(sock, server_hostname=self._host)
         except OSError:
             sock.close()
@@ -149,11 +149,11 @@ class StreamSink(SocketSink):
 
 
 def tls_context(ca: str, cert: str, key: str) -> ssl.SSLContext:
-    """Return how a receiver is spoken to.
+    """Return the TLS context for a receiver.
 
     Args:
-        ca: A file of the authorities that are trusted; "" for those of the system.
-        cert, key: Files of what this machine shows; "" for nothing.
+        ca: A file of trusted authorities; "" for those of the system.
+        cert, key: Files of the client certificate; "" for none.
 
     Raises:
         OSError: If a file cannot be used.
@@ -165,7 +165,7 @@ def tls_context(ca: str, cert: str, key: str) -> ssl.SSLContext:
 
 
 def _has_ended(sock: socket.socket) -> bool:
-    """Tell whether the receiver has closed a connection: it never sends anything else that would be read here."""
+    """Return whether the receiver has closed a connection: it never sends anything else that would be read here."""
     if isinstance(sock, ssl.SSLSocket):
         sock.settimeout(0)
         try:
@@ -187,15 +187,15 @@ def _has_ended(sock: socket.socket) -> bool:
 
 
 def _wait_acknowledged(sock: socket.socket) -> None:
-    """Wait until nothing that was sent is unacknowledged (tcp(7), SIOCOUTQ)."""
+    """Wait until everything that was sent is acknowledged (tcp(7), SIOCOUTQ)."""
     deadline, pause_s = time.monotonic() + TIMEOUT_S, FIRST_LOOK_S
     while int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), "little"):
         if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(error, os.strerror(error))
         if time.monotonic() > deadline:
-            raise TimeoutError("the receiver does not acknowledge what it is sent")
+            raise TimeoutError("the receiver does not acknowledge what was sent")
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, MAX_LOOK_S)
-    # A connection that is reset has nothing unsent, either.
+    # A connection that was reset has no unsent data, either.
     if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         raise OSError(error, os.strerror(error))

@@ -1,7 +1,7 @@
 """The stream of records: from workers, and from this process, to the log and to the journal.
 
-A line of the log is written at once, at a bounded rate, and needs no disk. The journal keeps records for its sinks,
-which get each of them at least once. Neither waits for the other, and nothing on the loop waits for either.
+Log lines are written at once, at a limited rate, and need no disk. The journal keeps records for its sinks, each of
+which gets them at least once. Neither waits for the other, and nothing on the loop waits for either.
 """
 
 import asyncio
@@ -42,11 +42,11 @@ from spectrum.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 
 log = logging.getLogger(__name__)
 
-# What waits for a disk at the end is written for so long.
+# How long records that wait for a disk are written at the end.
 CLOSE_S = 5.0
-# Lines that wait for a slow disk when a successor goes on are written for so long.
+# How long lines that wait for a slow disk are written when a successor takes over.
 LEAVE_S = 30.0
-# Refusals that workers summed are added up for so long.
+# How long sums of refusals from workers are added up.
 TICK_S = 1.0
 
 
@@ -68,12 +68,12 @@ class JournalReading:
 
 @dataclass(frozen=True)
 class RecordReadings:
-    """What is measured of records.
+    """The readings of all records.
 
     Attributes:
-        lines_suppressed: Lines that the log left out, for its limit or for want of a reader.
+        lines_suppressed: Lines that the log left out, because of its limit or of a slow reader.
         lines_lost: Lines that could not be written.
-        journal: None where the file has none.
+        journal: None if the file has none.
         feeds: One for each sink.
     """
 
@@ -84,10 +84,10 @@ class RecordReadings:
 
 
 class KeptRecords:
-    """The journal and its sinks, as the file has them.
+    """The journal and its sinks.
 
     Args:
-        section: The journal.
+        section: The journal's section.
         node: The name of this machine in ids of records.
 
     Attributes:
@@ -101,11 +101,11 @@ class KeptRecords:
         self.journal = Journal(self._folder, section.max_bytes)
         self._sinks: dict[str, SinkSection] = {}
         self._feeds: dict[str, Feed] = {}
-        # Those that were stopped, and may not have ended yet, by the names that they had.
+        # Feeds that were stopped, and may not have ended yet, by name.
         self._stopped: dict[str, Feed] = {}
 
     def configure(self, sinks: Mapping[str, SinkSection]) -> None:
-        """Go on with other sinks; one that stays as it was is left alone, one that changes goes on where it is."""
+        """Use other sinks; unchanged ones are left alone, changed ones go on at their cursor."""
         for name in [name for name, sink in self._sinks.items() if sinks.get(name) != sink]:
             self._stopped[name] = self._feeds.pop(name)
             self._stopped[name].stop()
@@ -121,16 +121,16 @@ class KeptRecords:
         self.journal.add(f"{self._node}/{source}", first, count, lines, is_of_many)
 
     def take_kept(self) -> dict[str, int]:
-        """Return what the journal took since the last call: by source, the number after its latest record."""
+        """Return what the journal wrote since the last call: by source, the number after its latest record."""
         return {source.removeprefix(f"{self._node}/"): end for source, end in self.journal.take_kept().items()}
 
     def reopen(self) -> None:
-        """Have all sinks open their files and connections anew."""
+        """Let all sinks reopen their files and connections."""
         for feed in self._feeds.values():
             feed.reopen()
 
     def read(self) -> tuple[JournalReading, tuple[FeedReading, ...]]:
-        """Return what is measured."""
+        """Return the readings."""
         journal, section = self.journal, self._section
         reading = JournalReading(
             section.path,
@@ -144,7 +144,7 @@ class KeptRecords:
         return reading, tuple(feed.read() for feed in self._feeds.values())
 
     def close(self, timeout_s: float) -> None:
-        """Write what waits, give it to the sinks, and leave the files to the next process; for at most so long."""
+        """Write what waits, deliver it to the sinks, and release the files to the next process, within a time."""
         deadline = time.monotonic() + timeout_s
         self.journal.close(timeout_s)
         feeds = [*self._feeds.values(), *self._stopped.values()]
@@ -161,11 +161,11 @@ def record_folders(config: Config) -> list[Path]:
 
 
 class RecordStream:
-    """Takes records, and sends them where they go.
+    """Takes records, and passes them to the log and to the journal.
 
     Args:
         config: The configuration at the start.
-        writer: Takes the lines of the log; it is owned from here on.
+        writer: Writes the lines of the log; owned from here on.
     """
 
     def __init__(self, config: Config, writer: LineWriter) -> None:
@@ -176,9 +176,9 @@ class RecordStream:
         self._has_analytics = config.analytics is not None
         self._log = SessionLog(writer, *_settings(config), self._suppress)
         self._kept: KeptRecords | None = None
-        # Analytics has it: the file names none.
+        # Analytics needs it: the file names none.
         self._is_for_analytics = False
-        # Of what this process records; and of workers of versions that did not number theirs.
+        # Number of records of this process; and of workers of versions that did not number theirs.
         self._source = f"supervisor/{time.time_ns() // 1000:x}"
         self._next = 1
         if (journal := journal_of(config)) is not None:
@@ -186,11 +186,11 @@ class RecordStream:
 
     @property
     def journal(self) -> Journal | None:
-        """The journal; None where nothing needs one."""
+        """The journal; None if nothing needs one."""
         return self._kept.journal if self._kept is not None else None
 
     def configure(self, config: Config) -> None:
-        """Take the settings that a reload changes."""
+        """Use the settings that a reload changes."""
         self._has_log = config.log.sessions
         self._has_analytics = config.analytics is not None
         self._log.configure(*_settings(config))
@@ -208,7 +208,7 @@ class RecordStream:
         self._is_for_analytics = config.records.journal is None
 
     def _leave(self, kept: KeptRecords) -> None:
-        """Keep no more records; what waits for the disk is written by a thread."""
+        """Stop keeping records; a thread writes what waits for the disk."""
         self._kept = None
         with signals.all_held():
             threading.Thread(target=kept.close, args=(CLOSE_S,), name="leave the journal", daemon=True).start()
@@ -235,13 +235,13 @@ class RecordStream:
             self._keep_own(self._kept, 1, msgspec.json.encode(event) + b"\n")
 
     def add_configuration(self, occasion: Occasion, revision: int, author: str, changes: Sequence[str]) -> None:
-        """Take a change of what is configured: a record for analytics. The log has it as messages."""
+        """Take a change of the configuration: a record for analytics. The log has it as messages."""
         if self._kept is not None and self._has_analytics:
             event = configuration_event(occasion, datetime.now(UTC), revision, author, changes)
             self._keep_own(self._kept, 1, msgspec.json.encode(event) + b"\n")
 
     def add_attacks(self, records: Sequence[AttackRecord]) -> None:
-        """Take what happened to attacks. The log has it as messages."""
+        """Take events of attacks. The log has them as messages."""
         if self._kept is not None and records:
             self._keep_own(self._kept, len(records), b"".join(msgspec.json.encode(one) + b"\n" for one in records))
 
@@ -250,11 +250,11 @@ class RecordStream:
         self._next += count
 
     def tick(self, dropped: int, left_out: Mapping[str, int]) -> None:
-        """Write what was summed; to be called once a second.
+        """Write sums; to be called once a second.
 
         Args:
             dropped: How many records workers have dropped so far.
-            left_out: By app, how many they have left out since the last time, for the limit of the log.
+            left_out: By app, how many they have left out since the last call because of the log's limit.
         """
         self._log.leave_out(left_out)
         self._log.lose(dropped - self._records_lost)
@@ -262,22 +262,22 @@ class RecordStream:
         self._log.tick()
 
     def take_kept(self) -> dict[str, int]:
-        """Return what workers may forget: by source of records, the number of the first one that is not journaled."""
+        """Return which records workers may forget: by source, the number of the first one that is not journaled."""
         return self._kept.take_kept() if self._kept is not None else {}
 
     def reopen(self) -> None:
-        """Have all sinks open their files and connections anew, as after a rotation."""
-        log.info("files and connections of sinks are opened anew")
+        """Let all sinks reopen their files and connections, as after a rotation."""
+        log.info("files and connections of sinks are reopened")
         if self._kept is not None:
             self._kept.reopen()
 
     def read(self) -> RecordReadings:
-        """Return what is measured."""
+        """Return the readings."""
         journal, feeds = self._kept.read() if self._kept is not None else (None, ())
         return RecordReadings(self._lines_suppressed, self._writer.lost, journal, feeds)
 
     def close(self, log_s: float = 2.0) -> None:
-        """Write what waits; the log has so long, the journal with its sinks `CLOSE_S`."""
+        """Write what waits; `CLOSE_S` is the limit for the journal and its sinks, the argument that for the log."""
         self._log.tick()
         self._writer.close(log_s)
         if self._kept is not None:
@@ -285,11 +285,11 @@ class RecordStream:
 
 
 class RecordsActor(Actor):
-    """Writes records, and the daemon's own messages, as a configuration says.
+    """Applies the settings of records, and those of the daemon's own messages.
 
     Args:
-        records: Takes them.
-        totals: Count what workers dropped.
+        records: Takes records.
+        totals: Have the number of records that workers dropped.
         tell_kept: Tells workers which of their records are journaled.
     """
 
@@ -299,7 +299,7 @@ class RecordsActor(Actor):
         self._tell_kept = tell_kept
 
     def jobs(self) -> Jobs:
-        """Write what is summed."""
+        """Write sums."""
         return {"sum refusals": self._tick}
 
     async def _tick(self) -> None:
@@ -313,7 +313,7 @@ class RecordsActor(Actor):
         return {"records": records_status(self._records.read())}
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return what is lost of records, and what does not take them."""
+        """Report lost records, and sinks that fail."""
         readings = self._records.read()
         parts = [("the log", "", readings.lines_lost, 0, "")]
         if (journal := readings.journal) is not None:
@@ -325,17 +325,17 @@ class RecordsActor(Actor):
                 yield Trouble("records_lost" if lost else "records_wait", "degraded", facts=facts)
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return the same, and what the log could not take."""
+        """Return the metrics of the journal, its sinks and the log."""
         return record_metrics(self._records.read())
 
     async def usage(self) -> Iterable[Usage]:
-        """Return how full the journal is: beyond its limit the oldest records go."""
+        """Return how full the journal is: at its limit the oldest records are dropped."""
         if (journal := self._records.read().journal) is None:
             return ()
         return (Usage("journal_bytes", "node", journal.size, journal.max_bytes, "records.journal.max_bytes"),)
 
     def leave(self) -> None:
-        """Write what waits, for a slow disk too."""
+        """Write what waits, even for a slow disk."""
         self._records.close(LEAVE_S)
 
     async def close(self) -> None:
@@ -343,16 +343,16 @@ class RecordsActor(Actor):
         self._records.close()
 
     async def commit(self, change: Change) -> None:
-        """Take the new settings."""
+        """Apply the new settings."""
         self._take(change.before.config, change.after.config)
 
     async def abort(self, change: Change) -> None:
-        """Take the former ones."""
+        """Apply the former settings."""
         self._take(change.after.config, change.before.config)
 
     def _take(self, former: Config, config: Config) -> None:
         if config.log.format != former.log.format:
-            os.environ[FORMAT_VARIABLE] = config.log.format  # of workers from now on
+            os.environ[FORMAT_VARIABLE] = config.log.format  # Of workers from now on.
             configure_logging(config.log.format == "json", os.environ.get(LEVEL_VARIABLE, "INFO"))
         self._records.configure(config)
 
@@ -364,7 +364,7 @@ def _settings(config: Config) -> tuple[RecordFormat, int]:
 
 
 def records_status(readings: RecordReadings) -> dict[str, Any] | None:
-    """Return what `spectrum status` shows of the journal and its sinks; None where the file has none."""
+    """Return the part of `spectrum status` about the journal and its sinks; None if the file has none."""
     journal = readings.journal
     if journal is None:
         return None

@@ -1,4 +1,4 @@
-"""One client's story for those who ask the daemon, from the journal: `spectrum story` reads it without any daemon."""
+"""The story of a client for clients of the daemon, from the journal; `spectrum story` reads it without a daemon."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ from spectrum.tasks import in_background
 
 MAX_RECORDS = 10_000
 DEFAULT_RECORDS = 1000
-# A search takes a second for a million records. Who comes while so many wait is told to come again.
+# A search takes a second for a million records. With this many waiting, further requests are refused.
 MAX_WAITING = 3
 
 
 class StoryActor(Actor):
-    """Tells it.
+    """Answers requests for stories.
 
     Args:
         served: What is served.
@@ -46,7 +46,7 @@ class StoryActor(Actor):
         if not text.isdecimal() or not 0 < int(text) <= MAX_RECORDS:
             raise ValueError(f"limit: from 1 to {MAX_RECORDS}")
         if self._waiting >= MAX_WAITING:
-            return {"busy": "other searches are under way"}
+            return {"busy": "other searches are running"}
         journal = journal_of(config)
         places = RecordPlaces(Path(journal.path) if journal is not None else None)
         apps = apps_of_account(config, query.get("account", ""))

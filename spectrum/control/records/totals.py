@@ -1,4 +1,4 @@
-"""What all workers counted, added up; nothing is lost when a worker dies but its last second."""
+"""Totals of the counters of all workers; when a worker dies, only its last second is lost."""
 
 import asyncio
 import time
@@ -19,26 +19,26 @@ from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import Snapshot
 from spectrum.tasks import in_background
 
-# An app that was removed, and has no session left, is counted on for so long, in case that it comes back. So are, for
-# that time to twice that, an app's origins and access rules of which nothing is heard.
+# A removed app without sessions is kept for this time, in case that it comes back. Origins and access rules of an app
+# without reports are kept for this time to twice that.
 FORGET_AFTER_S = 3600.0
-# Beyond so many removed apps, those that were removed first are forgotten at once.
+# Beyond this number of removed apps, those that were removed first are forgotten at once.
 MAX_GONE = 1000
 SWEEP_EVERY_S = 1.0
-# Apps that are looked over in one call of `sweep`: a millisecond.
+# Apps checked in one call of `sweep`: a millisecond.
 APPS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class Named:
-    """What a configuration names: the addresses of origins, those of names included, and access rules."""
+    """The names in a configuration: the addresses of origins, those of names included, and access rules."""
 
     addresses: Set[str]
     rules: Set[str]
 
 
 def named(snapshot: Snapshot, names: Mapping[str, tuple[str, ...]]) -> Named:
-    """Return what is named; `names` are the addresses of names, as `core.names.name_key` has them."""
+    """Return the names in a configuration; `names` are the addresses of names, as `core.names.name_key` has them."""
     addresses = {address for app in snapshot.apps for address, _ in app.origins}
     addresses.update(origin.address for pool in snapshot.pools for origin in pool.origins)
     for known in names.values():
@@ -56,42 +56,42 @@ class Totals:
     """Counters since the supervisor's start.
 
     Attributes:
-        apps: By name; they change with each report. `view` gives what stays.
+        apps: Counters by app's name; they change with each report. `view` returns a copy that does not.
     """
 
     apps: dict[str, AppMeasures] = field(default_factory=dict)
     workers: WorkerMeasures = field(default_factory=WorkerMeasures)
     worker_restarts: int = 0
-    # Of these, those that were killed because they gave no sign of life.
+    # Of these, those that were killed because they did not respond.
     workers_killed: int = 0
-    # When the last one ended by itself (seconds since 1970; 0 for none), and the sessions that went with all of them.
+    # When the last one ended unexpectedly (seconds since 1970; 0 for never), and the sessions lost with all of them.
     worker_ended_at: float = 0.0
     sessions_lost: int = 0
-    # The apps of which nobody has a view: they are changed in place, others by a copy.
+    # Apps without a view: they are changed in place, others are copied.
     _own: set[str] = field(default_factory=set)
-    # Per worker number and app, the sessions that are open there.
+    # Open sessions per worker number and app.
     _open: dict[int, Counter[str]] = field(default_factory=dict)
-    # The same of connections that wait for a session, by app and origin.
+    # Likewise, connections that wait for a session, by app and origin.
     _preconnected: dict[int, Counter[tuple[str, str]]] = field(default_factory=dict)
-    # Since when an app is not in the file and has no session.
+    # Since when an app is neither in the file nor has sessions.
     _gone_since: dict[str, float] = field(default_factory=dict)
-    # Of each app, the origins and rules that were reported since it was looked over.
+    # Of each app, the origins and rules reported since the last sweep.
     _reported: dict[str, set[str]] = field(default_factory=dict)
-    # Apps that are still to be looked over, and when that begins again.
+    # Apps that are still to be swept, and when the next sweep begins.
     _to_sweep: list[str] = field(default_factory=list)
-    # By app, the records that workers have left out since `take_left_out` was called.
+    # By app, the records that workers have left out since the last `take_left_out`.
     _left_out: Counter[str] = field(default_factory=Counter)
-    # Those of which something was counted since `news` was asked for.
+    # Apps with changed counters since the last `news`.
     _news: set[str] = field(default_factory=set)
     _sweep_at: float | None = None
 
     def view(self) -> dict[str, AppMeasures]:
-        """Return what was counted by app until now, as it will stay: it can be read in any thread."""
+        """Return the counters by app as of now, which do not change any more: any thread may read them."""
         self._own = set()
         return dict(self.apps)
 
     def news(self) -> set[str]:
-        """Return the apps of which something was counted since the last call."""
+        """Return the apps whose counters changed since the last call."""
         news, self._news = self._news, set()
         return news
 
@@ -122,7 +122,7 @@ class Totals:
         add_measures(self.apps, name, measures)
 
     def _have_own(self, name: str) -> None:
-        """Make the measures of an app ones that nobody has a view of."""
+        """Copy the counters of an app that a view has."""
         if name in self._own:
             return
         self._own.add(name)
@@ -132,7 +132,8 @@ class Totals:
             self.apps[name] = copy
 
     def lose(self, worker: int) -> int:
-        """Count the open sessions of a worker that is gone as lost; return how many there were.
+        """Count the open sessions of a worker that is gone as lost; return their number. Its connections that waited
+        for a session were closed with it.
 
         Its connections that waited for a session were closed with it.
         """
@@ -147,7 +148,7 @@ class Totals:
     def forget(self, served: Set[str], now: float) -> None:
         """Forget apps that are not `served` any more and had no session for `FORGET_AFTER_S`.
 
-        Without it a node whose apps come and go would have ever more series. `now` is of the monotonic clock.
+        Otherwise a node whose apps come and go would accumulate series. `now` is of the monotonic clock.
         """
         gone = {name for name in self.apps.keys() - served if self.apps[name].active <= 0}
         self._gone_since = {name: self._gone_since.get(name, now) for name in gone}
@@ -166,7 +167,8 @@ class Totals:
             opened.pop(name, None)
 
     def sweep(self, get_named: Callable[[], Named], now: float) -> None:
-        """Look over some apps; forget their origins and rules that are not named, quiet and without a session.
+        """Check some apps; forget their origins and rules that are not named, not reported and without a session. To be
+        called once a second. `now` is of the monotonic clock.
 
         To be called once a second. `now` is of the monotonic clock.
         """
@@ -191,7 +193,7 @@ class Totals:
                 del self.apps[name].rules[rule]
 
     def _quiet_parts(self, name: str) -> tuple[list[str], list[str]] | None:
-        """Return the origins and rules of an app that were not reported since the last call; None for none."""
+        """Return the origins and rules of an app that were not reported since the last call; None without any."""
         measures, reported = self.apps.get(name), self._reported.pop(name, set())
         if measures is None:
             return None
@@ -210,9 +212,8 @@ _REFUSED = frozenset(reason for reason in Reason if reason.refused)
 
 
 def figures(measured: Mapping[str, AppMeasures]) -> dict[str, tuple[int, ...]]:
-    """Return for each app what `FIGURES` are called: sessions are open ones, the others are counted since the start.
-
-    Failed are those that no origin took; refused are clients that were turned away before one was chosen.
+    """Return for each app what `FIGURES` are called: `sessions` are the open ones, the others are counts since the
+    start. `failed` are sessions that no origin accepted; `refused` are clients turned away before an origin was chosen.
     """
     return {
         name: (
@@ -228,13 +229,13 @@ def figures(measured: Mapping[str, AppMeasures]) -> dict[str, tuple[int, ...]]:
 
 
 class TotalsActor(Actor):
-    """Tells what was counted of apps, and has what is gone forgotten.
+    """Reports the counters of apps, and forgets those of apps that are gone.
 
     Args:
-        totals: What was counted.
+        totals: The counters.
         served: What is served.
         names: The addresses of names.
-        failures: Why names have none.
+        failures: Why look-ups of names fail.
     """
 
     def __init__(
@@ -251,7 +252,7 @@ class TotalsActor(Actor):
         return {"apps": await in_background(apps_status, self._served.snapshot, self._totals.view(), *names)}
 
     def resources(self) -> Iterable[Resource]:
-        """GET /apps/figures: a few numbers of each app that has served something."""
+        """GET /apps/figures: some numbers of each app with traffic."""
         return (Resource("GET", "/apps/figures", self._figures),)
 
     async def _figures(self, asked: Asked) -> dict[str, Any]:
@@ -260,13 +261,13 @@ class TotalsActor(Actor):
         return {"at": time.time(), "keys": FIGURES, "apps": await in_background(figures, view), "paused": paused}
 
     async def metrics(self) -> Iterable[bytes]:
-        """Return what was counted of each app, those with sessions that were removed too."""
+        """Return the counters of each app, including removed apps with sessions."""
         snapshot, served = self._served.snapshot, self._served.config.apps
         self._totals.forget(served.keys(), time.monotonic())
         return await app_metrics(self._totals, origin_names(snapshot), served)
 
     async def release(self, change: Change) -> None:
-        """Count the time of apps that are gone from now on."""
+        """Start the retention time of apps that left the configuration."""
         if change.difference is None or change.difference.removed():
             self._totals.forget(change.after.config.apps.keys(), time.monotonic())
 

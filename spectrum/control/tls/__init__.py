@@ -1,1 +1,1 @@
-"""Certificates and ticket keys, as files give them to workers."""
+"""Certificates and session ticket keys for workers."""

@@ -1,1 +1,1 @@
-"""Access rules and GeoIP databases, as a worker asks them."""
+"""Access rules and GeoIP databases in a worker."""

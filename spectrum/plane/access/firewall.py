@@ -1,4 +1,4 @@
-"""The access rules in a worker: for each app that asks for them, a function that judges a client."""
+"""The access rules in a worker: a function that judges a client, for each app with `ip_firewall`."""
 
 import logging
 import mmap
@@ -19,11 +19,11 @@ Judge = Callable[[bytes], Verdict | None]
 
 
 class Places:
-    """The places of clients, by the files of a snapshot; without files none is known.
+    """Countries and autonomous systems of clients, from the files of a snapshot; without files all are unknown.
 
     Attributes:
-        country_of: Returns two letters, "" for not known.
-        number_of: Returns an autonomous system, 0 for not known.
+        country_of: Returns two letters, "" if unknown.
+        number_of: Returns an autonomous system, 0 if unknown.
     """
 
     def __init__(self) -> None:
@@ -38,9 +38,8 @@ class Places:
         self.number_of: Callable[[bytes], int] = _nobody
 
     def read(self, countries: str, numbers: str) -> None:
-        """Read the files, "" for none. They are read anew with each snapshot: they may have been replaced.
-
-        One that cannot be read is told in the log: the supervisor could read it a moment ago.
+        """Read the files, "" for none. They are read again with each snapshot, as they may have been replaced. A file
+        that cannot be read is logged: the supervisor has just read it.
         """
         self._forget()
         try:
@@ -55,7 +54,7 @@ class Places:
 
     @property
     def known(self) -> bool:
-        """Whether there is a file."""
+        """Whether there is a database."""
         return bool(self._open)
 
     def of(self, client: bytes) -> tuple[str, int]:
@@ -75,7 +74,7 @@ class Firewall:
     """The access rules of a snapshot.
 
     Args:
-        places: Where clients are.
+        places: Countries and autonomous systems of clients.
     """
 
     def __init__(self, places: Places) -> None:
@@ -84,12 +83,12 @@ class Firewall:
         self._table = PrefixTable(PrefixTableBuilder().build())
 
     def take(self, snapshot: Snapshot, table: int) -> None:
-        """Take the rules of a snapshot, with a memory file of their prefixes; the descriptor stays the caller's."""
+        """Use the rules of a snapshot, with a memory file of their prefixes; the caller keeps the descriptor."""
         self._settings = snapshot.access
         self._table = PrefixTable(mmap.mmap(table, os.fstat(table).st_size, mmap.MAP_SHARED, mmap.PROT_READ))
 
     def judge_for(self, app: AppSettings) -> Judge | None:
-        """Return the function that judges the clients of an app; None if it has no `ip_firewall`."""
+        """Return the function that judges the clients of an app; None without `ip_firewall`."""
         return self.judge_of(app.name, app.scopes) if app.ip_firewall else None
 
     def judge_of(self, app: str, scopes: Sequence[str] = ()) -> Judge | None:
@@ -98,15 +97,17 @@ class Firewall:
         return rules.of if rules.any else None
 
     def prefixes_of(self, app: str, scopes: Sequence[str] = ()) -> PrefixTable | None:
-        """Return the prefixes that hold all whom the rules for an app name; None where places decide, too."""
+        """Return prefixes that contain all clients which the rules for an app name; None if rules name places, too."""
         return None if self._rules_of(app, scopes).any_places else self._table
 
     def basis_of(self, rule: str, client: bytes) -> Basis | None:
-        """Return what of a rule holds a client, as `core.access.rules.basis_of`; it takes some microseconds."""
+        """Return the entry of a rule that matches a client, as `core.access.rules.basis_of`; it takes some
+        microseconds.
+        """
         return basis_of(self._settings, self._table.given, rule, client)
 
     def fields_of(self, verdict: Verdict | None, client: bytes) -> dict[str, Any]:
-        """Return the fields of a record that tell why an access rule turned a client away; none where it did not."""
+        """Return the fields of a record that say why an access rule refused a client; none if none did."""
         basis = self.basis_of(verdict.rule, client) if verdict is not None and verdict.blocks else None
         if basis is None:
             return {}

@@ -18,15 +18,15 @@ from spectrum.core.snapshot import Snapshot
 from spectrum.engine.retry_budget import RetryBudget
 from spectrum.engine.shared import Affinities, Loads
 
-# Origins that are disabled or gone, by load balancer and number, and the seconds that their sessions have; None where
-# they go on until they end.
+# Origins that are disabled or gone, by load balancer and number, and how many seconds their sessions have to drain;
+# None for no limit.
 Stopped = Mapping[tuple[str, int], float | None]
-# Returns the country of an address in wire form, "" if it is not known.
+# Returns the country of an address in wire form, "" if unknown.
 CountryOf = Callable[[bytes], str]
 
 
 def nowhere(client: bytes) -> str:
-    """Know no country."""
+    """Return "" for every client."""
     return ""
 
 
@@ -35,7 +35,7 @@ class RunningBalancer:
 
     Args:
         loads: Sessions of each origin.
-        affinities: Where clients went before.
+        affinities: The origins of returning clients.
     """
 
     def __init__(self, loads: Loads, affinities: Affinities) -> None:
@@ -73,7 +73,7 @@ class RunningBalancer:
         return choice
 
     def after(self, tried: Sequence[OriginSettings], client: bytes, client_port: int) -> OriginSettings | None:
-        """Return the next origin for a client that could not reach those `tried`, in this order; None to give up."""
+        """Return the next origin for a client that could not reach those `tried`, in this order; None for none."""
         core = self.core
         key = self._key(client, client_port)
         country = self._country_of(client) if self._by_country else ""
@@ -89,12 +89,12 @@ class Balancers:
     """All pools and load balancers of a worker.
 
     Args:
-        loads: Sessions of each origin; made known which pool an origin belongs to.
-        affinities: Where clients went before.
-        urgent: Called when clients failed at an origin, which the supervisor should hear soon.
+        loads: Sessions of each origin; it is told which pool an origin belongs to.
+        affinities: The origins of returning clients.
+        urgent: Called when clients failed at an origin, so that the supervisor is notified soon.
 
     Attributes:
-        country_of: For geo steering by the client's country; what is set here counts from the next snapshot on.
+        country_of: For geo steering by the client's country; a change takes effect with the next snapshot.
         origins: Every origin of the latest snapshot by number.
     """
 
@@ -113,7 +113,7 @@ class Balancers:
         self._views: dict[str, PoolView] = {}
         self._settings: dict[str, BalancerSettings] = {}
         self._running: dict[str, RunningBalancer] = {}
-        # The load balancers that have a pool.
+        # Load balancers by pool.
         self._users: dict[str, dict[str, None]] = {}
         self._standings: dict[int, Standing] = {}
         self._latencies: dict[str, float] = {}
@@ -131,25 +131,27 @@ class Balancers:
         return self._running[name]
 
     def names_of(self, number: int) -> tuple[str, str]:
-        """Return the names of an origin's pool and of the origin; "" where it is not known."""
+        """Return the names of an origin's pool and of the origin; "" if unknown."""
         origin = self.origins.get(number)
         return (self._pool_of[number], origin.name) if origin is not None else ("", "")
 
     def places_of(self, app: str) -> tuple[int, ...]:
-        """Return the numbers by which the sessions of an app's own origins are counted; none where they are not."""
+        """Return the numbers under which the sessions of an app's own origins are counted; none if they are not
+        counted.
+        """
         return self._places.get(app, ())
 
     def is_full(self, place: int, most: int) -> bool:
-        """Tell whether an origin has as many sessions as it may."""
+        """Return whether an origin has reached `max_sessions`."""
         return self._loads.open(place) >= most
 
     def budget_of(self, kind: str, name: str, settings: RetrySettings | None) -> RetryBudget | None:
-        """Return the budget of further connects of a pool or of an app, the same while its settings are.
+        """Return the retry budget of a pool or of an app; it is the same object as long as its settings are.
 
         Args:
             kind: "pool" or "app".
-            name: Of the one or the other.
-            settings: None where there is no bound.
+            name: The name of the pool or app.
+            settings: None without a limit.
         """
         if settings is None:
             self._budgets.pop((kind, name), None)
@@ -160,18 +162,18 @@ class Balancers:
         return known[1]
 
     def budget_at(self, number: int) -> RetryBudget | None:
-        """Return the budget of the pool that an origin is in, by the origin's number."""
+        """Return the retry budget of the pool of an origin, by the origin's number."""
         pool = self._pools.get(self._pool_of.get(number, ""))
         return self.budget_of("pool", pool.name, pool.retries) if pool is not None else None
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether the latest snapshot has a load balancer."""
+        """Return whether the latest snapshot has a load balancer."""
         return name in self._running
 
-    # --- what the supervisor tells --------------------------------------------------------------------------------
+    # --- messages of the supervisor -------------------------------------------------------------------------------
 
     def apply(self, snapshot: Snapshot) -> Stopped:
-        """Take the pools and load balancers of a snapshot; return which origins it stops."""
+        """Apply the pools and load balancers of a snapshot; return the origins that it stops."""
         self._places = snapshot.origin_places
         served = {("app", app.name) for app in snapshot.apps}
         self._budgets = {key: one for key, one in self._budgets.items() if key[0] == "pool" or key in served}
@@ -184,10 +186,10 @@ class Balancers:
         return stopped
 
     def change(self, difference: Difference) -> tuple[Stopped, list[str]]:
-        """Take what differs of pools and load balancers.
+        """Apply a difference in pools and load balancers.
 
         Returns:
-            Which origins that stops, and the load balancers that are others now, or have other pools.
+            The origins that it stops, and the load balancers that changed, or whose pools did.
         """
         stopped, concerned = self._take(difference)
         names = [name for name in concerned if name in self._settings]
@@ -196,7 +198,9 @@ class Balancers:
         return stopped, names
 
     def _take(self, difference: Difference) -> tuple[Stopped, list[str]]:
-        """Take what differs, apart from those that choose; return as `change`, also load balancers that are gone."""
+        """Apply a difference, except to balancers that choose; return as `change`, including load balancers that are
+        gone.
+        """
         now = time.monotonic()
         concerned = dict.fromkeys(one.name for one in (*difference.former_balancers, *difference.balancers))
         pools = [pool.name for pool in (*difference.former_pools, *difference.pools)]
@@ -264,15 +268,15 @@ class Balancers:
         self._draining |= {key: now + drain_s for key, drain_s in stopped.items() if drain_s}
 
     def take_standings(self, standings: Mapping[int, Standing]) -> set[int]:
-        """Take the health of origins, by number; return those that have become unusable, and are to be left."""
+        """Apply the health of origins, by number; return those that have become unusable, whose flows must leave."""
         before, now = self._kept(standings), time.monotonic()
-        # Also of origins of a snapshot that has not arrived yet.
+        # Including origins of a snapshot that has not arrived yet.
         self._standings.update(standings)
         self._renew({self._pool_of[number] for number in standings if number in self._pool_of}, now)
         return before - self._kept(standings)
 
     def _kept(self, numbers: Iterable[int]) -> set[int]:
-        """Return those of origins that keep the flows that they have: they are usable, or drained by an operator."""
+        """Return the origins whose flows stay: they are usable, or drained by an operator."""
         return {
             n
             for n in numbers
@@ -281,7 +285,7 @@ class Balancers:
         }
 
     def take_latencies(self, latencies: Mapping[str, float]) -> None:
-        """Take mean round trips of probes, by pool."""
+        """Apply the mean round trips of probes, by pool."""
         self._latencies.update(latencies)
         for name, settings in self._settings.items():
             if settings.policy == "dynamic_latency" and not latencies.keys().isdisjoint(settings.all_pools()):
@@ -318,7 +322,7 @@ class Balancers:
         draining = {number for balancer, number in self._draining if balancer == name}
         running.update(Balancer(settings, views, self._latencies, draining), self.country_of)
 
-    # --- what clients meet ----------------------------------------------------------------------------------------
+    # --- results of clients' sessions -----------------------------------------------------------------------------
 
     def signs_of(self, number: int) -> Signs:
         """Return the notes on an origin since the last report."""
@@ -339,6 +343,6 @@ class Balancers:
             self._urgent()
 
     def take_signs(self) -> dict[int, Signs]:
-        """Return what was noted since the last call, by an origin's number."""
+        """Return the notes since the last call, by an origin's number."""
         taken, self._signs = self._signs, {}
         return taken

@@ -1,13 +1,13 @@
 """Drains of origins or apps that are taken out of service: their sessions are ended spread over time.
 
-A thousand clients that are cut off at once come back at once (scylla-operator#1171); hence a window, at the end of the
-time that sessions have.
+A thousand clients that are disconnected at once reconnect at once (scylla-operator#1171); hence a window at the end of
+the drain.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# Sessions of an origin are ended within these last seconds of the drain, or within as many seconds if it is shorter.
+# Sessions are ended within these last seconds of a drain, or within as many seconds if it is shorter.
 SPREAD_S = 10.0
 
 
@@ -16,7 +16,7 @@ class _Drain:
     opens_at: float
     closes_at: float
     find: Callable[[], list[int]]
-    # The sessions to be ended, in reverse order; None before the window begins.
+    # The sessions to end, in reverse order; None before the window begins.
     names: list[int] | None = None
     first_count: int = field(default=0)
 
@@ -43,17 +43,17 @@ class Drains:
         """End sessions within `drain_s` from now, or a little later if that is short.
 
         Args:
-            key: The load balancer and the origin's number; `cancel` takes it.
-            find: Returns the names of the sessions, when asked.
-            drain_s: What the file gives them.
+            key: The load balancer and the origin's number, for `cancel`.
+            find: Returns the names of the sessions.
+            drain_s: The drain time of the file.
             now: Monotonic seconds.
-            spread_s: How long before the end the first of them ends.
+            spread_s: Length of the window in which they end.
         """
         opens_at = now + max(0.0, drain_s - spread_s)
         self._drains[key] = _Drain(opens_at, max(now + drain_s, opens_at + spread_s), find)
 
     def cancel(self, keep: Callable[[tuple[str, int]], bool]) -> None:
-        """Forget the drains that are not to be kept: their origins serve again."""
+        """Cancel the drains that are not to be kept: their origins serve again."""
         self._drains = {key: drain for key, drain in self._drains.items() if keep(key)}
 
     def tick(self, now: float) -> None:
@@ -69,12 +69,12 @@ class Drains:
             while len(drain.names) > max(0, round(drain.first_count * left)):
                 self._end(key, drain.names.pop())
             if now >= drain.closes_at:
-                # Those that began since the window did, by affinity.
+                # Sessions that began after the window did, by affinity.
                 for name in drain.find():
                     self._end(key, name)
                 del self._drains[key]
 
     @property
     def pending(self) -> bool:
-        """Whether there are sessions to end, now or later."""
+        """Whether sessions remain to be ended, now or later."""
         return bool(self._drains)

@@ -1,19 +1,19 @@
-"""Sessions of a worker that wait because every origin that they could go to is full, first come, first served."""
+"""Queues of sessions that wait because every origin that they could go to is full, first come, first served."""
 
 import time
 from typing import NamedTuple
 
-# The first one in a queue looks for an origin so often, for other workers' sessions that ended; where one of this
-# worker has, at once.
+# Interval at which the first in a queue looks for an origin, as sessions of other workers may have ended; when one of
+# this worker ends, it looks at once.
 LOOK_MS = 50
 
 
 class Waiter(NamedTuple):
-    """One that waits.
+    """A waiting session.
 
     Attributes:
-        since: When it came (monotonic seconds).
-        until: When it is told that there is none.
+        since: When it began to wait (monotonic seconds).
+        until: When it is refused.
     """
 
     since: float
@@ -21,12 +21,12 @@ class Waiter(NamedTuple):
 
 
 class OriginQueues:
-    """A queue for each load balancer, and each app with origins of its own, that has any session waiting.
+    """A queue for each load balancer, and each app with origins of its own, that has waiting sessions.
 
     Queues are known by names (`RunningApp.queue`), sessions by the engine's.
 
     Attributes:
-        waiting: Those that wait, and in which queue.
+        waiting: The waiting sessions, and their queues.
     """
 
     def __init__(self) -> None:
@@ -34,16 +34,16 @@ class OriginQueues:
         self.waiting: dict[int, str] = {}
 
     def length(self, queue: str) -> int:
-        """Return how many wait in a queue."""
+        """Return the length of a queue."""
         return len(self._queues.get(queue, ()))
 
     def join(self, queue: str, name: int, waiting: Waiter) -> None:
-        """Let a session wait behind those that do."""
+        """Append a session to a queue."""
         self._queues.setdefault(queue, {})[name] = waiting
         self.waiting[name] = queue
 
     def leave(self, name: int) -> float | None:
-        """Forget a session; return the seconds that it waited, None if it did not."""
+        """Remove a session; return the seconds that it waited, None if it did not."""
         queue = self.waiting.pop(name, None)
         if queue is None:
             return None
@@ -54,7 +54,7 @@ class OriginQueues:
         return time.monotonic() - waiting.since
 
     def first(self, queue: str) -> tuple[int, Waiter] | None:
-        """Return the session that has waited longest; None where none waits."""
+        """Return the session that has waited longest; None without any."""
         waiters = self._queues.get(queue)
         return next(iter(waiters.items())) if waiters else None
 

@@ -1,4 +1,4 @@
-"""Routes of a listener to origins: the engine's targets for a new session, and for one whose origin fails."""
+"""Routes of a listener to origins: the engine's targets for a new session, and for one whose origin failed."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -17,11 +17,11 @@ from spectrum.engine.tls import ClientContext, TlsPeer
 from spectrum.plane.balancing.balancers import Balancers, RunningBalancer
 
 Names = Mapping[str, tuple[str, ...]]
-# Of one listener; each takes about 2 kB.
+# Maximum number of routes of one listener; each takes about 2 kB.
 MAX_PORT_ROUTES = 4096
-# The targets in the order of trying, and how many origins may come to be tried before the client is told.
+# The targets in the order of trying, and how many origins may be tried.
 Way = tuple[tuple[Target, ...], int]
-# A target that connections are opened to ahead of sessions, and how many sessions and connections it may have together.
+# A target to preconnect, and the maximum number of its sessions and connections together.
 Preconnected = tuple[Target, int]
 
 
@@ -29,7 +29,7 @@ class Route(ABC):
     """The origins of a listener.
 
     Args:
-        offset: Of the listener's port in the app's range.
+        offset: Offset of the listener's port in the app's range.
     """
 
     def __init__(self, offset: int) -> None:
@@ -39,46 +39,47 @@ class Route(ABC):
         self._tls: ClientContext | None = None
 
     def aim(self, settings: AppSettings, names: Names, tls: ClientContext | None = None) -> list[Target]:
-        """Take the app's settings and the addresses of names as known now; return the targets not used any more.
+        """Apply the app's settings and the current addresses of names; return the targets that are no longer used.
 
         Args:
             settings: The app's.
             names: The addresses of names.
-            tls: How origins are spoken to; None for in clear.
+            tls: The TLS context for origins; None for plain text.
         """
         self._tls = tls
         return self._aim(settings, names)
 
     @abstractmethod
     def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
-        """Take the arguments of `aim`."""
+        """Apply the arguments of `aim`."""
 
     @abstractmethod
     def _host_name(self, settings: AppSettings, number: int) -> str:
-        """Return the host name of an origin; "" where it has an address only."""
+        """Return the host name of an origin; "" if it is an address."""
 
     def _names_of(self, settings: AppSettings, number: int) -> tuple[str, str]:
-        """Return the names of an origin's pool and of the origin; "" where it has none."""
+        """Return the names of an origin's pool and of the origin; "" without a pool."""
         return "", self._host_name(settings, number)
 
     @abstractmethod
     def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
-        """Return the targets for a new client that sent to `edge_port`; a reason if there is none."""
+        """Return the targets for a new client that connected to `edge_port`; a reason if there is none."""
 
     @abstractmethod
     def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
-        """Return the targets for a client that could not reach those `tried`; empty to give up."""
+        """Return the targets for a client that could not reach those `tried`; empty for none."""
 
     @abstractmethod
     def find(self, address: str, port: int, edge_port: int = 0) -> Target | None:
-        """Return the target of an origin's address and port, if it is an origin of the listener for `edge_port`."""
+        """Return the target of an origin's address and port, if the listener for `edge_port` has that origin."""
 
     def preconnected(self) -> Iterable[Preconnected]:
-        """Yield the targets that clients may be sent to now, with their `max_sessions`; 0 for any number."""
+        """Yield the targets that clients may be sent to now, with their `max_sessions`; 0 for no limit."""
         return ()
 
     def fixed_orders(self) -> tuple[tuple[Target, ...], ...]:
-        """Return the orders of targets that clients get in turn, beginning with the one that the last client got.
+        """Return the orders of targets that are used in turn, beginning with the one used last. Empty if the client or
+        the load decides.
 
         Empty where the client or the load decides.
         """
@@ -89,11 +90,11 @@ class Route(ABC):
         return tuple(self._targets.values())
 
     def to(self, numbers: set[int]) -> list[Target]:
-        """Return the targets in use that lead to origins with these numbers."""
+        """Return the targets in use of the origins with these numbers."""
         return [target for target in self.targets() if target.number in numbers]
 
     def _make(self, settings: AppSettings, wanted: list[tuple[int, Candidate]]) -> list[Target]:
-        """Keep targets for exactly these origins and addresses; return those that are gone."""
+        """Create targets for exactly these origins and addresses; return those that are gone."""
         options = (*_target_options(settings), self._tls)
         known = self._targets if self._options == options else {}
         targets = {key: known.get(key) or self._target(settings, *key) for key in wanted}
@@ -106,10 +107,10 @@ class Route(ABC):
 
     @abstractmethod
     def _budget(self, settings: AppSettings, number: int) -> RetryBudget | None:
-        """Return the budget of further connects to an origin; None for any number."""
+        """Return the retry budget of an origin; None for no limit."""
 
     def _place(self, settings: AppSettings, candidate: Candidate) -> int:
-        """Return what the sessions of an origin without a number are counted by; 0 where they are not."""
+        """Return the number under which sessions of an origin without a number are counted; 0 if they are not."""
         return 0
 
     def _target(self, settings: AppSettings, number: int, candidate: Candidate) -> Target:
@@ -142,7 +143,7 @@ class Route(ABC):
         return TlsPeer(self._tls, name, not is_name(name))
 
     def _lookup(self, number: int, orders: Iterable[Iterable[Candidate]]) -> list[tuple[Target, ...]]:
-        """Return the targets of an origin's candidates, in each order of trying."""
+        """Return the targets of an origin's candidates, in each order."""
         return [tuple(self._targets[number, candidate] for candidate in order) for order in orders]
 
 
@@ -150,8 +151,8 @@ class DirectRoute(Route):
     """The origins of `origin_direct`, or the addresses of `origin_dns`, in turn.
 
     Args:
-        offset: Of the listener's port in the app's range.
-        balancers: Those of the worker: they know how many sessions an origin has.
+        offset: Offset of the listener's port in the app's range.
+        balancers: The worker's balancers, which know how many sessions an origin has.
     """
 
     def __init__(self, offset: int, balancers: Balancers) -> None:
@@ -161,7 +162,7 @@ class DirectRoute(Route):
         self._turn = 0
         self._named = False
         self.orders: list[tuple[Target, ...]] = []
-        # With `source: client` a client can use only origins of its own family, here by the length of its address.
+        # With `source: client` a client can use only origins of its own family, keyed by the length of its address.
         self._by_family: dict[int, list[tuple[Target, ...]]] | None = None
 
     def _aim(self, settings: AppSettings, names: Names) -> list[Target]:
@@ -187,7 +188,7 @@ class DirectRoute(Route):
     def _place(self, settings: AppSettings, candidate: Candidate) -> int:
         places = self._balancers.places_of(settings.name)
         if settings.origin_name is not None or not places:
-            return places[0] if places else 0  # the addresses of a name are one origin
+            return places[0] if places else 0  # The addresses of a name are one origin.
         return places[settings.origins.index((candidate.address, candidate.port - self._offset))]
 
     def preconnected(self) -> Iterable[Preconnected]:
@@ -239,12 +240,13 @@ class DirectRoute(Route):
 
 
 class BalancedRoute(Route):
-    """A load balancer's origins. A target is made for the first client that is sent there, and when addresses change.
+    """The origins of a load balancer. A target is created for the first client that is sent there, and when addresses
+    change.
 
     Args:
-        offset: Of the listener's port in the app's range.
-        port: The listener's; that of origins without one of their own.
-        balancers: Those of the worker.
+        offset: Offset of the listener's port in the app's range.
+        port: The listener's port, for origins without a port.
+        balancers: The worker's balancers.
     """
 
     def __init__(self, offset: int, port: int, balancers: Balancers) -> None:
@@ -298,7 +300,7 @@ class BalancedRoute(Route):
         return name_rotations(addresses, port, self._settings.transport == "tcp")
 
     def _targets_of(self, origin: OriginSettings) -> tuple[Target, ...]:
-        """Return the targets of an origin, in another order each time; empty if its name has no address."""
+        """Return the targets of an origin, in rotating order; empty if its name has no address."""
         orders = self._orders.get(origin.number)
         if orders is None:
             orders = self._first_orders(origin)
@@ -343,7 +345,7 @@ class BalancedRoute(Route):
     def after(self, tried: Sequence[Target], client: bytes, client_port: int) -> tuple[Target, ...]:
         """See `Route`."""
         known = self._balancers.origins
-        # An origin that a reload has removed meanwhile is no longer known.
+        # An origin that a reload removed meanwhile is unknown.
         origins = [known[target.number] for target in tried if target.number in known]
         way = self._next(origins, client, client_port) if origins else self.choose(client, client_port)
         return () if isinstance(way, Reason) else way[0]
@@ -360,18 +362,18 @@ class BalancedRoute(Route):
 
 
 class PortRoutes(Route):
-    """The origins of a listener with many ports (TPROXY): a route per port, made for its first client.
+    """The origins of a listener with many ports (TPROXY): a route per port, created for its first client.
 
     Args:
-        make: Makes the route for a port.
+        make: Creates the route for a port.
     """
 
     def __init__(self, make: Callable[[int], Route]) -> None:
         super().__init__(0)
         self._make_route = make
-        # In the order of use, so that a scan of all ports does not fill the memory.
+        # Least recently used first, so that a scan of all ports does not fill the memory.
         self._routes: dict[int, Route] = {}
-        # Targets of evicted routes whose connects are still to be counted.
+        # Targets of evicted routes whose connects are not counted yet.
         self._left: deque[Target] = deque(maxlen=MAX_PORT_ROUTES)
         self._ports: dict[Target, int] = {}
         self._shape = (0, "")
@@ -383,7 +385,7 @@ class PortRoutes(Route):
         gone = list(self._left)
         self._left.clear()
         shape = settings.first_port, settings.load_balancer
-        if shape != self._shape:  # these routes lead elsewhere
+        if shape != self._shape:  # These routes have other targets now.
             gone += self.targets()
             self._routes.clear()
             self._shape = shape
@@ -394,10 +396,10 @@ class PortRoutes(Route):
         return gone
 
     def _host_name(self, settings: AppSettings, number: int) -> str:
-        raise AssertionError("it has no targets of its own")
+        raise AssertionError("its targets are those of its routes")
 
     def _budget(self, settings: AppSettings, number: int) -> RetryBudget | None:
-        raise AssertionError("it has no targets of its own")
+        raise AssertionError("its targets are those of its routes")
 
     def _at(self, port: int) -> Route:
         route = self._routes.pop(port, None)
@@ -441,7 +443,7 @@ class PortRoutes(Route):
 
 
 def _target_options(settings: AppSettings) -> tuple[object, ...]:
-    """The settings that an engine's target holds."""
+    """The settings that a target of the engine has."""
     return (
         settings.source_addresses,
         settings.keepalive_idle_s,

@@ -1,1 +1,1 @@
-"""UDP flows in a worker: the decision on new ones, their way to origins, what changes do to them, and their records."""
+"""UDP flows in a worker: admission, origins, effects of reloads, and records."""

@@ -1,4 +1,5 @@
-"""What a new configuration does to the UDP flows that there are: they are served as new ones, or end.
+"""Effects of a new configuration on open UDP flows: they are treated as new ones, or end. A flow has no end of its own
+to wait for, unlike a connection.
 
 A flow has no end of its own to wait for, as a connection has.
 """
@@ -15,13 +16,13 @@ from spectrum.plane.registry import Registry
 
 
 class Adaptation:
-    """Serves the flows of one engine by the settings that their apps have by now.
+    """Applies the current settings of apps to the flows of one engine.
 
     Args:
-        engine: Has the flows.
-        registry: Has the listeners.
+        engine: The engine of the flows.
+        registry: The listeners.
         moves: Opens sockets for them anew.
-        verdicts: Takes what the access rules say of a flow's client, by the name of the flow.
+        verdicts: Keeps the verdict of access rules on a flow's client, by the name of the flow.
     """
 
     def __init__(self, engine: Datagrams, registry: Registry, moves: FlowMoves, verdicts: dict[int, Verdict]) -> None:
@@ -31,7 +32,7 @@ class Adaptation:
         self._verdicts = verdicts
 
     def follow(self, apps: Iterable[RunningApp]) -> None:
-        """Serve the flows of apps as new ones are, before any of them is led elsewhere."""
+        """Treat the flows of apps as new ones, before any of them gets another origin."""
         guarded: set[RunningApp] = set()
         stale: set[RunningApp] = set()
         for app in apps:
@@ -59,7 +60,7 @@ class Adaptation:
         header = app.encode(client, client_port, edge, edge_port, b"")
         if self._engine.adapt(name, app.mode, header, app.idle_timeout_ms, app.shared):
             self._moves.move(name, app, target, (target,))
-            app.take_connected((target,))  # the listener may not lead to it any more
+            app.take_connected((target,))  # The listener may no longer have that target.
 
     def _end_if_blocked(self, name: int, app: RunningApp) -> None:
         verdict = app.judge(self._engine.client_of(name)[0]) if app.judge is not None else None

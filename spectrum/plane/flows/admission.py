@@ -1,4 +1,4 @@
-"""The decision on each new UDP flow: whether it is the app's, its client's rights, and its first origin."""
+"""The decision on each new UDP flow: its app, the client's permission, and its first origin."""
 
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,11 @@ class Admission:
     """Decides on the new flows of one engine.
 
     Args:
-        engine: Has the flows.
-        registry: Has the listeners.
-        forgeries: Tells of clients that are listeners of this daemon.
-        limiter: Turns clients away.
-        verdicts: Takes what the access rules say of a flow's client, by the name of the flow.
+        engine: The engine of the flows.
+        registry: The listeners.
+        forgeries: Detects clients that are listeners of this daemon.
+        limiter: Refuses clients.
+        verdicts: Keeps the verdict of access rules on a flow's client, by the name of the flow.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Admission:
         self._changed = registry.changed
 
     def accepted(self, batch: "list[NewFlow]") -> None:
-        """Decide on new flows. It is one function, as it runs for each of them."""
+        """Decide on new flows. It is one function because it runs for each of them."""
         engine, forgeries = self._engine, self._forgeries
         for name, number, client, client_port, edge, edge_port, peer in batch:
             listener = self._listeners[number]
@@ -77,6 +77,6 @@ class Admission:
             engine.open(name, way[0], app.mode, header, app.idle_timeout_ms, app.shared, way[1])
 
     def trusts(self, listener: int, peer: bytes) -> bool:
-        """Return whether headers of a proxy are trusted."""
+        """Return whether PROXY headers are trusted."""
         trusted = self._listeners[listener].app.trusted
         return trusted is not None and peer in trusted

@@ -1,4 +1,4 @@
-"""Clients that are listeners of this daemon: only a forged source can be one (CVE-2024-2169)."""
+"""Detection of clients that are listeners of this daemon: only a forged source can be one (CVE-2024-2169)."""
 
 import logging
 import time
@@ -13,21 +13,21 @@ from spectrum.plane.registry import Registry
 
 log = logging.getLogger(__name__)
 
-# The least time between two warnings that any datagram may cause.
+# Minimum time between two warnings that any datagram may cause.
 WARNING_S = 60.0
-# The machine's own addresses are read again this often, while datagrams come from ports that are listened on.
+# The machine's addresses are read again at this interval, while datagrams come from ports of listeners.
 LOCAL_ADDRESSES_S = 10.0
 _ALL_PORTS = range(65536)
 
 
 class Forgeries:
-    """Tells whether a datagram comes from a listener of this daemon. Two apps would answer each other for ever.
+    """Detects datagrams from a listener of this daemon. Two apps would answer each other for ever.
 
     Args:
-        registry: Has the listeners.
+        registry: The listeners.
 
     Attributes:
-        ports: The ports that are listened on, and maybe some that were; a client from another port needs no look.
+        ports: The ports of listeners, perhaps with former ones; clients from other ports need no check.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -38,19 +38,19 @@ class Forgeries:
         self._warning = RareWarning(log, WARNING_S)
 
     def replace(self, apps: Iterable[AppSettings]) -> None:
-        """Take the ports of these apps, in place of all before."""
+        """Use the ports of these apps, instead of all former ones."""
         self.ports.clear()
         self.add(apps)
 
     def add(self, apps: Iterable[AppSettings]) -> None:
-        """Take the ports of these apps, too."""
+        """Add the ports of these apps."""
         for app in apps:
             if app.transport == "udp":
                 bound = {port for _, port in app.bindings}
                 self.ports.update(_ALL_PORTS if 0 in bound else bound, range(app.first_port, app.last_port + 1))
 
     def seen(self, app: RunningApp, address: bytes, port: int) -> bool:
-        """Tell whether a datagram to an app was sent from one of our own listeners, and warn of it now and then."""
+        """Return whether a datagram to an app came from one of our own listeners; log it at a limited rate."""
         if port not in self.ports or not self._registry.is_own(address, port, self._local_addresses):
             return False
         self._warning.say(

@@ -1,4 +1,4 @@
-"""The origins of UDP flows: another one where an origin fails, is taken out of service or is no longer the app's."""
+"""Changes of UDP flows' origins: when an origin fails, is taken out of service or no longer belongs to the app."""
 
 from collections.abc import Container, Iterable
 
@@ -10,11 +10,11 @@ from spectrum.plane.registry import Registry
 
 
 class FlowMoves:
-    """Pins the flows of one engine to other origins.
+    """Moves the flows of one engine to other origins.
 
     Args:
-        engine: Has the flows.
-        registry: Has the listeners.
+        engine: The engine of the flows.
+        registry: The listeners.
     """
 
     def __init__(self, engine: Datagrams, registry: Registry) -> None:
@@ -22,7 +22,7 @@ class FlowMoves:
         self._registry = registry
         self._listeners = registry.listeners
 
-    # --- origins that fail: the engine calls these ----------------------------------------------------------------
+    # --- origins that fail: called by the engine ------------------------------------------------------------------
 
     def attempt_failed(self, listener: int, target: Target, error: int) -> None:
         """Count an origin for which no socket could be opened; the engine tries the next one."""
@@ -31,17 +31,17 @@ class FlowMoves:
     def exhausted(
         self, name: int, listener: int, target: Target, client: bytes, client_port: int
     ) -> tuple[Target, ...]:
-        """Return other origins for a flow, because no socket to this one can be opened."""
+        """Return other origins for a flow, because no socket to the current one can be opened."""
         return self._listeners[listener].route.after([target], client, client_port)
 
     def origin_failed(self, name: int, listener: int, target: Target, error: int, replied: bool) -> None:
-        """Pin a flow whose origin's host refused it to another origin; end it if there is none."""
+        """Move a flow whose origin's host refused it to another origin; end it if there is none."""
         self._registry.count_failure(listener, target, error)
         if not self._fail_over(name, self._listeners[listener], target):
             self._engine.close(name, flow_failure(error, replied))
 
     def channel_failed(self, listener: int, target: Target, error: int) -> None:
-        """Pin all flows of a shared socket whose origin's host refused it to another origin, if there is one."""
+        """Move all flows of a shared socket whose origin's host refused it to another origin, if there is one."""
         self._registry.count_failure(listener, target, error)
         for name in self._engine.flows(targets=(target,)):
             self._fail_over(name, self._listeners[listener], target)
@@ -56,13 +56,13 @@ class FlowMoves:
     # --- origins that leave ---------------------------------------------------------------------------------------
 
     def move(self, name: int, app: RunningApp, target: Target, others: tuple[Target, ...]) -> None:
-        """Pin a flow of an app to the first of `others` that can be reached, instead of `target`."""
+        """Move a flow of an app from `target` to the first of `others` that can be reached."""
         app.measures.origin(target.name, target.number).end(None)
         self._registry.changed.add(app)
         self._engine.move(name, others)
 
     def repin(self, name: int) -> None:
-        """Choose again where a flow goes; end it if there is no origin."""
+        """Choose an origin for a flow again; end it if there is none."""
         found = self._engine.flow(name)
         if found is None:
             return
@@ -75,7 +75,7 @@ class FlowMoves:
             self.move(name, listener.app, target, way[0])
 
     def leave(self, targets: Container[Target]) -> None:
-        """Choose again for all flows that go to these."""
+        """Choose again for all flows to these targets."""
         for name in self._engine.flows(targets=targets):
             self.repin(name)
 

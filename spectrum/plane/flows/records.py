@@ -35,10 +35,10 @@ class FlowRecords(EndRecords):
     """Makes the records of a batch.
 
     Args:
-        places: Where clients are.
+        places: Countries and autonomous systems of clients.
         limiter: Has the limits of the node.
         firewall: Has the access rules.
-        worker: The place of the worker, for ids of flows.
+        worker: The worker's number, for ids of flows.
     """
 
     def __init__(self, places: Places, limiter: Limiter, firewall: Firewall, worker: int) -> None:
@@ -46,12 +46,12 @@ class FlowRecords(EndRecords):
         self._worker = worker
 
     def told(self, app: RunningApp, item: "EndedFlow", verdict: Verdict | None) -> SessionEvent:
-        """Return a record of a flow that is open: that its origin has replied, or how far it is."""
+        """Return a record of an open flow: that its origin has replied, or its progress."""
         event = self.ended(app, Reason.CLIENT_CLOSED, item, verdict)
         return opened(event) if item[1] == FlowOutcome.FLOW_CONNECTED else under_way(event)
 
     def ended(self, app: RunningApp, reason: Reason, item: "EndedFlow", verdict: Verdict | None) -> SessionEvent:
-        """Return the record of a flow, of whose client the access rules said `verdict`."""
+        """Return the record of an ended flow, with the access rules' verdict on its client."""
         own: dict[str, Any] = {
             "SessionId": flow_id(self._worker, item[13]),
             "ClientProto": "udp",

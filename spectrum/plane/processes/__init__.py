@@ -1,1 +1,1 @@
-"""A worker as a process: its link to the supervisor, what it serves, what it reports, and how it ends."""
+"""A worker as a process: its link to the supervisor, snapshots, reports, and shutdown."""

@@ -1,4 +1,4 @@
-"""What a worker is told before it can serve: all of it comes before its first snapshot."""
+"""The messages that a worker needs before it can serve, up to its first snapshot."""
 
 import logging
 import socket
@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 
 class Arrival(NamedTuple):
-    """What a worker begins with.
+    """The initial state of a worker.
 
     Attributes:
-        memory, files: What it shares with the others, and the descriptors of the memory files.
-        inherited: The sockets of flows of the worker before it, by index.
-        told: What else the supervisor has said, the first snapshot last, each with its descriptors.
+        memory, files: The memory that it shares with the others, and the descriptors of its files.
+        inherited: The sockets of flows of the former worker, by index.
+        told: The other messages of the supervisor, the first snapshot last, each with its descriptors.
     """
 
     memory: Memory
@@ -32,12 +32,12 @@ class Arrival(NamedTuple):
     def generation(self) -> int:
         """The number of the first snapshot."""
         last, _ = self.told[-1]
-        assert isinstance(last, Configure), "nothing is awaited after it"
+        assert isinstance(last, Configure), "the snapshot is the last message"
         return last.generation
 
 
 async def arrive(link: Link, life: ServiceLife) -> Arrival | None:
-    """Wait for the first snapshot; return None where the worker ends before it."""
+    """Wait for the first snapshot; return None if the worker ends before it."""
     memory: list[tuple[Memory, list[int]]] = []
     inherited: dict[int, int] = {}
     told: list[tuple[Message, list[int]]] = []
@@ -53,7 +53,7 @@ async def arrive(link: Link, life: ServiceLife) -> Arrival | None:
             case Memory():
                 memory.append((message, descriptors))
             case Inherit():
-                # Without a descriptor it was lost, at the limit of them: the flows of the worker before end.
+                # Without a descriptor it was lost at the descriptor limit: the flows of the former worker end.
                 for descriptor in descriptors:
                     with socket.socket(fileno=descriptor) as way:
                         inherited = await receive_sockets(way)

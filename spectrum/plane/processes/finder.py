@@ -1,4 +1,4 @@
-"""Finds the open sessions and flows of a worker, and ends them, for the operator who asks."""
+"""Lists the open sessions and flows of a worker, and ends them, on request of an operator."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Looked at in one go: it takes half a millisecond, after which everything else has its turn.
+# Sessions examined at once: it takes half a millisecond, after which other events get a turn.
 PLACES_AT_ONCE = 128
 
 
@@ -25,8 +25,8 @@ class Finder:
     """Answers `FindSessions`.
 
     Args:
-        link: Takes the answers.
-        planes: Have the sessions.
+        link: Sends the answers.
+        planes: The planes with the sessions.
     """
 
     def __init__(self, link: Link, planes: Planes) -> None:
@@ -35,7 +35,7 @@ class Finder:
         self._tasks = Tasks()
 
     def find(self, asked: FindSessions) -> None:
-        """Answer, soon: the engine goes on meanwhile."""
+        """Answer in the background: the engine continues meanwhile."""
         self._tasks.start(self._answer(asked), "find sessions")
 
     async def _answer(self, asked: FindSessions) -> None:
@@ -51,7 +51,7 @@ class Finder:
                 if asked.ends and found:
                     for one in found:
                         engine.close(one.name, Reason.KILLED)
-                    self._planes.engine.process()  # their records are due now
+                    self._planes.engine.process()  # Their records are due now.
                 if not place:
                     break
                 await asyncio.sleep(0)

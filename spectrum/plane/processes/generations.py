@@ -1,4 +1,4 @@
-"""What a worker serves, and what comes with the next snapshot: it is served, or refused with the reason."""
+"""Snapshots in a worker: each is served, or refused with the reason."""
 
 import logging
 import os
@@ -25,16 +25,16 @@ class SnapshotError(Exception):
 
 
 class Generations:
-    """Has the planes go by what the supervisor says.
+    """Applies snapshots to the planes.
 
     Args:
-        link: Takes the answers.
-        life: Whether snapshots are served.
-        planes: Serve them.
-        outbox: Keeps records for the journal, where a snapshot says that there is one.
+        link: Sends the answers.
+        life: The worker's state, which decides whether snapshots are served.
+        planes: The planes.
+        outbox: Keeps records for the journal, if a snapshot says that there is one.
 
     Attributes:
-        descriptors: Those of the listeners that are served.
+        descriptors: The descriptors of the listeners that are served.
     """
 
     def __init__(self, link: Link, life: ServiceLife, planes: Planes, outbox: Outbox) -> None:
@@ -43,10 +43,10 @@ class Generations:
         self._planes = planes
         self._outbox = outbox
         self.descriptors: dict[ListenerKey, int] = {}
-        # Of listeners that come with the next snapshot, and how many of them were lost.
+        # Descriptors that come with the next snapshot, and how many of them were lost.
         self._fresh: dict[ListenerKey, int] = {}
         self._fresh_lost = 0
-        # What is served: the snapshot, and the memory file of its access rules.
+        # The snapshot that is served, and the memory file of its access rules.
         self._served: tuple[ServedApps, int] | None = None
 
     def take_sockets(self, keys: list[ListenerKey], descriptors: list[int]) -> None:
@@ -55,15 +55,15 @@ class Generations:
             close_all(descriptors)
             self._fresh_lost += len(keys)
             return
-        close_all(self._fresh.pop(key) for key in keys if key in self._fresh)  # of a snapshot that never came
+        close_all(self._fresh.pop(key) for key in keys if key in self._fresh)  # Those of a snapshot that never came.
         self._fresh.update(zip(keys, descriptors, strict=True))
 
     def configure(self, told: Configure, files: list[int]) -> None:
-        """Serve a snapshot, or what differs; where that cannot be, say so and go on with the one before.
+        """Serve a snapshot, or a difference; if that fails, report it and continue with the former one.
 
         Args:
-            told: Which one.
-            files: The memory files that come with it.
+            told: The snapshot's message.
+            files: The memory files that came with it.
         """
         with freezing():
             self._planes.breath.begin()
@@ -79,13 +79,13 @@ class Generations:
                 raise SnapshotError(f"out of descriptors: {open_descriptors()} of {descriptor_limit()} are open")
             serve = self._serve_difference if told.before else self._serve_snapshot
             served, access, unused = serve(told, files, fresh)
-        except Exception as exc:  # whatever it is, the supervisor waits for an answer
-            close_all(files)  # to go on takes a descriptor, which may be the last one
+        except Exception as exc:  # Any exception: the supervisor waits for an answer.
+            close_all(files)  # Going back needs a descriptor, which may be the last one.
             serves = self._go_on(generation, exc)
-            close_all(fresh.values())  # before the answer: who tries again opens the same ports
+            close_all(fresh.values())  # Before the answer: the supervisor may open the same ports again.
             self._link.send(Refused(generation, reason(exc), serves))
             return
-        close_all(self.descriptors[key] for key in fresh if key in self.descriptors)  # given anew
+        close_all(self.descriptors[key] for key in fresh if key in self.descriptors)  # Sent again.
         self.descriptors.update(fresh)
         close_all(self.descriptors.pop(key) for key in unused)
         former, self._served = self._served, (served, access)
@@ -98,7 +98,7 @@ class Generations:
     def _serve_snapshot(
         self, told: Configure, files: list[int], fresh: Mapping[ListenerKey, int]
     ) -> tuple[ServedApps, int, set[ListenerKey]]:
-        """Serve a snapshot; return it, the file of its access rules, and the listeners that it has no use for."""
+        """Serve a snapshot; return it, the file of its access rules, and the listeners that it does not use."""
         snapshot = read_snapshot(files[0], self._planes.breath.take)
         unused = self._serve(snapshot, files[1], ChainMap(dict(fresh), self.descriptors))
         served = ServedApps(snapshot, self._planes.breath.take)
@@ -107,7 +107,7 @@ class Generations:
     def _serve_difference(
         self, told: Configure, files: list[int], fresh: Mapping[ListenerKey, int]
     ) -> tuple[ServedApps, int, set[ListenerKey]]:
-        """Serve what differs; the rest as `_serve_snapshot`."""
+        """Serve a difference; otherwise as `_serve_snapshot`."""
         serves = self._served[0].generation if self._served is not None else 0
         if self._served is None or serves != told.before:
             raise SnapshotError(f"it was told what differs from generation {told.before}, and serves {serves}")
@@ -118,7 +118,7 @@ class Generations:
         return served, access, unused
 
     def _keys_of(self, apps: Iterable[AppSettings], fresh: Mapping[ListenerKey, int]) -> set[ListenerKey]:
-        """Return those of new listeners that apps have."""
+        """Return the keys of new listeners that apps have."""
         found: set[ListenerKey] = set()
         for app in apps if fresh else ():
             self._planes.breath.take()
@@ -134,28 +134,28 @@ class Generations:
         return unused
 
     def _go_on(self, generation: int, exc: Exception) -> int:
-        """Serve the snapshot before one that failed again; return its generation, 0 where that fails too."""
+        """Serve the former snapshot again; return its generation, 0 if that fails, too."""
         traceback = None if isinstance(exc, SnapshotError) else exc
         log.error("generation %d is not served: %s", generation, reason(exc), exc_info=traceback)
         if self._served is None:
             return 0
-        if isinstance(exc, SnapshotError):  # nothing was begun
+        if isinstance(exc, SnapshotError):  # Nothing was begun.
             return self._served[0].generation
         try:
             self._serve(self._served[0].whole(), self._served[1], self.descriptors)
         except Exception:
-            log.exception("nor can generation %d be any more", self._served[0].generation)
+            log.exception("generation %d cannot be served again either", self._served[0].generation)
             return 0
         return self._served[0].generation
 
     def close(self, transports: tuple[str, ...] = ("tcp", "udp")) -> None:
-        """Close the listeners of these transports; the supervisor has them, too."""
+        """Close the listeners of these transports; the supervisor keeps its own descriptors."""
         for key in [key for key in self.descriptors if key.transport in transports]:
             close_all([self.descriptors.pop(key)])
 
 
 def _content(file: int) -> bytes:
-    """Return what is in a memory file. All workers share it and its offset, hence pread."""
+    """Return the content of a memory file. All workers share it and its offset, hence pread."""
     return os.pread(file, os.fstat(file).st_size, 0)
 
 

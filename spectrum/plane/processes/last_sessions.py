@@ -1,4 +1,4 @@
-"""The sessions of a worker that takes no new ones: it is told when they are over."""
+"""The remaining sessions of a worker that accepts no new ones; it is notified when they have ended."""
 
 import asyncio
 import math
@@ -8,18 +8,18 @@ from spectrum.core.records.reasons import Reason
 from spectrum.plane.processes.planes import Planes
 
 TICK_S = 0.05
-# Those that may go on for hours are looked at less often.
+# Interval for sessions that may go on for hours.
 RELEASED_TICK_S = 0.25
-# While draining, a flow that is quiet this long is over.
+# While draining, a flow that is idle this long has ended.
 DRAIN_IDLE_MS = 2000
 
 
 class LastSessions:
-    """Waits for the end of the last session, or for the time by which they are to end.
+    """Waits for the end of the last session, or for the deadline.
 
     Args:
-        planes: Have the sessions.
-        over: Called once none is left, or the time has come.
+        planes: The planes with the sessions.
+        over: Called when none is left, or the deadline is reached.
     """
 
     def __init__(self, planes: Planes, over: Callable[[], object]) -> None:
@@ -29,11 +29,11 @@ class LastSessions:
         self._timer: asyncio.TimerHandle | None = None
 
     def drain(self, timeout_s: float) -> None:
-        """Let sessions end for so many seconds, or for as long as they were given before, if that is less."""
+        """Let sessions end within this number of seconds, or within the time that they had before, if that is less."""
         self._wait(timeout_s, TICK_S)
 
     def outlast(self, timeout_s: float) -> None:
-        """Let sessions go on for so many seconds."""
+        """Let sessions go on for this number of seconds."""
         self._wait(timeout_s, RELEASED_TICK_S)
 
     def _wait(self, timeout_s: float, tick_s: float) -> None:
@@ -43,7 +43,7 @@ class LastSessions:
 
     def _look(self, tick_s: float) -> None:
         loop = asyncio.get_running_loop()
-        # A flow has no end of its own: one that pauses is over.
+        # A flow has no end of its own: an idle one has ended.
         self._planes.udp.engine.close_flows(Reason.DRAINED, DRAIN_IDLE_MS)
         if self._planes.active and loop.time() < self._deadline:
             self._timer = loop.call_later(tick_s, self._look, tick_s)

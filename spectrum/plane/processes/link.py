@@ -1,4 +1,4 @@
-"""The way to the supervisor: this one, or the one that comes after it."""
+"""The link to the supervisor: the current one, or a later one."""
 
 import asyncio
 import socket
@@ -12,25 +12,26 @@ from spectrum.link.waiting import Waiting
 
 
 class News(Enum):
-    """What happens to the link itself."""
+    """Events of the link itself."""
 
     # The supervisor is gone.
     LOST = "lost"
-    # All that waited to be sent has been.
+    # Everything that waited has been sent.
     SENT = "sent"
 
 
 class Link:
-    """What comes from the supervisor, in its order, and what goes there.
+    """Messages from the supervisor, in order, and messages to it. Messages wait until they are received: one is
+    processed before the next one begins.
 
     What arrives waits until it is received: one message is done with before the next one begins.
 
     Args:
         sock: This end of the channel.
-        control: The path of the supervisor's control socket; a new supervisor with the same one finds this worker.
+        control: The path of the supervisor's control socket; a new supervisor with the same path finds this worker.
 
     Raises:
-        OSError: If this worker has nothing on which it could wait for a new supervisor.
+        OSError: If this worker cannot create a socket on which to wait for a new supervisor.
     """
 
     def __init__(self, sock: socket.socket, control: Path) -> None:
@@ -52,7 +53,7 @@ class Link:
         self._channel = self._open(sock)
 
     async def receive(self) -> tuple[Message, list[int]] | News:
-        """Wait for the next message and its descriptors, which are the caller's, or for news of the link."""
+        """Wait for the next message and its descriptors, which the caller owns, or for an event of the link."""
         return await self._arrived.get()
 
     def send(self, message: Message, descriptors: Sequence[int] = (), droppable: bool = False) -> bool:
@@ -61,16 +62,16 @@ class Link:
 
     @property
     def waits(self) -> bool:
-        """Whether something waits to be sent."""
+        """Whether messages wait to be sent."""
         return self._channel.waits
 
     @property
     def gone(self) -> bool:
-        """Whether the supervisor takes nothing any more."""
+        """Whether the supervisor is gone."""
         return self._channel.gone
 
     def undelivered(self) -> list[Message]:
-        """Return what a supervisor that is gone was not sent."""
+        """Return the messages that were not sent to a supervisor that is gone."""
         return self._channel.undelivered()
 
     def wait(self) -> None:
@@ -78,10 +79,10 @@ class Link:
         self._waiting.begin()
 
     def wait_no_longer(self) -> None:
-        """Have no supervisor after this one."""
+        """Stop waiting: no supervisor follows."""
         self._waiting.close()
 
     def close(self) -> None:
-        """Have no supervisor any more."""
+        """Close the link."""
         self._waiting.close()
         self._channel.close()

@@ -1,4 +1,4 @@
-"""What serves in a worker: the two planes, and what they have in common."""
+"""The two planes of a worker, and what they share."""
 
 import asyncio
 import logging
@@ -31,9 +31,9 @@ from spectrum.plane.udp import UdpPlane
 
 log = logging.getLogger(__name__)
 
-# Descriptors that are not sessions': a memory file, what a library opens for a moment.
+# Descriptors reserved for other uses than sessions: a memory file, files that a library opens for a moment.
 RESERVED_DESCRIPTORS = 32
-# Sessions of origins that are taken out of service end in steps of this.
+# Interval of ending sessions of origins that are taken out of service.
 ORIGIN_DRAIN_TICK_S = 0.25
 _WORKER_RULES = msgspec.msgpack.Decoder(WorkerRules)
 
@@ -42,19 +42,19 @@ class Planes:
     """Serves TCP and UDP.
 
     Args:
-        memory: Which worker this is, and what it shares with the others.
-        files: The descriptors of the memory files that come with it.
-        inherited: The sockets of flows of the worker before this one, by index.
+        memory: The worker's number, and the memory that it shares with the others.
+        files: The descriptors of its memory files.
+        inherited: The sockets of flows of the former worker, by index.
         emit: Takes the encoded events of ended sessions: see `Records`.
-        met: Called when the supervisor should soon hear of what clients met at origins.
+        met: Called when results at origins should be reported soon.
 
     Attributes:
-        engine: Moves the bytes.
-        breath: Lets it go on during long work.
+        engine: The engine.
+        breath: Lets it handle events during long work.
         tcp, udp: The planes.
         balancers: Choose origins.
         names: The addresses of names.
-        tls: How TLS is spoken.
+        tls: The TLS contexts.
 
     Raises:
         OSError: If the memory cannot be used.
@@ -113,21 +113,21 @@ class Planes:
             memory.worker,
             self._lookout,
         )
-        close_all(shared)  # they are mapped
+        close_all(shared)  # They are mapped.
 
     def begin(self) -> None:
-        """Serve from now on."""
+        """Begin to serve."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self.engine.fileno(), self.engine.process)
         loop.call_later(ORIGIN_DRAIN_TICK_S, self._end_drained)
 
     @property
     def active(self) -> int:
-        """How many sessions and flows are not over."""
+        """The number of sessions and flows that are not over."""
         return self.tcp.relay.active + self.udp.engine.active
 
     def serve(self, snapshot: Snapshot, access: int, descriptors: Mapping[ListenerKey, int]) -> set[ListenerKey]:
-        """Go by a snapshot and the memory file of its access rules; return the listeners that it has no use for."""
+        """Serve a snapshot, with the memory file of its access rules; return the listeners that it does not use."""
         self.engine.busy_poll_us = snapshot.busy_poll_us
         self.tcp.relay.max_held_bytes = snapshot.memory_bytes // self._memory.workers
         self._places.read(snapshot.geoip, snapshot.geoip_asn)
@@ -143,12 +143,12 @@ class Planes:
     def change(
         self, difference: Difference, rest: Snapshot, descriptors: Mapping[ListenerKey, int]
     ) -> set[ListenerKey]:
-        """Go by what differs; return the listeners that there is no use for any more.
+        """Serve a difference; return the listeners that are no longer used.
 
         Args:
-            difference: The objects that are new, changed or gone.
-            rest: All else of the snapshot, which is as before.
-            descriptors: Of all listeners.
+            difference: New, changed and removed objects.
+            rest: The rest of the snapshot, which is unchanged.
+            descriptors: The descriptors of all listeners.
         """
         concerned, stopped = difference.transports(), self.balancers.change(difference)
         planes = [plane for transport, plane in (("tcp", self.tcp), ("udp", self.udp)) if transport in concerned]
@@ -158,19 +158,18 @@ class Planes:
         return unused
 
     def recover(self) -> None:
-        """Go on with the flows of the worker before this one; the first snapshot is served, so they have listeners."""
+        """Continue the flows of the former worker; the first snapshot is served, so they have listeners."""
         self.udp.engine.set_offload(self._offload)
         inherited, self._inherited = self._inherited, {}
         if count := self.udp.recover(inherited):
-            log.warning("going on with %d UDP flows of the worker before this one", count)
+            log.warning("continuing %d UDP flows of the former worker", count)
         if self._offload is not None:
             self._offload.sweep()
         self.breath.is_held = False
 
     def share_descriptors(self, transports: set[str]) -> None:
-        """Bound sessions and flows, so that a flood of the one kind leaves descriptors to the other.
-
-        Where listeners took what was kept free (`free` is below 0), sessions must end before new ones begin.
+        """Limit sessions and flows, so that a flood of one kind leaves descriptors for the other. If listeners used the
+        reserve (`free` is below 0), sessions must end before new ones begin.
         """
         tcp, udp = self.tcp.relay, self.udp.engine
         free = descriptor_limit() - open_descriptors() - RESERVED_DESCRIPTORS
@@ -185,20 +184,20 @@ class Planes:
             plane.resolve(self.names, addresses)
 
     def take_health(self, health: HealthUpdate) -> None:
-        """Take which origins may be used, and how far away they are."""
+        """Apply which origins may be used, and their latencies."""
         self.balancers.take_latencies(health.latencies)
         self.udp.leave_origins(self.balancers.take_standings(health.standings))
         self.tcp.preconnect()
 
     def take_offload(self, told: Offloading, tables: list[int], is_serving: bool) -> None:
-        """Let the kernel move what it can of UDP flows, or no longer; the same tables change nothing.
+        """Let the kernel forward UDP flows, or no longer; the same tables change nothing.
 
         Args:
-            told: Which tables.
+            told: The message about the tables.
             tables: Their descriptors, owned from here on.
-            is_serving: The flows of the worker before this one are known: they come first.
+            is_serving: The flows of the former worker are known: they come first.
         """
-        if told.places and not tables:  # they were lost, at the limit of descriptors
+        if told.places and not tables:  # They were lost at the descriptor limit.
             return
         if told != self._offloading:
             self._offloading = told
@@ -211,14 +210,14 @@ class Planes:
         close_all(tables)
 
     def take_watching(self, told: Watching, files: list[int]) -> None:
-        """Show packets to detection of attacks and judge them by its rules, or no longer.
+        """Sample packets for attack detection and apply its rules, or stop.
 
         Args:
-            told: How many.
-            files: The memory files that come with it, owned from here on.
+            told: The message.
+            files: The memory files that came with it, owned from here on.
         """
         try:
-            if len(files) != 3:  # none, or they were lost at the limit of descriptors
+            if len(files) != 3:  # None, or they were lost at the descriptor limit.
                 if not told.size:
                     self._lookout.watch(0, 0)
                     self._lookout.set_rules([])
@@ -235,8 +234,8 @@ class Planes:
             close_all(files)
 
     def _end_drained(self) -> None:
-        """End what is due of sessions whose origins were taken out of service."""
-        # First of all: a failure below is logged by the loop, and must not be the last tick.
+        """End sessions of origins that were taken out of service as their drain requires."""
+        # Re-armed first: the loop logs a failure below, which must not stop the ticks.
         asyncio.get_running_loop().call_later(ORIGIN_DRAIN_TICK_S, self._end_drained)
         now = time.monotonic()
         for plane in (self.tcp, self.udp):
@@ -244,7 +243,7 @@ class Planes:
                 plane.drains.tick(now)
 
     def flush_records(self) -> None:
-        """Hand on the records of refusals, which are summed."""
+        """Pass on the sums of refusals."""
         for plane in (self.tcp, self.udp):
             plane.flush_records()
 

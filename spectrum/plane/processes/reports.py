@@ -1,4 +1,4 @@
-"""What a worker tells its supervisor of itself: counts, what clients met at origins, sockets with short queues."""
+"""Reports of a worker to its supervisor: counters, results at origins, sockets with short receive buffers."""
 
 import asyncio
 
@@ -12,15 +12,15 @@ from spectrum.plane.processes.link import Link
 from spectrum.plane.processes.planes import Planes
 
 REPORT_INTERVAL_S = 1.0
-# Measures of so many apps fit a packet, whatever their histograms hold.
+# Measures of this number of apps fit a packet, whatever their histograms hold.
 APPS_PER_PACKET = 64
 SIGNS_PER_PACKET = 1000
-# After a failed connect the supervisor hears of it so soon, with what else happened meanwhile.
+# Delay of the report of a failed connect, so that others are included.
 SIGNS_DELAY_S = 0.05
 
 
 class Reports:
-    """Reports every second, and when asked, while the worker is heard.
+    """Reports every second, and on request, while there is a supervisor.
 
     Args:
         link: Takes the reports.
@@ -38,7 +38,7 @@ class Reports:
         self._stalls_reported = self._busy_ns_reported = 0
 
     def begin(self) -> None:
-        """Report from now on."""
+        """Begin to report."""
         asyncio.get_running_loop().call_later(REPORT_INTERVAL_S, self._report_regularly)
 
     def _report_regularly(self) -> None:
@@ -48,7 +48,7 @@ class Reports:
         self._planes.flush_records()
         if self._life.is_heard:
             self._report_short_queues()
-        if not self._link.waits:  # counts add up here while the supervisor does not read
+        if not self._link.waits:  # Counters add up here while the supervisor does not read.
             self.report()
 
     def _report_short_queues(self) -> None:
@@ -57,10 +57,10 @@ class Reports:
             self._link.send(ShortQueues(), sockets[start : start + MAX_DESCRIPTORS])
 
     def report(self, number: int = 0) -> None:
-        """Tell what was counted since the last report.
+        """Report the counters since the last report.
 
         Args:
-            number: Of the question that this answers; 0 for none.
+            number: The number of the request that this answers; 0 for none.
         """
         if not self._life.is_heard:
             return
@@ -75,7 +75,7 @@ class Reports:
         self._report_signs()
 
     def count_anew(self) -> None:
-        """Tell a supervisor that begins to count which sessions there are."""
+        """Report all open sessions to a supervisor that begins to count."""
         self._planes.tcp.take_measures()
         self._planes.udp.take_measures()
         counts = list(self._planes.tcp.open_sessions().items())
@@ -99,7 +99,7 @@ class Reports:
         )
 
     def report_signs_soon(self) -> None:
-        """Tell before the next report what clients met at origins."""
+        """Report results at origins before the next regular report."""
         if self._signs_timer is None:
             self._signs_timer = asyncio.get_running_loop().call_later(SIGNS_DELAY_S, self._report_signs)
 

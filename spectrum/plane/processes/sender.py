@@ -1,4 +1,4 @@
-"""Records on their way to the supervisor, in batches: what costs most is to wake it."""
+"""Sends records to the supervisor in batches, as each wake-up of the supervisor is expensive."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from spectrum.plane.outbox import EVENT_BYTES, Outbox
 from spectrum.plane.processes.link import Link
 
 EVENT_DELAY_S = 0.1
-# So much is sent at once, in a few messages, which fit the socket's buffer.
+# Bytes sent at once, in a few messages, which fit the socket's buffer.
 COLLECTED_BYTES = 6 * EVENT_BYTES
 
 
@@ -16,9 +16,9 @@ class Sender:
     """Sends records while the worker is heard and the link takes them, and keeps them else.
 
     Args:
-        link: Takes them.
-        life: Whether the worker is heard.
-        outbox: Has them until then.
+        link: Sends them.
+        life: The worker's state.
+        outbox: Keeps them until then.
     """
 
     def __init__(self, link: Link, life: ServiceLife, outbox: Outbox) -> None:
@@ -28,7 +28,7 @@ class Sender:
         self._timer: asyncio.TimerHandle | None = None
 
     def emit(self, count: int, lines: bytes, has_sums: bool) -> None:
-        """Send records soon: how many, one line for each, and whether some of them stand for several sessions."""
+        """Send records soon: their number, one line for each, and whether some of them stand for several sessions."""
         self._outbox.add(count, lines, has_sums)
         if self._outbox.size >= COLLECTED_BYTES:
             self._send(EVENT_BYTES)
@@ -36,7 +36,7 @@ class Sender:
             self._timer = asyncio.get_running_loop().call_later(EVENT_DELAY_S, self.flush)
 
     def flush(self) -> None:
-        """Send all that there are."""
+        """Send all records now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -54,10 +54,10 @@ class Sender:
             self._outbox.done(message)
 
     def take_back(self) -> None:
-        """Keep for the next supervisor what the one that is gone may not have."""
+        """Keep records that the former supervisor may not have received for the next one."""
         self._outbox.put_back(message for message in self._link.undelivered() if isinstance(message, Events))
 
     @property
     def is_empty(self) -> bool:
-        """Whether the supervisor has all records."""
+        """Whether all records have been sent."""
         return not self._outbox and not self._link.waits

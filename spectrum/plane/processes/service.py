@@ -1,4 +1,4 @@
-"""Carries out what the table of a worker's own life says: `core/life/service.py`."""
+"""Carries out the transitions of a worker's life cycle: `core/life/service.py`."""
 
 import asyncio
 import logging
@@ -21,10 +21,10 @@ from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# So long a worker waits for a new supervisor; then its sessions get this.
+# How long a worker waits for a new supervisor; then its sessions get this time to end.
 ORPHAN_WAIT_S = 300.0
 ORPHAN_DRAIN_S = 30.0
-# So long a worker that has ended its sessions waits for its supervisor to take their records.
+# How long a worker that has ended its sessions waits for its supervisor to take their records.
 LAST_WORDS_S = 10.0
 
 
@@ -32,16 +32,16 @@ class WorkerService:
     """One worker, from its first snapshot to its end.
 
     Args:
-        life: Where it is.
-        link: To its supervisor.
+        life: Its state.
+        link: The link to its supervisor.
         planes: Serve.
-        generations: Have the listeners.
+        generations: The listeners.
         sender: Sends records.
-        reports: Tells what is counted.
-        succession: Gives away what it serves with.
+        reports: Reports counters.
+        succession: Hands over listeners and flows.
 
     Attributes:
-        ended: It has ended.
+        ended: Set when it has ended.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class WorkerService:
         self._succession = succession
         self._tasks = Tasks()
         self._last_sessions = LastSessions(planes, partial(self._handle, ServiceEvent.OVER))
-        # For a supervisor that may come, and for the one that is there to take the last records.
+        # Deadlines for a new supervisor, and for the current one to take the last records.
         self._patience, self._last_words = Countdown(), Countdown()
         self.ended = asyncio.Event()
-        # Each gets what came with the event.
+        # Each is called with the data of the event.
         self._commands: dict[ServiceCommand, Callable[..., object]] = {
             ServiceCommand.NOTHING: lambda *_: None,
             ServiceCommand.LEAVE_TO_SUPERVISOR: self._leave_to_supervisor,
@@ -86,10 +86,10 @@ class WorkerService:
         self._commands[command](*details)
         return command
 
-    # --- what happens ---------------------------------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------------------------------
 
     def lost(self) -> None:
-        """Go on without the supervisor, which is gone."""
+        """Continue without the supervisor, which is gone."""
         self._sender.take_back()
         self._handle(ServiceEvent.LOST)
 
@@ -100,40 +100,42 @@ class WorkerService:
             self._handle(ServiceEvent.TOLD)
 
     def asked(self) -> None:
-        """Tell a supervisor who this is."""
+        """Introduce this worker to a supervisor."""
         self._handle(ServiceEvent.ASKED)
 
     def release(self, timeout_s: float, ways: list[int]) -> None:
-        """Leave listeners and flows to the worker that follows.
+        """Leave listeners and flows to the next worker.
 
         Args:
-            timeout_s: So long TCP sessions may go on here; 0 for as long as they last.
+            timeout_s: How long TCP sessions may go on here; 0 for no limit.
             ways: See `Succession.leave`.
         """
         if self._handle(ServiceEvent.RELEASE, timeout_s, ways) is not ServiceCommand.LEAVE:
             close_all(ways)
 
     def drain(self, timeout_s: float) -> None:
-        """Take no new clients, and end with the last session, or after so many seconds."""
+        """Accept no new clients, and end with the last session, or after this number of seconds."""
         self._handle(ServiceEvent.DRAIN, timeout_s)
 
     def terminate(self) -> None:
-        """Go by SIGTERM."""
+        """Handle SIGTERM."""
         self._handle(ServiceEvent.SIGTERM)
 
-    # --- what is to be done ---------------------------------------------------------------------------------------
+    # --- commands -------------------------------------------------------------------------------------------------
 
     def _leave_to_supervisor(self) -> None:
         log.info("SIGTERM is left to the supervisor, which lets its workers drain; SIGKILL ends a worker at once")
 
     def _wait(self) -> None:
-        """Wait for a new supervisor. One that came, and did not take this worker over, does not count."""
+        """Wait for a new supervisor. One that connects without taking this worker over does not count."""
         self._patience.begin(ORPHAN_WAIT_S, self._abandon)
         log.warning("the supervisor is gone: serving on, waiting %.0f s for a new one", self._patience.left_s)
         self._link.wait()
 
     def _abandon(self) -> None:
-        log.warning("no supervisor came: no new sessions, %d left, then this worker ends", self._planes.active)
+        log.warning(
+            "no supervisor came: no new sessions are accepted, %d are open, then this worker ends", self._planes.active
+        )
         self._handle(ServiceEvent.ABANDONED, ORPHAN_DRAIN_S)
 
     def _introduce(self) -> None:
@@ -166,11 +168,11 @@ class WorkerService:
         if not self._life.is_supervised:
             self._link.wait_no_longer()
         self._planes.stop_accepting()
-        self._generations.close(("tcp",))  # those of UDP carry the flows that go on
+        self._generations.close(("tcp",))  # The sockets of UDP listeners are used by flows that continue.
         self._last_sessions.drain(timeout_s)
 
     def _tell(self) -> None:
-        """Let the supervisor have the last records and counts; if it is gone, the next one."""
+        """Send the supervisor the last records and counters; if it is gone, the next one gets them."""
         self._planes.close_sessions()
         self._planes.flush_records()
         self._sender.flush()
@@ -194,14 +196,14 @@ class WorkerService:
 
 
 class Countdown:
-    """A time after which something is done, unless it is stopped before."""
+    """A timer for an action, which can be stopped."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, delay_s: float, then: Callable[[], object]) -> None:
-        """Do something in so many seconds; one that runs goes on as it was begun."""
+        """Run an action after this number of seconds; a running timer is left alone."""
         if self._timer is None:
             self._timer = self._loop.call_later(delay_s, self._do, then)
 
@@ -211,11 +213,11 @@ class Countdown:
 
     @property
     def left_s(self) -> float:
-        """How long that is from now."""
+        """The remaining seconds."""
         return max(0.0, self._timer.when() - self._loop.time()) if self._timer is not None else 0.0
 
     def stop(self) -> None:
-        """Do nothing."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""What a worker does for the supervisor after its own, and for the worker that follows it."""
+"""Hand-over of a worker to a new supervisor, and to the next worker."""
 
 import os
 import socket
@@ -16,15 +16,15 @@ from spectrum.plane.processes.sender import Sender
 
 
 class Succession:
-    """Gives away what this worker serves with.
+    """Hands over the listeners and flows of this worker.
 
     Args:
-        link: To the supervisor that takes it.
-        planes: What serves.
-        generations: Has the listeners.
-        reports: Counts anew for another supervisor.
-        sender: Has records for it.
-        memory: Which worker this is.
+        link: The link to the supervisor that takes it over.
+        planes: The planes.
+        generations: The listeners.
+        reports: Reports open sessions to another supervisor.
+        sender: Sends records to it.
+        memory: The worker's number.
         flow_file: The memory file of its flows.
     """
 
@@ -47,12 +47,12 @@ class Succession:
         self._flow_file = flow_file
 
     def introduce(self) -> None:
-        """Give a new supervisor what this worker serves with, and go on serving until it is released."""
+        """Send a new supervisor the listeners and flows, and continue to serve until released."""
         self._tell_who()
         self._link.send(Veteran(self._number, os.getpid()), [self._flow_file])
 
     def introduce_released(self) -> None:
-        """Tell a new supervisor that this worker was released before."""
+        """Report to a new supervisor that this worker was released before."""
         self._tell_who()
         self._link.send(Veteran(self._number, os.getpid()))
         self.count_anew()
@@ -66,13 +66,13 @@ class Succession:
             self._link.send(packet)
 
     async def leave(self, ways: list[int]) -> None:
-        """Leave listeners and flows to the worker that follows; TCP sessions go on here.
+        """Leave listeners and flows to the next worker; TCP sessions go on here.
 
         Args:
-            ways: The descriptor through which the sockets of flows go to that worker; none if there is no such worker.
+            ways: The descriptor through which the sockets of flows are sent to that worker; none without one.
         """
         self._planes.tcp.stop_accepting()
-        self._planes.tcp.relay.records_per_s = 0  # the supervisor that follows may have a journal
+        self._planes.tcp.relay.records_per_s = 0  # The next supervisor may have a journal.
         if ways:
             with socket.socket(fileno=ways[0]) as way:
                 await send_sockets(way, self._planes.udp.release())
@@ -81,11 +81,11 @@ class Succession:
         self._generations.close()
 
     def say_left(self) -> None:
-        """Tell the supervisor that listeners and flows are left, and which sessions are not."""
+        """Report that listeners and flows are left, and which sessions are not."""
         self._link.send(Released())
         self.count_anew()
 
     def count_anew(self) -> None:
-        """Tell a supervisor that begins to count which sessions there are, and have ended."""
+        """Report open and ended sessions to a supervisor that begins to count."""
         self._reports.count_anew()
         self._sender.flush()

@@ -53,8 +53,8 @@ async def test_the_story_of_a_client_from_the_journal(api, asked):
         ]
         answers.append(ValueRefused('"x" is no address'))
         assert await refused(client, "GET", STORY) == (400, 1002, '"x" is no address', None)
-        answers.append({"busy": "other searches are under way"})
-        assert (await refused(client, "GET", STORY))[:3] == (429, 10429, "other searches are under way: please wait")
+        answers.append({"busy": "other searches are running"})
+        assert (await refused(client, "GET", STORY))[:3] == (429, 10429, "other searches are running: please wait")
 
 
 async def test_who_may(api, asked):

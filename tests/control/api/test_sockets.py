@@ -67,6 +67,6 @@ async def test_an_address_that_is_taken(tmp_path, free_port, monkeypatch):
         await bank.open([one], may_wait=True)
     bank.undo()
     (tmp_path / "file").touch()
-    with pytest.raises(ListenError, match="it is there, and is no socket"):
+    with pytest.raises(ListenError, match="it exists and is not a socket"):
         await bank.open([UnixAddress(str(tmp_path / "file"))], may_wait=False)
     bank.undo()

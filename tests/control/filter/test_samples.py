@@ -43,7 +43,7 @@ def test_what_there_was_most_of():
         "bytes_per_second": 200,
     }
     assert len(sampler.top(["source"], 100, 5, 1)) == 4
-    with pytest.raises(ValueError, match="nothing is told apart by colour; known: verdict, source"):
+    with pytest.raises(ValueError, match="unknown keys: colour; known: verdict, source"):
         sampler.top(["colour"], 1, 1, 1)
 
 

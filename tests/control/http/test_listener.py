@@ -200,7 +200,7 @@ async def test_a_fault_of_ours_is_in_the_log_and_not_in_the_answer(serve, connec
     for _ in range(3):
         head, text = await (await connect(address)).ask(b"GET /fault HTTP/1.1\r\nHost: x\r\n\r\n")
         assert head.startswith("HTTP/1.1 500 ")
-        assert text == "a fault, see the log\n"
+        assert text == "internal error, see the log\n"
     assert caplog.text.count("RuntimeError: secret") == 1
 
 

@@ -129,7 +129,7 @@ async def test_records(real, name, kind, addresses, ttl_s):
         ("four.example.org", "AAAA", ("no AAAA record", "no_record", 45)),
         ("text.example.org", "", ("no AAAA record", "no_record", 45)),
         ("_none._tcp.example.org", "SRV", ("its SRV record says that there is no such service", "no_record", 40)),
-        ("_zero._tcp.example.org", "SRV", ("its SRV record has port 0, where nobody can be reached", "no_record", 40)),
+        ("_zero._tcp.example.org", "SRV", ("its SRV record has port 0, which is not reachable", "no_record", 40)),
         ("_lost._tcp.example.org", "SRV", ("no AAAA record", "no_record", 45)),
         ("elsewhere.example.net", "", ("127.0.0.1: REFUSED", "server_failure", 0)),
     ],

@@ -152,7 +152,7 @@ def test_one_that_is_too_slow_loses_the_oldest_and_says_so(run, caplog):
     lost = feed.read().lost
     assert lost > 0
     assert len(sink.sequences) == 300 - lost
-    assert f"sink s: {lost} records are lost: they were dropped from the journal before it took them" in caplog.text
+    assert f"sink s: {lost} records are lost: they were dropped from the journal before delivery" in caplog.text
 
 
 @pytest.mark.parametrize("fault", [OSError(28, "full"), ValueError("a bug")])

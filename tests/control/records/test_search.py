@@ -118,7 +118,7 @@ def test_sums_of_several_clients_of_that_time(tmp_path):
     assert search(RecordPlaces(tmp_path), parse_subject(CLIENT)).story.of_several == ()
     answer = search(RecordPlaces(tmp_path), parse_subject(CLIENT), after(0))
     assert [one["Sessions"] for one in answer.story.of_several] == [50] * 20
-    assert answer.notes == ("of 40 sums of refusals of several clients the last 20 are told",)
+    assert answer.notes == ("of 40 sums of refusals of several clients the last 20 are shown",)
 
 
 def section(folder, **sinks):
@@ -169,7 +169,7 @@ def test_what_is_not_kept(tmp_path):
     assert answer.notes == (f"{tmp_path}/none has no journal: was this served?",)
     segments = write(tmp_path / "journal", 10)
     answer = search(RecordPlaces(tmp_path / "journal"), Subject("client", CLIENT), after(-60))
-    assert answer.notes == ("nothing from before 2026-11-26 14:00:00 is kept any more",)
+    assert answer.notes == ("records from before 2026-11-26 14:00:00 are no longer kept",)
     (tmp_path / "journal" / f"{segments.extent.segments[0]:020}.journal").write_bytes(b"")
     answer = search(RecordPlaces(tmp_path / "journal"), Subject("client", CLIENT))
     assert f"{tmp_path}/journal has no records yet" in answer.notes

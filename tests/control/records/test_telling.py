@@ -96,7 +96,7 @@ async def test_one_search_at_a_time_and_not_many_that_wait(tell, monkeypatch):
     async def ask(number):
         told[number] = await tell(subject=CLIENT)
         if "busy" in told[number]:
-            assert (told, len(running)) == ({number: {"busy": "other searches are under way"}}, 1)
+            assert (told, len(running)) == ({number: {"busy": "other searches are running"}}, 1)
             go_on.set()
 
     told = {}

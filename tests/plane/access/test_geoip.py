@@ -46,7 +46,7 @@ def test_what_is_no_database(tmp_path):
     with pytest.raises(GeoIpError, match="no such file"):
         Countries(tmp_path / "x.mmdb")
     (tmp_path / "y.mmdb").write_text("not a database")
-    with pytest.raises(GeoIpError, match="it is no MaxMind DB"):
+    with pytest.raises(GeoIpError, match="it is not a MaxMind DB"):
         Countries(tmp_path / "y.mmdb")
 
 

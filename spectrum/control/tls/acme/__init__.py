@@ -1,1 +1,1 @@
-"""Certificates by ACME (RFC 8555): ordered, renewed and kept."""
+"""Certificates by ACME (RFC 8555): ordered, renewed and stored."""

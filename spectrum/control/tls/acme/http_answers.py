@@ -1,4 +1,4 @@
-"""The small HTTP server that answers http-01 (RFC 8555 section 8.3), open only while an order needs it."""
+"""The small HTTP server that answers http-01 (RFC 8555 section 8.3); it listens only while an order needs it."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from aiohttp import web
 from spectrum.control.http.listener import Bounds, HttpListener
 from spectrum.core.address import SocketAddress
 
-# CAs ask from some places at once; anybody else may ask, too.
+# CAs ask from several places at once, and others may connect, too.
 BOUNDS = Bounds(64, 64, 10.0)
 
 
@@ -24,7 +24,7 @@ class HttpAnswers:
         """ChallengeAnswer for a token.
 
         Raises:
-            OSError: If the address cannot be had; the message says why.
+            OSError: If the address is not available; the message says why.
         """
         self._answers[token] = content
         if self._listener is None:
@@ -49,7 +49,7 @@ class HttpAnswers:
 
 
 def _open(where: SocketAddress) -> socket.socket:
-    """Return a listening socket; at [::] it is for both families."""
+    """Return a listening socket; [::] is for both families."""
     address, port = str(where.address), where.port
     try:
         if address == "::":
@@ -58,7 +58,7 @@ def _open(where: SocketAddress) -> socket.socket:
             except OSError as exc:
                 if exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise
-                return socket.create_server(("0.0.0.0", port))  # IPv6 is off
+                return socket.create_server(("0.0.0.0", port))  # IPv6 is off.
         return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     except OSError as exc:
         raise OSError(f"http-01 cannot be answered at {where}: {os.strerror(exc.errno or 0).lower()}") from exc

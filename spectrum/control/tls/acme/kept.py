@@ -1,4 +1,4 @@
-"""The certificates by ACME that are served: what is kept of them, and what stands in until there is one."""
+"""The certificates by ACME that are served: the stored ones, and a temporary one until there is any."""
 
 import datetime
 from functools import cache
@@ -18,7 +18,7 @@ ISSUER = "spectrum: no certificate yet"
 
 
 def kept_certificate(name: str, acme: Acme, folder: Path) -> CertificateSettings:
-    """Return the certificate that is kept; one that is signed by itself where there is none that can be used."""
+    """Return the stored certificate; a self-signed one if there is none that can be used."""
     try:
         return certificate_in(name, AcmeFolder(folder).certificate(name).read_bytes())
     except (OSError, ValueError):
@@ -29,12 +29,12 @@ def certificate_in(name: str, pem: bytes) -> CertificateSettings:
     """Return the certificate in a file.
 
     Raises:
-        ValueError: If it is damaged, or the key is another one's.
+        ValueError: If it is damaged, or the key does not match.
     """
     chain = x509.load_pem_x509_certificates(pem)
     key = load_pem_private_key(pem[pem.find(b"-----BEGIN PRIVATE KEY-----") :], None)
     if not belongs(key, chain[0]):
-        raise ValueError("the key is not the certificate's")
+        raise ValueError("the key does not match the certificate")
     leaf = chain[0]
     return CertificateSettings(
         name,
@@ -47,11 +47,10 @@ def certificate_in(name: str, pem: bytes) -> CertificateSettings:
     )
 
 
-@cache  # it stays the same, so that no reload takes it for a change
+@cache  # It stays the same, so that a reload sees no change.
 def _temporary(name: str, names: tuple[str, ...]) -> CertificateSettings:
-    """Return a certificate that clients refuse with a reason that says it: signed by itself.
-
-    HAProxy and Traefik do so, too. Without any the app would have no TLS context, and none to answer tls-alpn-01 with.
+    """Return a self-signed certificate, which clients refuse with a clear reason. HAProxy and Traefik do so, too.
+    Without one the app would have no TLS context, and could not answer tls-alpn-01.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, ISSUER)])

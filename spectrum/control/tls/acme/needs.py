@@ -53,7 +53,7 @@ def _pem_faults(path: _Place, file: str) -> Iterator[Fault]:
 
 
 def _key_faults(path: _Place, file: Path) -> Iterator[Fault]:
-    # Here, as dnspython takes a sixth of a daemon's time to start, and few files need it.
+    # Imported here: dnspython takes a sixth of a daemon's start time, and few files need it.
     from spectrum.control.dns.update import UpdateError, read_key
 
     try:

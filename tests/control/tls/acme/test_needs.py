@@ -39,7 +39,7 @@ def test_each_file_is_looked_at(tmp_path, monkeypatch):
     (tmp_path / "tsig").write_text('key "k" { algorithm hmac-sha256; }')
     assert faults(tmp_path) == [
         "f:7:11: certificates.auto.acme.ca: /ca.pem: no certificate in PEM form",
-        "f:9:38: certificates.auto.acme.dns.key: /tsig: no key of TSIG; write what `tsig-keygen NAME` prints",
+        "f:9:38: certificates.auto.acme.dns.key: /tsig: no TSIG key; write what `tsig-keygen NAME` prints",
     ]
     (tmp_path / "ca.pem").write_bytes(Authority().pem)
     (tmp_path / "tsig").write_text('key "k" { algorithm hmac-sha256; secret "c2VjcmV0"; };')
