@@ -1,4 +1,4 @@
-"""Addresses, ports and port ranges as people write them."""
+"""Addresses, ports and port ranges in text form."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
 class ZoneError(ValueError):
-    """An address holds on one link only (RFC 4007); the message quotes it."""
+    """An address with a zone, which is valid on one link only (RFC 4007); the message quotes it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,7 +70,7 @@ class SocketAddress:
 
 
 def host_text(address: IPAddress) -> str:
-    """Return the address as it stands before `:port`: IPv6 in brackets."""
+    """Return the address in the form before `:port`: IPv6 in brackets."""
     return f"[{address}]" if address.version == 6 else str(address)
 
 
@@ -92,8 +92,8 @@ def parse_address(text: str) -> IPAddress:
 def parse_local_address(text: str) -> IPAddress:
     """Return an address that a socket can be bound or connected to, unmapped.
 
-    A link-local IPv6 address is none: it takes a zone (RFC 4007, section 6), for which neither snapshots nor flows nor
-    records have room.
+    Link-local IPv6 addresses are refused: they need a zone (RFC 4007, section 6), which snapshots, flows and records do
+    not have.
 
     Raises:
         ValueError: As `parse_address`, and for a link-local IPv6 address.
@@ -108,11 +108,11 @@ def parse_reachable_address(text: str) -> IPAddress:
     """Return the address of a host, unmapped.
 
     Raises:
-        ValueError: As `parse_local_address`, and where nobody can be reached.
+        ValueError: As `parse_local_address`, and for addresses that are not reachable.
     """
     address = parse_local_address(text)
     if address.is_unspecified or address.is_multicast:
-        raise ValueError(f"{text!r}: nobody can be reached at {address}")
+        raise ValueError(f"{text!r}: {address} is not reachable")
     return address
 
 
@@ -165,7 +165,7 @@ def parse_origin(text: str) -> OriginAddress:
     written = host[1:-1] if bracketed else host
     address = parse_address(written)
     if bracketed != (":" in written):
-        raise ValueError(f"{text!r}: an IPv6 address, and only that, stands in brackets")
+        raise ValueError(f"{text!r}: an IPv6 address, and no other, is written in brackets")
     return OriginAddress(transport, parse_reachable_address(str(address)), parse_ports(ports))
 
 
@@ -189,5 +189,5 @@ def parse_socket_address(text: str) -> SocketAddress:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether `text` could be a host name: labels of RFC 1123, not all digits at the end."""
+    """Return whether `text` could be a host name: labels of RFC 1123, not all digits at the end."""
     return _NAME.fullmatch(text) is not None and not text.rstrip(".").rpartition(".")[2].isdigit()

@@ -1,4 +1,4 @@
-"""`api:` in the file: where the control API is served, and where its objects are kept."""
+"""`api:` in the file: the addresses of the control API, and where its objects are kept."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from spectrum.core.configuration.config import Config
 
 UNIX = "unix:"
-# sun_path less its end (unix(7)).
+# sun_path without its terminator (unix(7)).
 MAX_PATH_BYTES = 107
-# Each is a socket that every request for a connection wakes.
+# Maximum number of addresses: each is a socket that every process waits on.
 MAX_LISTENERS = 16
 DEFAULT_LISTEN = parse_socket_address("127.0.0.1:8787")
 
@@ -57,13 +57,13 @@ def parse_api_address(given: str) -> ApiAddress:
 def _one_or_several(value: Any) -> Any:
     if isinstance(value, list):
         if not value:
-            raise ValueError("an empty list: nobody could ask; leave listen out for 127.0.0.1:8787")
+            raise ValueError("an empty list would make the API unreachable; omit listen for 127.0.0.1:8787")
         return tuple(value)
     return (value,)
 
 
 class ApiRate(Strict):
-    """`rate_limit` of the API: so many requests of one token or address in so long."""
+    """`rate_limit` of the API: the number of requests of one token or address in a period."""
 
     requests: int = Field(1200, ge=1, le=10_000_000)
     per_s: PositiveDuration = Field(300.0, alias="per")
@@ -73,7 +73,7 @@ def _endpoint(value: Any) -> str:
     given = text(value, "http://127.0.0.1:4318/v1/traces")
     found = urlsplit(given)
     if found.scheme not in ("http", "https") or not found.hostname:
-        raise ValueError(f"{given!r} is no URL of a collector, such as http://127.0.0.1:4318/v1/traces")
+        raise ValueError(f"{given!r} is not a URL of a collector, such as http://127.0.0.1:4318/v1/traces")
     return given
 
 
@@ -81,14 +81,14 @@ class ApiTraces(Strict):
     """`traces` of the API: spans of requests, by OTLP over HTTP."""
 
     endpoint: Annotated[str, PlainValidator(_endpoint)]
-    # Of requests whose caller does not say whether it traces them.
+    # The share of requests that are traced if the caller does not say.
     sample: float = Field(0.01, ge=0, le=1)
-    # Of requests to the collector, such as a token.
+    # Headers of requests to the collector, such as a token.
     headers: dict[str, str] = Field(default_factory=dict)
 
 
 class Api(Strict):
-    """`api`: the control API, in a process of its own, which no session depends on."""
+    """`api`: the control API, in a process of its own; sessions do not depend on it."""
 
     listen: Annotated[
         tuple[
@@ -97,13 +97,13 @@ class Api(Strict):
         BeforeValidator(_one_or_several),
         Field(max_length=MAX_LISTENERS),
     ] = (DEFAULT_LISTEN,)
-    # One of `certificates`: clients on addresses and ports then speak TLS.
+    # One of `certificates`: listeners on addresses and ports then require TLS.
     certificate: str | None = None
-    # The folder of the objects that the API has made. None: beside the daemon's state.
+    # The folder of the objects created by the API. None: beside the daemon's state.
     store: AbsolutePath | None = None
-    # What its process becomes where the daemon stays root.
+    # The user of its process if the daemon runs as root.
     user: str | None = Field(None, min_length=1, max_length=32)
-    # Cloudflare's own limit.
+    # The default is Cloudflare's limit.
     rate_limit: ApiRate = ApiRate()
     max_connections: int = Field(200, ge=1, le=100_000)
     traces: ApiTraces | None = None
@@ -132,14 +132,14 @@ def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
         if isinstance(where, SocketAddress) and not where.address.is_loopback and name is None:
             yield Fault(
                 ("api", "listen"),
-                f"{where} can be reached from other machines: it needs api.certificate, one of certificates; "
+                f"{where} is reachable from other machines and needs api.certificate, one of certificates; "
                 f"without one write 127.0.0.1:{where.port} or unix:/run/spectrum/api.sock",
             )
         seen.add(where)
 
 
 def _taken_by(where: ApiAddress, config: "Config", surroundings: Surroundings) -> str:
-    """Return what else listens there; empty for nothing."""
+    """Return what else listens there; empty if nothing does."""
     if isinstance(where, UnixAddress):
         return "control.socket" if config.control and config.control.socket == where.path else ""
     if config.metrics and config.metrics.listen == where:

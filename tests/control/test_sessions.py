@@ -152,8 +152,8 @@ async def test_only_workers_that_may_have_them_are_asked():
         ({"limit": "-1"}, 'limit: "-1" is not a number'),
         ({"limit": "10001"}, "limit: 10001 is more than 10000"),
         ({"client": "x"}, 'client: "x" is neither an address nor a prefix'),
-        ({"origin": "three"}, 'origin: "three" is no address and no origin of a pool'),
-        ({"origin": "three:22"}, 'origin: "three:22" is no address'),
+        ({"origin": "three"}, 'origin: "three" is neither an address nor an origin of a pool'),
+        ({"origin": "three:22"}, 'origin: "three:22" is neither an address'),
         ({"older_than": "x"}, "older_than: 'x' is not a duration"),
         ({"min_bytes": "x"}, "min_bytes: 'x' is not a size"),
         ({"ids": "1.2,x"}, '"x" is not an id of a session; `spectrum sessions` shows'),
@@ -236,7 +236,7 @@ async def test_of_an_account_its_apps_are_asked_for_and_no_others(tenants):
     for query in ({"account": "acme", "app": "theirs"}, {"account": "gone"}, {"account": "gone", "ids": "100.7"}):
         assert (await daemon.show(Asked(query)))["total"] == 0
         assert worker.told == []
-    with pytest.raises(ValueError, match='"secret" is no address and no origin of a pool'):
+    with pytest.raises(ValueError, match='"secret" is neither an address nor an origin of a pool'):
         await daemon.show(Asked({"account": "acme", "origin": "secret"}))
     with pytest.raises(ValueError, match="which sessions"):
         await daemon.kill(Asked({"account": "acme", "by": "token x", "min_bytes": "0"}))

@@ -69,8 +69,8 @@ def test_origin_is_unmapped():
         ("tcp://[192.0.2.1]:22", "in brackets"),
         ("tcp://example.org:22", "origin_dns"),
         ("tcp://192.0.2.1:0", "between 1 and 65535"),
-        ("tcp://0.0.0.0:22", "nobody can be reached"),
-        ("tcp://[::ffff:0.0.0.0]:22", "nobody can be reached"),
+        ("tcp://0.0.0.0:22", "is not reachable"),
+        ("tcp://[::ffff:0.0.0.0]:22", "is not reachable"),
         ("tcp://192.0.2.300:22", "not an IP address"),
     ],
 )
@@ -117,8 +117,8 @@ def test_address():
         (parse_socket_address, "[fe80::5]:22", "'fe80::5': link-local IPv6 addresses"),
         (parse_local_address, "fe80::5", "'fe80::5': link-local IPv6 addresses"),
         (parse_reachable_address, "febf::5", "'febf::5': link-local IPv6 addresses"),
-        (parse_reachable_address, "0.0.0.0", "'0.0.0.0': nobody can be reached at 0.0.0.0"),
-        (parse_reachable_address, "ff02::1", "nobody can be reached at ff02::1"),
+        (parse_reachable_address, "0.0.0.0", "'0.0.0.0': 0.0.0.0 is not reachable"),
+        (parse_reachable_address, "ff02::1", "ff02::1 is not reachable"),
     ],
 )
 def test_addresses_of_one_link(parse, text, says):

@@ -39,7 +39,7 @@ def test_it_is_off():
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ([], "an empty list: nobody could ask"),
+        ([], "an empty list would make the API unreachable"),
         ("localhost:80", "is not an address and port; write 127.0.0.1:9090 or .*, or unix:/run"),
         ("unix:x", "expected unix: and an absolute path"),
         (f"unix:/{'x' * 107}", "of at most 107 bytes"),
@@ -64,7 +64,7 @@ CERTIFICATE = {"one": {"certificate": "/c", "key": "/k"}}
 @pytest.mark.parametrize(
     ("api", "more", "why"),
     [
-        ({"listen": "0.0.0.0:80"}, {}, "can be reached from other machines: it needs api.certificate"),
+        ({"listen": "0.0.0.0:80"}, {}, "is reachable from other machines and needs api.certificate"),
         ({"listen": "192.0.2.1:80"}, {}, "without one write 127.0.0.1:80 or unix:"),
         ({"listen": "[::1]:80"}, {}, ""),
         ({"listen": "0.0.0.0:80", "certificate": "one"}, {"certificates": CERTIFICATE}, ""),

@@ -375,7 +375,7 @@ def test_pools_go_down_the_fallback_serves_and_everybody_is_told(origins, tmp_pa
         assert found['spectrum_load_balancer_fallback{load_balancer="lb"}'] == 1
         assert found['spectrum_pool_healthy{pool="one"}'] == 0
         assert found['spectrum_origin_health_changes_total{origin="a",pool="one"}'] == 1
-        assert "load balancer lb has no healthy pool: spare serves, its health is ignored" in daemon.messages()
+        assert "load balancer lb has no healthy pool: fallback pool spare serves" in daemon.messages()
         steps = ask(daemon.socket, "GET", "/explain?app=x&client=203.0.113.7&port=0")["steps"]
         assert "pool one is down (0 of 1 origins up, 1 needed); not used: a: connection refused" in steps
         assert steps[-1] == f"it goes to spare/c (127.0.0.1 port {made.ports['c']})"

@@ -46,7 +46,7 @@ def test_one_that_is_not_watched_is_mended_logged_and_counted(served, caplog):
     unwatch(loop, socks[6])
     plane.hearing.look_on()
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert "the listener 127.0.0.1:6 of app a was not watched" in caplog.text
+    assert "the listener 127.0.0.1:6 of app a was not registered in epoll" in caplog.text
     assert (plane.hearing.take_mended(), plane.hearing.take_mended()) == (1, 0)
 
 

@@ -1,1 +1,1 @@
-"""Who gets in: IP access rules, with Cloudflare's names."""
+"""IP access rules, with Cloudflare's names."""

@@ -1,4 +1,4 @@
-"""How access rules must fit the rest of the file."""
+"""Checks of access rules against the rest of the file."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import attrgetter
@@ -14,8 +14,8 @@ from spectrum.core.configuration.feature import Feature, Named, Names, Section, 
 def check_access(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
     """Yield every fault between access rules and the rest of a file.
 
-    A rule that nobody would ask is one, because whoever wrote it counts on it; but for those of a zone or an account,
-    which are for apps that may come.
+    A rule without effect is a fault, because its author relies on it; except for rules of a zone or an account, which
+    are for future apps, too.
 
     Args:
         config: Holds the rules, as far as they are well-formed by themselves.
@@ -27,12 +27,12 @@ def check_access(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
     for name, rule in config.access_rules.items():
         path = ("access_rules", name)
         if _is_for_all(rule) and nobody_asks:
-            yield Fault(path, "no app asks for rules; write ip_firewall: true in those that shall")
+            yield Fault(path, "no app uses access rules; write ip_firewall: true in those that should")
         for i, app in enumerate(rule.apps or ()):
             if app not in names:
                 yield Fault((*path, "apps", i), f'there is no app "{app}"{nearest(app, list(names))}')
             elif app in apps and not apps[app].ip_firewall:
-                yield Fault((*path, "apps", i), f"app {app} does not ask for rules; write ip_firewall: true there")
+                yield Fault((*path, "apps", i), f"app {app} does not use access rules; write ip_firewall: true there")
         if rule.list_name is not None:
             yield from _list_faults((*path, "list"), rule, surroundings.whole.lists, surroundings.names["lists"])
         if rule.target == "country" and (config.geoip is None or config.geoip.database is None):
@@ -44,7 +44,7 @@ def check_access(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
 
 
 def _rules_for_all(before: Config, after: Config, changed: Names) -> Iterable[Named]:
-    """Return the rules that are not for named apps, where an app asks for rules no longer: nobody may be left."""
+    """Return the rules that are not for named apps, if no app uses access rules any more."""
     asked = (name for name in changed.get("apps", ()) if name in before.apps and before.apps[name].ip_firewall)
     if all(name in after.apps and after.apps[name].ip_firewall for name in asked):
         return ()
@@ -58,7 +58,7 @@ def _refers_to(rule: AccessRule) -> Iterable[Named]:
 
 
 def _is_for_all(rule: AccessRule) -> bool:
-    """Tell whether it is for every app that asks; others are for apps that may come."""
+    """Return whether a rule is for every app that uses access rules; others are for future apps."""
     return rule.apps is None and rule.zone is None and rule.account is None
 
 
@@ -70,7 +70,7 @@ def _list_faults(
         hint = nearest(name, list(named)) if named else "; write lists: {NAME: {kind: ip, items: [...]}}"
         yield Fault(path, f'there is no list "{name}"{hint}')
     elif name in lists and lists[name].kind != rule.list_kind:
-        yield Fault(path, f"list {name} is of kind {lists[name].kind}, which target: {rule.target} does not go with")
+        yield Fault(path, f"list {name} is of kind {lists[name].kind}, which cannot be used with target: {rule.target}")
 
 
 def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:

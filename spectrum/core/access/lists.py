@@ -9,19 +9,19 @@ from pydantic import Field, field_validator, model_validator
 from spectrum.core.configuration.fields import Strict, asn, describe, network
 
 ListKind = Literal["ip", "asn"]
-# Cloudflare's own limit, of a description and of a comment.
+# Cloudflare's limit for a description and for a comment.
 MAX_TEXT = 500
-# What an item has beside what it holds.
+# Keys of an item beside its value.
 ITEM_KEYS = frozenset({"comment", "created_on", "modified_on"})
 
 
 class AddressList(Strict):
-    """One of `lists`. An item is what it holds, or a mapping of that and a comment: {ip: ..., comment: ...}."""
+    """One of `lists`. An item is a value, or a mapping of that and a comment: {ip: ..., comment: ...}."""
 
     kind: ListKind
     description: str = Field("", max_length=MAX_TEXT)
     items: tuple[Any, ...] = ()
-    # What the API calls it, where it is not its key.
+    # Its name in the API, if that is not its key.
     name: str | None = None
     account: str | None = None
 
@@ -52,10 +52,10 @@ class AddressList(Strict):
 
 
 def item_value(kind: str, item: Any) -> IPv4Network | IPv6Network | int:
-    """Return what an item of a list holds: a prefix, or the number of an autonomous system.
+    """Return the value of an item of a list: a prefix, or the number of an autonomous system.
 
     Raises:
-        ValueError: If it is no item of this kind of list.
+        ValueError: If it is not an item of this kind of list.
     """
     if isinstance(item, Mapping):
         if unknown := item.keys() - ITEM_KEYS - {kind}:

@@ -1,4 +1,4 @@
-"""An access rule as it stands in the file: Cloudflare's IP Access rules, with lists of values and files added."""
+"""An access rule in the file: Cloudflare's IP Access rules, with lists of values and files added."""
 
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
@@ -18,11 +18,11 @@ def _scalar_as_tuple(value: Any) -> Any:
 
 
 class AccessRule(Strict):
-    """One of `access_rules`: whom it is about, and whether they get in."""
+    """One of `access_rules`: clients, and whether they are allowed."""
 
     target: Target
     action: Action
-    # One of these four; `value` and `values` are the same.
+    # Exactly one of these four; `value` and `values` have the same meaning.
     value: str | int | None = None
     values: Annotated[tuple[str | int, ...], AsTuple] = ()
     file: str | None = Field(None, min_length=1)
@@ -31,7 +31,7 @@ class AccessRule(Strict):
     # None: all apps with ip_firewall.
     apps: Annotated[tuple[str, ...] | None, BeforeValidator(_scalar_as_tuple), AsTuple] = None
     notes: str = ""
-    # Whose apps it holds for; with neither, those of all accounts.
+    # The zone or account whose apps it applies to; with neither, those of all accounts.
     zone: str | None = None
     account: str | None = None
 
@@ -41,34 +41,34 @@ class AccessRule(Strict):
         given = [key for key, found in named.items() if found not in (None, ())]
         if len(given) != 1:
             raise ValueError(
-                f"a rule has exactly one of value, values, file and list; found {' and '.join(given) or 'none'}"
+                f"a rule needs exactly one of value, values, file and list; found {' and '.join(given) or 'none'}"
             )
         if self.file is not None and self.target in ("country", "asn"):
-            raise ValueError("a file holds addresses and prefixes; it goes with target: ip or ip_range")
+            raise ValueError("a file contains addresses and prefixes; it needs target: ip or ip_range")
         if self.list_name is not None and self.target == "country":
-            raise ValueError("a list holds addresses, prefixes or autonomous systems; write countries as values")
+            raise ValueError("a list contains addresses, prefixes or autonomous systems; write countries as values")
         if self.apps == ():
-            raise ValueError("apps: an empty list would hold for nobody; leave it out for all apps")
+            raise ValueError("apps: an empty list applies to no app; omit it for all apps")
         for item in self.listed:
             _READERS[self.target](str(item))
         return self
 
     @property
     def listed(self) -> tuple[str | int, ...]:
-        """What stands in `value` or `values`."""
+        """The entries of `value` or `values`."""
         return self.values if self.value is None else (self.value,)
 
     @property
     def list_kind(self) -> str:
-        """The kind of list that its target goes with."""
+        """The kind of list for its target."""
         return "asn" if self.target == "asn" else "ip"
 
     def networks(self) -> list[IPv4Network | IPv6Network]:
-        """Return the prefixes of a rule for ip or ip_range that stand in the file itself."""
+        """Return the prefixes of a rule for ip or ip_range in the file itself."""
         return [network(str(item)) for item in self.listed]
 
     def countries(self) -> list[str]:
-        """Return the countries of a rule for country; XX is for clients whose country is not known."""
+        """Return the countries of a rule for country; XX is for clients whose country is unknown."""
         return [country(str(item)) for item in self.listed]
 
     def numbers(self) -> list[int]:
@@ -80,14 +80,14 @@ def _address(item: str) -> None:
     try:
         parse_address(item)
     except ValueError as exc:
-        raise ValueError(f"{item!r} is no address; write 192.0.2.1, or target: ip_range for a prefix") from exc
+        raise ValueError(f"{item!r} is not an address; write 192.0.2.1, or target: ip_range for a prefix") from exc
 
 
 _READERS: dict[str, Any] = {"ip": _address, "ip_range": network, "country": country, "asn": asn}
 
 
 class GeoIp(Strict):
-    """`geoip`: MMDB files that tell a client's country and autonomous system."""
+    """`geoip`: MMDB files with clients' countries and autonomous systems."""
 
     database: str | None = Field(None, min_length=1)
     asn_database: str | None = Field(None, min_length=1)
@@ -110,5 +110,5 @@ class AccessKeys(Strict):
 class AccessKeysOfApp(Strict):
     """In an app."""
 
-    # Whether `access_rules` are asked.
+    # Whether `access_rules` apply.
     ip_firewall: bool = False

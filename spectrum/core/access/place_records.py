@@ -1,13 +1,11 @@
-"""What a record of a MaxMind DB says of an address: vendors say it in several ways."""
+"""Reads the country and autonomous system from a record of a MaxMind DB, in the forms of several vendors."""
 
 from typing import Any
 
 
 def country_in(record: Any) -> str:
-    """Return two letters of ISO 3166, "" where there are none.
-
-    City, Country and Enterprise databases of any vendor do, as long as a record has `country` with an `iso_code`, or a
-    `country` or `country_code` of two letters.
+    """Return two letters of ISO 3166, "" without any. City, Country and Enterprise databases of any vendor work, as
+    long as a record has `country` with an `iso_code`, or a `country` or `country_code` of two letters.
     """
     if not isinstance(record, dict):
         return ""
@@ -18,7 +16,7 @@ def country_in(record: Any) -> str:
 
 
 def number_in(record: Any) -> int:
-    """Return the autonomous system, 0 where there is none.
+    """Return the autonomous system, 0 without one.
 
     A record has `autonomous_system_number` (MaxMind, DB-IP), or `asn` as a number or as "AS64500".
     """
@@ -29,6 +27,6 @@ def number_in(record: Any) -> int:
 
 
 def network_in(record: Any) -> str:
-    """Return the autonomous system as it is written, such as AS64500, "" where there is none."""
+    """Return the autonomous system as text, such as AS64500, "" without one."""
     number = number_in(record)
     return f"AS{number}" if number else ""

@@ -24,7 +24,7 @@ cdef class PrefixTable:
     cdef uint32_t *_starts4
     cdef uint32_t *_values4
     cdef uint32_t *_values6
-    # The prefixes as they were given; the types are those of prefix_table.pyx.
+    # The prefixes as given; the types are those of prefix_table.pyx.
     cdef void *_given4
     cdef void *_given6
     cdef uint32_t list_of(self, const uint8_t *b, Py_ssize_t length) noexcept nogil

@@ -155,12 +155,12 @@ cdef extern from *:
 
 cdef enum:
     INDEX_SIZE = 65537
-    # Every so many starts of IPv6 ranges one is in a table of its own, which stays in the cache.
+    # Index of the IPv6 ranges: one start in this many is in a table of its own, which stays in the cache.
     STRIDE_BITS = 6
     MAX_FAULTS = 20
     MAX_DEPTH = 130
 
-# A rule's number has as many bits in a table.
+# Bits for a rule's number in a table.
 cdef uint32_t MAX_RULE = 0xFFFFFF
 cdef uint64_t MAGIC = 0x5350454354423032
 
@@ -171,7 +171,7 @@ cdef class _Ranges:
     cdef int width
     cdef entry_t *entries
     cdef size_t count, room
-    # Where ranges begin, and the list that holds from there on.
+    # Where ranges begin, and the list that applies from there.
     cdef wide_t *starts
     cdef uint32_t *values
     cdef size_t ranges, ranges_room
@@ -219,12 +219,12 @@ cdef class _Ranges:
         return 0
 
     cdef int flatten(self, PrefixTableBuilder lists) except -1:
-        """Turn the prefixes into ranges: an inner prefix interrupts the one around it, which goes on behind it."""
+        """Turn the prefixes into ranges: an inner prefix interrupts the enclosing one, which continues behind it."""
         cdef size_t i
         cdef entry_t *entry
         cdef wide_t end, last = last_of(0, 0, self.width)
         cdef uint32_t value
-        # The prefixes that hold the current one: each has another length.
+        # The prefixes that contain the current position: each has another length.
         cdef wide_t open_ends[MAX_DEPTH]
         cdef uint32_t open_values[MAX_DEPTH]
         cdef int depth = 0
@@ -261,7 +261,7 @@ cdef class PrefixTableBuilder:
     """Gathers prefixes and makes a table of them.
 
     Attributes:
-        lists: By number, the rules that hold somewhere, the longest prefix first; number 0 is no rule.
+        lists: By number, the rules that apply to a range, the longest prefix first; number 0 is no rule.
     """
 
     cdef _Ranges _four, _six
@@ -277,17 +277,17 @@ cdef class PrefixTableBuilder:
         self._last_child = 0
 
     def add(self, bytes address, int bits, uint32_t rule, uint8_t rank=0, uint32_t line=0):
-        """Let a rule hold for a prefix.
+        """Apply a rule to a prefix.
 
         Args:
             address: Its first address, 4 or 16 bytes.
             bits: Its length.
             rule: The rule's number, from 1.
             rank: Of two rules for one prefix the one with the higher rank comes first; at equal ranks the lower number.
-            line: Of the list that it stands in.
+            line: Its line in the list.
 
         Raises:
-            ValueError: If it is no prefix.
+            ValueError: If it is not a prefix.
         """
         cdef int width = 8 * <int>PyBytes_GET_SIZE(address)
         if width not in (32, 128) or not 0 <= bits <= width or not 0 < rule <= MAX_RULE:
@@ -303,10 +303,10 @@ cdef class PrefixTableBuilder:
         (self._four if width == 32 else self._six).add(&entry)
 
     def add_lines(self, bytes text, uint32_t rule, uint8_t rank=0):
-        """Let a rule hold for every prefix of a list: one a line, `#` and `;` begin a comment.
+        """Apply a rule to every prefix of a list: one per line, `#` and `;` begin a comment.
 
         Returns:
-            How many prefixes were read, and the first 20 faults: line and what is wrong with it.
+            The number of prefixes read, and the first 20 faults: line and message.
         """
         cdef const char *line = PyBytes_AS_STRING(text)
         cdef const char *end = line + PyBytes_GET_SIZE(text)
@@ -331,7 +331,7 @@ cdef class PrefixTableBuilder:
                 shown = PyBytes_FromStringAndSize(line, min(stop - line, 60)).decode("utf-8", "replace").strip()
                 faults.append((number, f"{shown!r} has bits behind its length; write the network's first address"
                                if outcome == HOST_BITS else
-                               f"{shown!r} is no prefix; write 192.0.2.0/24, 2001:db8::/32 or an address"))
+                               f"{shown!r} is not a prefix; write 192.0.2.0/24, 2001:db8::/32 or an address"))
             line = stop + 1
         return count, faults
 
@@ -350,7 +350,7 @@ cdef class PrefixTableBuilder:
         return found
 
     def build(self):
-        """Return the table; the builder is used up, but for `lists`."""
+        """Return the table; the builder is empty afterwards, except for `lists`."""
         cdef Header header
         cdef size_t i, at = 0
         cdef uint32_t k
@@ -403,10 +403,10 @@ cdef class PrefixTable:
     """A table as `PrefixTableBuilder.build` made it.
 
     Args:
-        buffer: Holds it: bytes, or a mapped memory file.
+        buffer: Its bytes, or a mapped memory file.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a table.
     """
 
     def __init__(self, buffer):
@@ -414,7 +414,7 @@ cdef class PrefixTable:
         self._held = True
         cdef char *data = <char *>self._view.buf
         if self._view.len < <Py_ssize_t>sizeof(Header):
-            raise ValueError("no table of prefixes")
+            raise ValueError("not a table of prefixes")
         memcpy(&self._header, data, sizeof(Header))
         self._marks = <Wide *>(data + sizeof(Header))
         self._starts6 = self._marks + self._header.marks6
@@ -426,27 +426,27 @@ cdef class PrefixTable:
         self._given4 = <void *>(self._values6 + self._header.count6)
         if self._header.magic != MAGIC or (
                 <char *>(<given4_t *>self._given4 + self._header.given4) > data + self._view.len):
-            raise ValueError("no table of prefixes")
+            raise ValueError("not a table of prefixes")
 
     def __dealloc__(self):
         if self._held:
             PyBuffer_Release(&self._view)
 
     def __len__(self):
-        """How many ranges it has, of both families."""
+        """The number of ranges, of both families."""
         return self._header.count4 + self._header.count6
 
     def find(self, bytes address not None):
-        """Return the number of the list that an address of 4 or 16 bytes meets, 0 for none."""
+        """Return the number of the list for an address of 4 or 16 bytes, 0 for none."""
         cdef Py_ssize_t length = PyBytes_GET_SIZE(address)
         if length not in (4, 16):
             raise ValueError(f"an address is 4 or 16 bytes, not {length}")
         return self.list_of(<const uint8_t *>PyBytes_AS_STRING(address), length)
 
     def given(self, bytes address not None, uint32_t rule):
-        """Return the longest of a rule's prefixes that holds an address: its length, and its line; None for none.
+        """Return the longest of a rule's prefixes that contains an address: its length, and its line; None for none.
 
-        It takes some microseconds: it is for those who ask why.
+        It takes some microseconds: it is for explanations.
         """
         cdef Py_ssize_t length = PyBytes_GET_SIZE(address)
         cdef wide_t number
@@ -462,7 +462,7 @@ cdef class PrefixTable:
         return (bits, line) if bits >= 0 else None
 
     cdef uint32_t list_of(self, const uint8_t *b, Py_ssize_t length) noexcept nogil:
-        """Return the number of the list that an address of 4 or 16 bytes meets, 0 for none."""
+        """Return the number of the list for an address of 4 or 16 bytes, 0 for none."""
         if length == 4:
             return self._find4(<uint32_t>b[0] << 24 | <uint32_t>b[1] << 16 | <uint32_t>b[2] << 8 | b[3])
         return self._find6(<uint64_t>read_number(b, 8), <uint64_t>read_number(b + 8, 8))

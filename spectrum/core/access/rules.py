@@ -1,7 +1,6 @@
-"""What access rules say of a client: the most specific one that is meant for the app decides.
-
-A prefix is more specific than an autonomous system, and that than a country; of prefixes the longest one is, and of two
-rules for the same the one that allows. A client that no rule names gets in.
+"""Evaluation of access rules for a client: the most specific rule for the app decides. A prefix is more specific than
+an autonomous system, and that than a country. Of prefixes the longest wins, and of two rules for the same the one that
+allows. A client that matches no rule is allowed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ import msgspec
 
 from spectrum.core.access.prefix_table import PrefixTableBuilder
 
-if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+if TYPE_CHECKING:  # A worker decodes settings without pydantic.
     from spectrum.core.access.lists import AddressList
     from spectrum.core.access.objects import AccessRule
 
@@ -20,7 +19,7 @@ UNKNOWN_COUNTRY = "XX"
 
 
 class RuleSettings(msgspec.Struct, frozen=True, array_like=True):
-    """One rule, as workers know it. `apps` None is all apps that ask rules, and are in its scope."""
+    """One rule in the form for workers. `apps` None is all apps with access rules in its scope."""
 
     name: str
     target: str
@@ -29,33 +28,33 @@ class RuleSettings(msgspec.Struct, frozen=True, array_like=True):
     countries: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     file: str = ""
-    # A zone or an account, as `AppSettings.scopes` has them; empty for all.
+    # A zone or an account, as in `AppSettings.scopes`; empty for all.
     scope: str = ""
 
 
 class AccessSettings(msgspec.Struct, frozen=True, array_like=True):
-    """All rules. `lists` are those of the prefix table: rules by number, from 1, in the order of their say."""
+    """All rules. `lists` are those of the prefix table: rules by number, from 1, in order of precedence."""
 
     rules: tuple[RuleSettings, ...] = ()
     lists: tuple[tuple[int, ...], ...] = ((),)
 
     @property
     def knows_countries(self) -> bool:
-        """Whether any rule is about countries."""
+        """Whether any rule names countries."""
         return any(rule.countries for rule in self.rules)
 
     @property
     def knows_numbers(self) -> bool:
-        """Whether any rule is about autonomous systems."""
+        """Whether any rule names autonomous systems."""
         return any(rule.numbers for rule in self.rules)
 
 
 class Basis(NamedTuple):
-    """What of a rule holds a client.
+    """The entry of a rule that matches a client.
 
     Attributes:
-        prefix: The longest of its prefixes that does.
-        place: Where that stands, such as `/etc/spectrum/drop.txt:17`; "" where it stands in the configuration itself.
+        prefix: The longest of its prefixes that contains the client.
+        place: Where that is defined, such as `/etc/spectrum/drop.txt:17`; "" if it is in the configuration itself.
     """
 
     prefix: str
@@ -66,11 +65,11 @@ class Basis(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a rule says.
+    """The result of a rule.
 
     Attributes:
         rule: Its name.
-        blocks: The client is turned away.
+        blocks: Whether the client is refused.
         matched: Cloudflare's ClientMatchedIpFirewall.
     """
 
@@ -79,7 +78,7 @@ class Verdict(NamedTuple):
     matched: str
 
 
-# spectrum_events has no words for a range, or for what names an address: all are IP.
+# spectrum_events has no values for a range, or for lists and files: all are IP.
 _MATCHED = {
     ("ip", True): "BLOCK_IP",
     ("ip_range", True): "BLOCK_IP",
@@ -93,14 +92,14 @@ _MATCHED = {
 
 
 def verdict_of(rule: RuleSettings) -> Verdict:
-    """Return what a rule says of those it names."""
+    """Return the result of a rule for clients that it matches."""
     return Verdict(rule.name, rule.blocks, _MATCHED[rule.target, rule.blocks])
 
 
 def basis_of(
     settings: AccessSettings, given: Callable[[bytes, int], tuple[int, int] | None], rule: str, client: bytes
 ) -> Basis | None:
-    """Return what of a rule holds a client; None where it goes by places, or is another rule by now.
+    """Return the entry of a rule that matches a client; None if it names places, or the rule has been replaced.
 
     Args:
         settings: All rules.
@@ -122,12 +121,12 @@ def gather(
     lines: Mapping[str, bytes],
     lists: "Mapping[str, AddressList] | None" = None,
 ) -> tuple[PrefixTableBuilder, list[RuleSettings], dict[str, list[tuple[int, str]]]]:
-    """Bring the rules of a file into the form that decides.
+    """Compile the rules of a file.
 
     Args:
         rules: The rules by name.
-        lines: What stands in the files of those that have one, by the rule's name.
-        lists: Those that rules refer to, by name.
+        lines: The contents of rules' files, by the rule's name.
+        lists: The lists that rules refer to, by name.
 
     Returns:
         The builder of the prefix table, the rules in their order, and the faults of each file: line and message.
@@ -155,19 +154,19 @@ def gather(
 
 
 def scope_name(zone: str | None, account: str | None) -> str:
-    """Return what a zone, or an account, is called in `AppSettings.scopes`; empty for neither."""
+    """Return the name of a zone, or an account, in `AppSettings.scopes`; empty for neither."""
     return f"zone {zone}" if zone else f"account {account}" if account else ""
 
 
 class AppRules:
-    """The rules that are meant for one app.
+    """The rules for one app.
 
     Args:
         app: Its name.
         settings: All rules.
-        find: Returns the number of the list that an address meets.
-        number_of: Returns the autonomous system of an address, 0 where it is not known.
-        country_of: Returns the country of an address, "" where it is not known.
+        find: Returns the number of the list for an address.
+        number_of: Returns the autonomous system of an address, 0 if unknown.
+        country_of: Returns the country of an address, "" if unknown.
         scopes: Its zone and account, as `AppSettings.scopes` has them.
     """
 
@@ -186,7 +185,7 @@ class AppRules:
             for rule in settings.rules
         ]
         self._lists = settings.lists
-        # By the number of a list: made when a client first meets it, for there may be thousands.
+        # By the number of the list: created when a client first matches it, as there may be thousands.
         self._met: dict[int, Verdict | None] = {0: None}
         self._numbers = self._by_place(lambda rule: rule.numbers)
         self._countries = self._by_place(lambda rule: rule.countries)
@@ -194,23 +193,23 @@ class AppRules:
 
     def _by_place(self, places: Callable[[RuleSettings], Sequence[int | str]]) -> dict[int | str, Verdict]:
         found: dict[int | str, Verdict] = {}
-        for rule in sorted(filter(None, self._rules), key=lambda rule: rule.blocks):  # those that allow come first
+        for rule in sorted(filter(None, self._rules), key=lambda rule: rule.blocks):  # Those that allow come first.
             for place in places(rule):
                 found.setdefault(place, verdict_of(rule))
         return found
 
     @property
     def any(self) -> bool:
-        """Whether there is any rule for the app."""
+        """Whether the app has any rule."""
         return any(self._rules)
 
     @property
     def any_places(self) -> bool:
-        """Whether any rule for the app is about countries or autonomous systems: then prefixes alone do not decide."""
+        """Whether any rule for the app names countries or autonomous systems: then prefixes alone do not decide."""
         return bool(self._numbers or self._countries)
 
     def of(self, client: bytes) -> Verdict | None:
-        """Return what the rules say of a client, by its address in wire form; None where none names it."""
+        """Return the result for a client, by its address in wire form; None if no rule matches it."""
         met = self._find(client)
         try:
             verdict = self._met[met]
@@ -223,7 +222,7 @@ class AppRules:
         return verdict
 
     def all_of(self, client: bytes) -> list[Verdict]:
-        """Return what every rule that names a client says, the one that decides first."""
+        """Return the results of all rules that match a client, the deciding one first."""
         met = (self._rules[place - 1] for place in self._lists[self._find(client)])
         verdicts = [verdict_of(rule) for rule in met if rule is not None]
         number = self._numbers.get(self._number_of(client)) if self._numbers else None

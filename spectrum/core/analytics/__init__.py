@@ -1,1 +1,1 @@
-"""What is kept of sessions for questions: the tables, how records become rows, and what may be asked. No I/O."""
+"""Analytics of sessions: tables, rows from records, and queries. No I/O."""

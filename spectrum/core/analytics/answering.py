@@ -1,4 +1,4 @@
-"""A question answered: which statements are asked one after another, and what is made of their rows. No I/O."""
+"""Answers questions: which statements are run one after another, and how their rows are combined. No I/O."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from spectrum.core.analytics.plan import QuestionPlan, Reach, make_plan
 from spectrum.core.analytics.question import Question, ResultTable, Row
 from spectrum.core.analytics.sql import detail_statement, groups_statement, histogram_statement, rows_statement
 
-# Of which groups histograms are read where groups are sorted by a percentile.
+# The number of groups whose histograms are read to sort groups by a percentile.
 MAX_SORTED_BY_HISTOGRAM = 1000
-# A group at a time: its dimensions, whether it is others, the bucket's start.
+# The key of a group at a time: its dimensions, whether it is "others", the bucket's start.
 _Place = tuple[Row, int, int]
-# By the duration, by the bucket of its histogram: how many.
+# By duration, the counts by bucket of the histogram.
 _Counts = dict[str, dict[int, int]]
 _Run = Callable[[Statement], Sequence[Row]]
 
@@ -25,8 +25,8 @@ def answer(question: Question, dialect: Dialect, reach: Reach, run: _Run) -> Res
 
     Args:
         question: The question.
-        dialect: Of the store.
-        reach: What the store has.
+        dialect: The dialect of the store.
+        reach: The range of data in the store.
         run: Returns the rows of a statement.
 
     Raises:
@@ -98,14 +98,14 @@ class _Answering:
         return all(one.kind is MetricKind.SUM for one in self._plan.metrics)
 
     def _left(self, ranked: "_Ranked", groups: Sequence[Row]) -> Iterator[Any]:
-        """Yield what is left of sums beyond groups: to ask for it would be to read everything once more."""
+        """Yield the rest of sums beyond the groups: a query for it would read everything again."""
         for at, total in enumerate(ranked.total):
             yield total - sum(ranked.values[group][at] for group in groups)
 
     def _detail(
         self, groups: Sequence[Row], chosen: Sequence[Row] | None, histograms: Mapping[_Place, _Counts]
     ) -> Iterator[Row]:
-        """Yield the rows of groups by time, those of others last."""
+        """Yield the rows of groups by time, "others" last."""
         found: dict[_Place, list[Any]] = {}
         for row in self._run(detail_statement(self._plan, self._dialect, chosen)):
             start, other, *rest = row
@@ -131,7 +131,7 @@ class _Answering:
         return {int(row[-2]): int(row[-1]) for row in self._run(statement)}
 
     def _merged(self, plain: Sequence[Any], histograms: Mapping[str, Mapping[int, int]]) -> Iterator[Any]:
-        """Yield the metrics in the order in which they were asked for."""
+        """Yield the metrics in the order of the question."""
         values = iter(plain)
         for metric in self._plan.metrics:
             if metric in self._of_histogram:
@@ -157,7 +157,7 @@ class _Answering:
 
 
 class _Ranked:
-    """What a statement for groups has told.
+    """The result of a statement for groups.
 
     Args:
         rows: Its rows.
@@ -190,7 +190,7 @@ def _over_time(histograms: Mapping[_Place, _Counts]) -> dict[Row, _Counts]:
 
 
 def _of(metric: Metric, counts: Mapping[int, int]) -> float | None:
-    """Return a metric of a histogram, in milliseconds."""
+    """Return a metric from a histogram, in milliseconds."""
     match metric.kind:
         case MetricKind.LOWEST:
             share = 0.0

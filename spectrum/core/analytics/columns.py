@@ -1,11 +1,10 @@
 """The tables of analytics: their columns, in both dialects of SQL. A pure description.
 
-`events` has a row for each record. A row stands for `weight` sessions, 1 unless refusals were summed, and has what was
-moved since the record before of its session: sums over rows are right, whatever is asked. `minutes` is what remains of
-`events` when it is old, and answers what goes over long times: rows of one minute that agree in all its dimensions are
-one, or a few; sums over it are sums over `events`.
-
-Names are those of SQL and of questions; `rest` is Cloudflare's in `spectrum/analytics`, `graphql` that of GraphQL.
+`events` has a row for each record. A row stands for `weight` sessions, 1 unless refusals were summed, and has the bytes
+since the previous record of its session: sums over rows are always right. `minutes` is what remains of `events` when it
+is old, and answers questions about long times: it has one row, or a few, for all rows of a minute that agree in all its
+dimensions; sums over it are sums over `events`. Names are those of SQL and of questions; `rest` is Cloudflare's in
+`spectrum/analytics`, `graphql` that of GraphQL.
 """
 
 from collections.abc import Mapping
@@ -18,14 +17,14 @@ from types import MappingProxyType
 class ColumnKind(Enum):
     """What a column holds: its type for DuckDB, and for ClickHouse.
 
-    CATEGORY is text of which there are few values; OPTIONAL ones are NULL where there was no such measurement.
+    CATEGORY is text with few distinct values; OPTIONAL ones are NULL without a measurement.
     """
 
     duckdb: str
     clickhouse: str
 
     def __new__(cls, duckdb: str, clickhouse: str) -> "ColumnKind":
-        """Make the member, whose value is both types."""
+        """Create the member, whose value is both types."""
         member = object.__new__(cls)
         member._value_ = (duckdb, clickhouse)
         member.duckdb, member.clickhouse = duckdb, clickhouse
@@ -40,17 +39,15 @@ class ColumnKind(Enum):
     U32 = "UINTEGER", "UInt32"
     U64 = "UBIGINT", "UInt64"
     OPTIONAL = "UBIGINT", "Nullable(UInt64)"
-    # Bucket (`core.analytics.histogram`) -> how many.
+    # Bucket (`core.analytics.histogram`) -> count.
     HISTOGRAM = "MAP(SMALLINT, UBIGINT)", "Map(Int16, UInt64)"
     BYTES = "BLOB", "String"
 
 
 class Role(Enum):
-    """What a question may do with a column.
-
-    ID and TIME are those of the row; of a DIMENSION values are compared and rows grouped; a SUM is added up; WEIGHT is
-    the sum that counts; of a DURATION (microseconds) there are averages and percentiles; a DETAIL is shown, and may be
-    compared.
+    """How questions may use a column. ID and TIME identify the row; a DIMENSION can be compared and grouped by; a SUM
+    is added up; WEIGHT is the sum that counts sessions; a DURATION (microseconds) has averages and percentiles; a
+    DETAIL is shown, and may be compared.
     """
 
     ID = "id"
@@ -70,11 +67,11 @@ class Column:
     Attributes:
         name: Its name in SQL and in questions.
         kind: Its type.
-        role: What it is for.
-        label: What people see above it.
+        role: How questions may use it.
+        label: Its heading.
         meaning: One sentence, for the documentation.
-        field: The field of a record that it comes from; "" where it is made of several.
-        rest: Its name in Cloudflare's REST; "" where they have none.
+        field: The field of a record that it comes from; "" if it is computed from several.
+        rest: Its name in Cloudflare's REST; "" without one.
         graphql: Its name in GraphQL.
         in_minutes: Whether `minutes` has it, too.
     """
@@ -100,7 +97,7 @@ class Column:
         return self.kind.clickhouse
 
     def __post_init__(self) -> None:
-        """Derive the name in GraphQL where it is the usual one."""
+        """Derive the name in GraphQL, unless it is given."""
         if not self.graphql:
             first, *others = self.name.split("_")
             object.__setattr__(self, "graphql", first + "".join(map(str.capitalize, others)))
@@ -112,7 +109,7 @@ class Table:
 
     Attributes:
         name: Its name.
-        meaning: What a row is.
+        meaning: What a row stands for.
         columns: In their order.
         time: The column by which questions are limited in time.
     """
@@ -124,7 +121,7 @@ class Table:
 
     @cached_property
     def by_name(self) -> Mapping[str, Column]:
-        """Its columns by their names."""
+        """Its columns by name."""
         return MappingProxyType({column.name: column for column in self.columns})
 
     def having(self, *roles: Role) -> tuple[Column, ...]:
@@ -159,7 +156,7 @@ def _detail(
     kind: ColumnKind = ColumnKind.CATEGORY,
     graphql: str = "",
 ) -> Column:
-    """Return a dimension of its table alone."""
+    """Return a dimension that only its table has."""
     return Column(name, kind, Role.DIMENSION, label, meaning, field, graphql=graphql)
 
 
@@ -178,7 +175,7 @@ EVENTS = Table(
     "a record of a session or flow, or of refusals that were summed",
     (
         *_ID,
-        Column("time", ColumnKind.TIME, Role.TIME, "Time", "when it happened", "Timestamp", rest="datetime"),
+        Column("time", ColumnKind.TIME, Role.TIME, "Time", "time of the event", "Timestamp", rest="datetime"),
         _dimension(
             "event", "Event", "connect, progress, disconnect, clientFiltered, originError, ...", "Event", rest="event"
         ),
@@ -187,14 +184,14 @@ EVENTS = Table(
         _dimension(
             "outcome",
             "Outcome",
-            "passed, refused (before an origin was chosen), or failed (for the origin's fault or ours)",
+            "passed, refused (before an origin was chosen), or failed (because of the origin or of an internal error)",
         ),
         _detail("status", "Status", "Cloudflare's status code", "Status", ColumnKind.U16),
         _dimension("node", "Node", "the node's name"),
         _dimension("colo", "Location", "the node's location", "ColoCode", rest="coloName", graphql="coloCode"),
         Column("session", ColumnKind.TEXT, Role.DETAIL, "Session", "the session's id", "SessionId"),
         _detail("client_ip", "Client", "the client's address; empty for several clients", "ClientIP", ColumnKind.TEXT),
-        _detail("client_prefix", "Client network", "the /24 or /48 that holds it", kind=ColumnKind.TEXT),
+        _detail("client_prefix", "Client network", "the /24 or /48 of the address", kind=ColumnKind.TEXT),
         _detail("client_port", "Client port", "the client's port; 0 in sums", "ClientPort", ColumnKind.U16),
         _dimension(
             "ip_version", "IP version", "4 or 6, of the client; 0 if unknown", kind=ColumnKind.U8, rest="ipVersion"
@@ -202,7 +199,7 @@ EVENTS = Table(
         _dimension(
             "country", "Country", "the client's country, of two letters", "ClientCountry", graphql="clientCountry"
         ),
-        # Not rolled up: with it, hardly two rows of a minute agree.
+        # Not in `minutes`: with it, hardly two rows of a minute would agree.
         _detail("asn", "ASN", "the client's autonomous system", "ClientAsn", ColumnKind.U32, graphql="clientAsn"),
         _detail("edge_ip", "Edge address", "the address that the client connected to", "EdgeIP"),
         _detail("edge_port", "Port", "the port that the client connected to", "EdgePort", ColumnKind.U16),
@@ -213,42 +210,42 @@ EVENTS = Table(
         _detail("origin_name", "Origin name", "the origin's name", "OriginName"),
         _dimension("pool", "Pool", "the pool that the origin is in", "Pool"),
         _detail("load_balancer", "Load balancer", "the load balancer that chose it", "LoadBalancer"),
-        _detail("proxy_protocol", "PROXY protocol", "how the origin is told who its client is", "ProxyProtocol"),
+        _detail("proxy_protocol", "PROXY protocol", "how the origin gets the client's address", "ProxyProtocol"),
         _dimension("tls_version", "TLS version", "of the client's connection; none without TLS", "ClientTlsProtocol"),
         _detail("tls_cipher", "TLS cipher", "of the client's connection", "ClientTlsCipher"),
-        _detail("tls_status", "TLS status", "how the client's handshake ended", "ClientTlsStatus"),
-        _detail("tls_error", "TLS error", "why it failed, in OpenSSL's words", "TlsError"),
+        _detail("tls_status", "TLS status", "result of the TLS handshake with the client", "ClientTlsStatus"),
+        _detail("tls_error", "TLS error", "OpenSSL's reason for a failure", "TlsError"),
         _detail(
             "sni",
             "Server name",
-            "the name that the client asked for",
+            "the server name (SNI) that the client requested",
             "ClientTlsClientHelloServerName",
             ColumnKind.TEXT,
         ),
         _detail("origin_tls_mode", "Origin TLS mode", "off, flexible, full or strict", "OriginTlsMode"),
         _detail("origin_tls_version", "Origin TLS version", "of the origin's connection", "OriginTlsProtocol"),
-        _detail("access", "Access verdict", "what access rules said", "ClientMatchedIpFirewall"),
-        _detail("access_rule", "Access rule", "the access rule that names the client", "AccessRule"),
-        _detail("access_prefix", "Rule's prefix", "the prefix of that rule that holds the client", "AccessPrefix"),
+        _detail("access", "Access verdict", "result of the access rules", "ClientMatchedIpFirewall"),
+        _detail("access_rule", "Access rule", "the access rule that matches the client", "AccessRule"),
+        _detail("access_prefix", "Rule's prefix", "the prefix of that rule that contains the client", "AccessPrefix"),
         _detail("access_list", "Rule's list", "the file and line of that prefix", "AccessList"),
-        _detail("limit_hit", "Limit", "the limit that refused it, and its value", "Limit"),
+        _detail("limit_hit", "Limit", "the limit that refused the client, and its value", "Limit"),
         Column(
             "attempts",
             ColumnKind.TEXT,
             Role.DETAIL,
             "Attempts",
-            "origins that could not be reached before, as JSON",
+            "attempts at origins that failed before, as JSON",
             "Attempts",
         ),
-        _sum("weight", "Sessions", "how many sessions the row stands for", "count", ColumnKind.U32, Role.WEIGHT),
+        _sum("weight", "Sessions", "number of sessions that the row stands for", "count", ColumnKind.U32, Role.WEIGHT),
         _sum(
             "clients",
             "Clients",
-            "how many clients a sum without an address stands for, at least; else 0",
+            "minimum number of clients of a sum without an address; otherwise 0",
             kind=ColumnKind.U32,
         ),
-        _sum("client_bytes", "Bytes in", "from the client, since the session's record before", "bytesIngress"),
-        _sum("origin_bytes", "Bytes out", "from the origin, since the session's record before", "bytesEgress"),
+        _sum("client_bytes", "Bytes in", "from the client, since the previous record of the session", "bytesIngress"),
+        _sum("origin_bytes", "Bytes out", "from the origin, since the previous record of the session", "bytesEgress"),
         _sum("client_packets", "Datagrams in", "UDP: from the client, likewise"),
         _sum("origin_packets", "Datagrams out", "UDP: from the origin, likewise"),
         _duration("duration", "Duration", "of a session that ended, from connected to its end; µs"),
@@ -262,7 +259,7 @@ EVENTS = Table(
 
 
 def _rolled_up(column: Column) -> tuple[Column, ...]:
-    """Return what `minutes` has of a column of `events`."""
+    """Return the columns of `minutes` for a column of `events`."""
     if column.role is not Role.DURATION:
         wide = ColumnKind.U64 if column.role in (Role.SUM, Role.WEIGHT) else column.kind
         return (
@@ -272,24 +269,26 @@ def _rolled_up(column: Column) -> tuple[Column, ...]:
         )
     return (
         Column(f"{column.name}_sum", ColumnKind.U64, Role.SUM, column.label, f"sum of `{column.name}`"),
-        Column(f"{column.name}_count", ColumnKind.U64, Role.SUM, column.label, f"rows that have a `{column.name}`"),
+        Column(
+            f"{column.name}_count", ColumnKind.U64, Role.SUM, column.label, f"number of rows with a `{column.name}`"
+        ),
         Column(
             f"{column.name}_histogram",
             ColumnKind.HISTOGRAM,
             Role.HISTOGRAM,
             column.label,
-            f"how often `{column.name}` was in which bucket",
+            f"histogram of `{column.name}`: counts by bucket",
         ),
     )
 
 
 MINUTES = Table(
     "minutes",
-    "all rows of `events` of one minute that agree in these dimensions; there may be several, to be added",
+    "all rows of `events` of one minute that agree in these dimensions; there may be several rows, to be added up",
     (
         Column("time", ColumnKind.TIME, Role.TIME, "Time", "the beginning of the minute", rest="datetime"),
         *(made for column in EVENTS.columns if column.in_minutes for made in _rolled_up(column)),
-        Column("records", ColumnKind.U64, Role.SUM, "Records", "how many rows of `events` they were"),
+        Column("records", ColumnKind.U64, Role.SUM, "Records", "number of rows of `events`"),
     ),
 )
 
@@ -298,36 +297,36 @@ HEALTH = Table(
     "a change of health of an origin, a pool or a load balancer",
     (
         *_ID,
-        Column("time", ColumnKind.TIME, Role.TIME, "Time", "when it changed", "Timestamp"),
+        Column("time", ColumnKind.TIME, Role.TIME, "Time", "time of the change", "Timestamp"),
         _detail(
             "event", "Event", "originHealth, originEjected, originReturned, poolHealth, loadBalancerFallback", "Event"
         ),
-        _detail("healthy", "Healthy", "what it became", "Healthy", ColumnKind.BOOLEAN),
+        _detail("healthy", "Healthy", "the new state", "Healthy", ColumnKind.BOOLEAN),
         _detail("reason", "Reason", "why", "Reason"),
         _detail("node", "Node", "the node's name"),
         _detail("pool", "Pool", "the pool", "Pool"),
         _detail("origin", "Origin", "`pool/name` of the origin; empty for a pool"),
         _detail("origin_ip", "Origin address", "the origin's address", "OriginIP"),
-        _detail("monitor", "Monitor", "what probed it", "Monitor"),
+        _detail("monitor", "Monitor", "the monitor", "Monitor"),
         _detail("load_balancer", "Load balancer", "the load balancer", "LoadBalancer"),
         _detail(
             "status", "Status", "status code of the probe's answer; 0 for none", "ResponseStatusCode", ColumnKind.U16
         ),
-        Column("rtt", ColumnKind.OPTIONAL, Role.DURATION, "RTT", "how long the probe took; µs", "RTT"),
+        Column("rtt", ColumnKind.OPTIONAL, Role.DURATION, "RTT", "round-trip time of the probe; µs", "RTT"),
     ),
 )
 
 CHANGES = Table(
     "changes",
-    "a change of the configuration, or what an operator did by hand",
+    "a change of the configuration, or an action of an operator",
     (
         *_ID,
-        Column("time", ColumnKind.TIME, Role.TIME, "Time", "when it was served", "Timestamp"),
-        _detail("event", "Event", "what kind of change", "Event"),
+        Column("time", ColumnKind.TIME, Role.TIME, "Time", "time from which it was served", "Timestamp"),
+        _detail("event", "Event", "the kind of change", "Event"),
         _detail("node", "Node", "the node's name"),
-        _detail("revision", "Revision", "the configuration's number", "Revision", ColumnKind.U64),
+        _detail("revision", "Revision", "the generation", "Revision", ColumnKind.U64),
         _detail("author", "Author", "the token, or the user", "Author"),
-        Column("text", ColumnKind.TEXT, Role.DETAIL, "Change", "what changed, in words", "Text"),
+        Column("text", ColumnKind.TEXT, Role.DETAIL, "Change", "the change, as text", "Text"),
     ),
 )
 
@@ -335,34 +334,32 @@ PACKETS = Table(
     "packets",
     "a sampled packet; it stands for `sample_interval` packets",
     (
-        Column("time", ColumnKind.TIME, Role.TIME, "Time", "when it came in", graphql="datetime"),
+        Column("time", ColumnKind.TIME, Role.TIME, "Time", "time of arrival", graphql="datetime"),
         _detail("node", "Node", "the node's name", graphql="coloName"),
         _detail("outcome", "Outcome", "pass or drop"),
-        _detail(
-            "verdict", "Verdict", "what became of it: passed, or the list or rule that dropped it", graphql="ruleName"
-        ),
+        _detail("verdict", "Verdict", "passed, or the list or rule that dropped it", graphql="ruleName"),
         _detail("protocol", "Protocol", "the IP protocol: tcp, udp, icmp or its number", graphql="ipProtocolName"),
         _detail("ip_version", "IP version", "4 or 6", kind=ColumnKind.U8),
-        _detail("source_ip", "Source", "where it came from", kind=ColumnKind.TEXT, graphql="ipSourceAddress"),
+        _detail("source_ip", "Source", "source address", kind=ColumnKind.TEXT, graphql="ipSourceAddress"),
         _detail(
             "source_prefix",
             "Source network",
-            "the /24 or /48 that holds it",
+            "the /24 or /48 of the address",
             kind=ColumnKind.TEXT,
             graphql="ipSourceSubnet",
         ),
-        _detail("source_port", "Source port", "its port; 0 for none", kind=ColumnKind.U16),
+        _detail("source_port", "Source port", "source port; 0 without one", kind=ColumnKind.U16),
         _detail("source_country", "Source country", "its country"),
-        _detail("source_asn", "Source ASN", "its autonomous system", kind=ColumnKind.U32),
-        _detail("destination_ip", "Destination", "where it was going", graphql="ipDestinationAddress"),
-        _detail("destination_port", "Destination port", "the port; 0 for none", kind=ColumnKind.U16),
+        _detail("source_asn", "Source ASN", "autonomous system of the source", kind=ColumnKind.U32),
+        _detail("destination_ip", "Destination", "destination address", graphql="ipDestinationAddress"),
+        _detail("destination_port", "Destination port", "destination port; 0 without one", kind=ColumnKind.U16),
         _detail("app", "App", "the app that has this address and port; empty for none", graphql="applicationTag"),
         _detail("length", "Length", "bytes of the IP packet", kind=ColumnKind.U16, graphql="ipTotalLength"),
         _detail("ttl", "TTL", "time to live, or hop limit", kind=ColumnKind.U8, graphql="ipTtl"),
         _detail(
             "tcp_flags", "TCP flags", "names of the flags that are set, such as `syn+ack`", graphql="tcpFlagsString"
         ),
-        Column("sample_interval", ColumnKind.U32, Role.SUM, "Packets", "how many packets it stands for"),
+        Column("sample_interval", ColumnKind.U32, Role.SUM, "Packets", "number of packets that it stands for"),
         Column("bytes", ColumnKind.U64, Role.SUM, "Bytes", "length of the frame, times `sample_interval`"),
         Column("header", ColumnKind.BYTES, Role.DETAIL, "Header", "the beginning of the frame"),
     ),
@@ -370,37 +367,42 @@ PACKETS = Table(
 
 ATTACKS = Table(
     "attacks",
-    "what one rule of an attack has matched since its row before; sums over rows are sums over attacks",
+    "the packets that one rule of an attack has matched since its previous row; sums over rows are sums over attacks",
     (
         *_ID,
-        Column("time", ColumnKind.TIME, Role.TIME, "Time", "when it was counted", "Timestamp", graphql="datetime"),
+        Column("time", ColumnKind.TIME, Role.TIME, "Time", "time of the count", "Timestamp", graphql="datetime"),
         _detail("event", "Event", "attackBegan, attackChanged, attackEnded, attackLeftAlone", "Event"),
         _detail("node", "Node", "the node's name", graphql="coloName"),
         _detail("attack", "Attack", "the attack's id", "AttackId", graphql="attackId"),
         _detail("app", "App", "the app that is attacked; empty for none", "Application", graphql="applicationTag"),
-        _detail("vector", "Vector", "the kind of attack", "AttackVector", graphql="attackVector"),
+        _detail("vector", "Vector", "the attack vector", "AttackVector", graphql="attackVector"),
         _detail("managed_rule", "Managed rule", "the managed rule's id", "RuleId", graphql="ruleId"),
         _detail("rule", "Rule", "the rule's name in the filter", "RuleName", graphql="ruleName"),
         _detail("fingerprint", "Fingerprint", "what the rule matches", "Rule", ColumnKind.TEXT),
-        _detail("action", "Action", "what becomes of what matches", "MitigationType", graphql="mitigationType"),
-        _detail("why", "Reason", "why it is this action", "Why", graphql="mitigationReason"),
-        _detail("override", "Override", "the override that decided; empty for none", "RulesetOverride"),
+        _detail("action", "Action", "the action on packets that match", "MitigationType", graphql="mitigationType"),
+        _detail("why", "Reason", "the reason for the action", "Why", graphql="mitigationReason"),
+        _detail("override", "Override", "the override that applies; empty for none", "RulesetOverride"),
         _detail("override_id", "Override's id", "its id", "RulesetOverrideId", graphql="rulesetOverrideId"),
         _detail("destination", "Target", "the address or prefix", "Destination", graphql="ipDestinationAddress"),
         _detail("destination_port", "Target's port", "0 for several or none", "DestinationPort", ColumnKind.U16),
         _detail("protocol", "Protocol", "empty for several", "Protocol", graphql="ipProtocolName"),
-        _detail("recurs", "Seen before", "an attack within a day before with the same fingerprint", "Recurs"),
-        _detail("began", "Began", "when the attack began; µs since 1970", kind=ColumnKind.U64),
-        _detail("ended", "Ended", "when it ended; 0 while it is open", kind=ColumnKind.U64),
-        _detail("mitigated_after", "Mitigated after", "µs until the first rule that acts", kind=ColumnKind.U64),
+        _detail("recurs", "Seen before", "an earlier attack, within a day, with the same fingerprint", "Recurs"),
+        _detail("began", "Began", "begin of the attack; µs since 1970", kind=ColumnKind.U64),
+        _detail("ended", "Ended", "its end; 0 while it is open", kind=ColumnKind.U64),
+        _detail("mitigated_after", "Mitigated after", "µs until the first rule in force", kind=ColumnKind.U64),
         _detail("packets_per_second", "Highest rate", "packets per second", "PacketsPerSecond", kind=ColumnKind.U64),
         _detail("bits_per_second", "Highest bit rate", "bits per second", "BitsPerSecond", kind=ColumnKind.U64),
         _detail("sources", "Sources", "estimated; 0 for too many to count", "Sources", kind=ColumnKind.U32),
-        _detail("hits_ppm", "Good traffic hit", "of a million openings of an app, at most", kind=ColumnKind.U32),
+        _detail(
+            "hits_ppm",
+            "Normal traffic hit",
+            "share of the app's normal openings that match, at most; ppm",
+            kind=ColumnKind.U32,
+        ),
         Column("packets", ColumnKind.U64, Role.SUM, "Packets", "what matched", "Packets"),
         Column("bytes", ColumnKind.U64, Role.SUM, "Bytes", "likewise", "Bytes"),
-        Column("dropped_packets", ColumnKind.U64, Role.SUM, "Kept off", "of it, what was kept off", "DroppedPackets"),
-        Column("dropped_bytes", ColumnKind.U64, Role.SUM, "Bytes kept off", "likewise", "DroppedBytes"),
+        Column("dropped_packets", ColumnKind.U64, Role.SUM, "Kept off", "packets that were dropped", "DroppedPackets"),
+        Column("dropped_bytes", ColumnKind.U64, Role.SUM, "Bytes dropped", "likewise", "DroppedBytes"),
     ),
 )
 

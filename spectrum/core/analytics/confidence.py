@@ -1,20 +1,20 @@
-"""How far a sum over samples may be from the truth."""
+"""Confidence intervals of sums over samples."""
 
 from math import erf, sqrt
 from typing import NamedTuple
 
-# Beyond so many standard deviations nothing is, as far as doubles tell.
+# Maximum number of standard deviations that doubles can represent.
 _FURTHEST = 10.0
 _STEPS = 50
 
 
 class ConfidenceInterval(NamedTuple):
-    """An estimate, and the range that the true value is in with the probability that was asked for.
+    """An estimate, and the range that contains the true value with the requested probability.
 
     Attributes:
         estimate: The sum.
-        lower: Where the range begins.
-        upper: Where it ends.
+        lower: The lower end of the range.
+        upper: The upper end of the range.
     """
 
     estimate: float
@@ -27,7 +27,7 @@ def interval_of(estimate: float, variance: float, level: float) -> ConfidenceInt
 
     Args:
         estimate: The sum, of 0 or more.
-        variance: Its variance; 0 where nothing was left out.
+        variance: Its variance; 0 if nothing was left out.
         level: The probability, between 0 and 1, such as 0.95.
     """
     reach = _deviations(level) * sqrt(variance)
@@ -37,7 +37,7 @@ def interval_of(estimate: float, variance: float, level: float) -> ConfidenceInt
 def _deviations(level: float) -> float:
     """Return how many standard deviations around the mean have this share of a normal distribution.
 
-    By bisection: `statistics` would be imported by a process that may not read it any more.
+    By bisection: the process may no longer be able to import `statistics`.
     """
     low, high = 0.0, _FURTHEST
     for _ in range(_STEPS):

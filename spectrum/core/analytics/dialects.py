@@ -1,4 +1,4 @@
-"""The two dialects of SQL in which questions are asked. Values are parameters, and never in the text."""
+"""The two dialects of SQL for questions. Values are always parameters, never part of the text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from spectrum.core.analytics.columns import Column, ColumnKind
 from spectrum.core.analytics.question import Bucket, Value
 
 _TEXTS = (ColumnKind.TEXT, ColumnKind.CATEGORY)
-# Values of numbers may be larger than the column has any.
+# Comparison values may exceed the range of the column's type.
 _WIDEST = dict.fromkeys((ColumnKind.U8, ColumnKind.U16, ColumnKind.U32), "UBIGINT")
 
 
@@ -19,7 +19,7 @@ class Statement:
     """A statement of SQL.
 
     Attributes:
-        text: With the names of its parameters.
+        text: The text, with the names of its parameters.
         parameters: Their values.
     """
 
@@ -27,21 +27,21 @@ class Statement:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def name_of(self, value: Any) -> str:
-        """Take a value as a parameter, and return its name."""
+        """Add a value as a parameter, and return its name."""
         name = f"p{len(self.parameters)}"
         self.parameters[name] = value
         return name
 
 
 class Dialect(Protocol):
-    """What is said differently by the two."""
+    """The parts of statements that differ between the two."""
 
     def value(self, statement: Statement, value: Value) -> str:
-        """Take a value as a parameter; return how it stands in the text."""
+        """Add a value as a parameter; return its text in the statement."""
         ...
 
     def among(self, statement: Statement, columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> str:
-        """Return the condition that columns have the values of one of some rows."""
+        """Return the condition that some columns have the values of one of several rows."""
         ...
 
     def moment(self, statement: Statement, at_us: int) -> str:
@@ -49,11 +49,11 @@ class Dialect(Protocol):
         ...
 
     def start(self, column: str, bucket: Bucket) -> str:
-        """Return when the bucket begins that a time is in, in seconds since 1970."""
+        """Return the start of the bucket that contains a time, in seconds since 1970."""
         ...
 
     def quantile(self, column: str, fraction: float) -> str:
-        """Return the exact percentile of a column, linear between two values; NULL of nothing."""
+        """Return the exact percentile of a column, with linear interpolation; NULL without rows."""
         ...
 
     def in_prefix(self, statement: Statement, column: str, prefix: str) -> str:
@@ -65,11 +65,11 @@ class Dialect(Protocol):
         ...
 
     def shown(self, column: Column) -> str:
-        """Return a column as rows have it: times in microseconds since 1970, bytes as hex digits."""
+        """Return a column in the form of raw rows: times in microseconds since 1970, bytes as hex digits."""
         ...
 
     def histogram_of(self, column: str) -> str:
-        """Return the histogram, as `minutes` has it, of one value of a duration that may be NULL."""
+        """Return the histogram of `minutes` for one value of a duration that may be NULL."""
         ...
 
     def unnested(self, keys: Sequence[str], map_column: str, source: str) -> str:
@@ -78,7 +78,7 @@ class Dialect(Protocol):
 
 
 def plain_pattern(pattern: str) -> str:
-    """Return a pattern of LIKE as both dialects read it: each backslash makes the character behind it plain."""
+    """Return a pattern of LIKE in the form that both dialects read: each backslash escapes the next character."""
     made, at = [], 0
     while at < len(pattern):
         if pattern[at] == "\\":
@@ -93,14 +93,14 @@ def plain_pattern(pattern: str) -> str:
 
 
 class DuckDb:
-    """DuckDB's: parameters are `$name`."""
+    """DuckDB: parameters are `$name`."""
 
     def value(self, statement: Statement, value: Value) -> str:
-        """Take a value as a parameter; return how it stands in the text."""
+        """Add a value as a parameter; return its text in the statement."""
         return f"${statement.name_of(value)}"
 
     def among(self, statement: Statement, columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> str:
-        """Return the condition that columns have the values of one of some rows."""
+        """Return the condition that some columns have the values of one of several rows."""
         lists = [
             f"unnest(CAST({self.value(statement, values)}"  # type: ignore[arg-type]
             f" AS {_WIDEST.get(column.kind, column.kind.duckdb)}[]))"
@@ -114,13 +114,13 @@ class DuckDb:
         return f"make_timestamp({self.value(statement, at_us)}::BIGINT)"
 
     def start(self, column: str, bucket: Bucket) -> str:
-        """Return when the bucket begins that a time is in, in seconds since 1970."""
+        """Return the start of the bucket that contains a time, in seconds since 1970."""
         if isinstance(bucket, int):
             return f"epoch_us({column}) // {bucket * 1_000_000} * {bucket}"
         return f"epoch_us(date_trunc('{bucket}', {column})::TIMESTAMP) // 1000000"
 
     def quantile(self, column: str, fraction: float) -> str:
-        """Return the exact percentile of a column, linear between two values; NULL of nothing."""
+        """Return the exact percentile of a column, with linear interpolation; NULL without rows."""
         return f"quantile_cont({column}, {fraction})"
 
     def in_prefix(self, statement: Statement, column: str, prefix: str) -> str:
@@ -148,7 +148,7 @@ class DuckDb:
         return f"({' AND '.join(conditions)})"
 
     def _in_prefix_v6(self, statement: Statement, column: str, network: IPv6Network) -> str:
-        # All 32 digits: what `::` stands for is filled in, and each group with zeros.
+        # With all 32 digits: `::` is expanded, and each group padded with zeros.
         left, right = f"split_part({column}, '::', 1)", f"split_part({column}, '::', 2)"
         groups = [
             f"(CASE WHEN {part} = '' THEN 0 ELSE length({part}) - length(replace({part}, ':', '')) + 1 END)"
@@ -172,7 +172,7 @@ class DuckDb:
         return f"{column} LIKE {self.value(statement, plain_pattern(pattern))} ESCAPE '\\'"
 
     def shown(self, column: Column) -> str:
-        """Return a column as rows have it: times in microseconds since 1970, bytes as hex digits."""
+        """Return a column in the form of raw rows: times in microseconds since 1970, bytes as hex digits."""
         match column.kind:
             case ColumnKind.TIME:
                 return f"epoch_us({column.name})"
@@ -181,7 +181,7 @@ class DuckDb:
         return column.name
 
     def histogram_of(self, column: str) -> str:
-        """Return the histogram, as `minutes` has it, of one value of a duration that may be NULL."""
+        """Return the histogram of `minutes` for one value of a duration that may be NULL."""
         one = f"MAP([{histogram.duckdb_bucket(column)}], [CAST(1 AS UBIGINT)])"
         return f"CASE WHEN {column} IS NULL THEN CAST(MAP([], []) AS {ColumnKind.HISTOGRAM.duckdb}) ELSE {one} END"
 
@@ -194,15 +194,15 @@ class DuckDb:
 
 
 class ClickHouse:
-    """ClickHouse's: parameters are `{name:Type}`."""
+    """ClickHouse: parameters are `{name:Type}`."""
 
     def value(self, statement: Statement, value: Value) -> str:
-        """Take a value as a parameter; return how it stands in the text."""
+        """Add a value as a parameter; return its text in the statement."""
         kind = "String" if isinstance(value, str) else "Float64" if isinstance(value, float) else "Int64"
         return f"{{{statement.name_of(value)}:{kind}}}"
 
     def among(self, statement: Statement, columns: Sequence[Column], rows: Sequence[Sequence[Value]]) -> str:
-        """Return the condition that columns have the values of one of some rows."""
+        """Return the condition that some columns have the values of one of several rows."""
         kinds = ["String" if column.kind in _TEXTS else "Int64" for column in columns]
         if len(columns) == 1:
             name = statement.name_of([row[0] for row in rows])
@@ -216,18 +216,18 @@ class ClickHouse:
         return f"fromUnixTimestamp64Micro({self.value(statement, at_us)}, 'UTC')"
 
     def start(self, column: str, bucket: Bucket) -> str:
-        """Return when the bucket begins that a time is in, in seconds since 1970."""
+        """Return the start of the bucket that contains a time, in seconds since 1970."""
         if isinstance(bucket, int):
             return f"intDiv(toUnixTimestamp64Micro({column}), {bucket * 1_000_000}) * {bucket}"
         return f"toUnixTimestamp(toDateTime(date_trunc('{bucket}', {column}), 'UTC'))"
 
     def quantile(self, column: str, fraction: float) -> str:
-        """Return the exact percentile of a column, linear between two values; NULL of nothing."""
+        """Return the exact percentile of a column, with linear interpolation; NULL without rows."""
         return f"quantileExactInclusiveOrNull({fraction})({column})"
 
     def in_prefix(self, statement: Statement, column: str, prefix: str) -> str:
         """Return the condition that an address, as text, is in a prefix."""
-        # Of a text that is no address it would be an error, not false.
+        # For a text that is not an address it would be an error, not false.
         is_address = f"(isIPv4String({column}) OR isIPv6String({column}))"
         address = f"if({is_address}, {column}, '::')"
         return f"({is_address} AND isIPAddressInRange({address}, {self.value(statement, prefix)}))"
@@ -237,11 +237,11 @@ class ClickHouse:
         return f"{column} LIKE {self.value(statement, plain_pattern(pattern))}"
 
     def shown(self, column: Column) -> str:
-        """Return a column as rows have it: times in microseconds since 1970, bytes as hex digits."""
+        """Return a column in the form of raw rows: times in microseconds since 1970, bytes as hex digits."""
         return f"toUnixTimestamp64Micro({column.name})" if column.kind is ColumnKind.TIME else column.name
 
     def histogram_of(self, column: str) -> str:
-        """Return the histogram, as `minutes` has it, of one value of a duration that may be NULL."""
+        """Return the histogram of `minutes` for one value of a duration that may be NULL."""
         one = f"map({histogram.clickhouse_bucket(f'assumeNotNull({column})')}, toUInt64(1))"
         return f"if(isNull({column}), CAST(map(), '{ColumnKind.HISTOGRAM.clickhouse}'), {one})"
 
@@ -252,7 +252,7 @@ class ClickHouse:
 
 
 def named(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters as ClickHouse's HTTP takes them: `param_NAME` and the value as text."""
+    """Return parameters for ClickHouse's HTTP interface: `param_NAME` and the value as text."""
     return {f"param_{name}": _text(value, is_inner=False) for name, value in parameters.items()}
 
 

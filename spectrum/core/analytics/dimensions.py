@@ -1,4 +1,4 @@
-"""What rows can be grouped and chosen by, and how a value of it is read from a text or from JSON."""
+"""The dimensions of tables, and how their values are read from text or JSON."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -22,12 +22,12 @@ def can_group(column: Column) -> bool:
 
 
 def can_compare(column: Column) -> bool:
-    """Return whether rows can be chosen by a column."""
+    """Return whether rows can be filtered by a column."""
     return column.role in _COMPARED and column.kind not in (ColumnKind.BYTES, ColumnKind.HISTOGRAM)
 
 
 def is_address(column: Column) -> bool:
-    """Return whether a column has addresses, for which prefixes can be asked."""
+    """Return whether a column has addresses, which can be compared with prefixes."""
     return column.name.endswith("_ip")
 
 
@@ -35,7 +35,7 @@ def find_dimension(table: Table, name: str) -> Column:
     """Return the column of a table by its name, or by Cloudflare's.
 
     Raises:
-        ValueError: If there is none; the message says what there is.
+        ValueError: If there is none; the message suggests similar ones.
     """
     found = table.by_name.get(name) or next((one for one in table.columns if name and one.rest == name), None)
     if found is None:
@@ -46,7 +46,7 @@ def find_dimension(table: Table, name: str) -> Column:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFilter:
-    """A column as filters name it.
+    """A column in filters.
 
     Attributes:
         column: The column.
@@ -56,10 +56,10 @@ class ColumnFilter:
 
     @classmethod
     def of(cls, table: Table, name: str) -> "ColumnFilter":
-        """Return the one with a name, or Cloudflare's name.
+        """Return the column with a name, or Cloudflare's name.
 
         Raises:
-            ValueError: If there is none that can be compared.
+            ValueError: If there is none, or it cannot be compared.
         """
         column = find_dimension(table, name)
         if not can_compare(column):
@@ -74,17 +74,17 @@ class ColumnFilter:
         return self.column.name
 
     def read(self, given: Any, operator: Operator) -> tuple[Operator, Value]:
-        """Return a value of it, and the operator that fits it: an address compared with a prefix lies in it or not.
+        """Return a value and the operator for it: an address compared with a prefix is in it or not.
 
         Raises:
-            ValueError: If it is none; the message says what would be.
+            ValueError: If it is not a value of this column; the message says what is.
         """
         kind = self.column.kind
         is_text = kind in _TEXTS
         if operator in ("prefix", "not_prefix") and not is_address(self.column):
             raise ValueError(f"{self.name} has no addresses that could be in a prefix")
         if operator in ("like", "not_like") and not is_text:
-            raise ValueError(f"{self.name} is no text")
+            raise ValueError(f"{self.name} is not a text")
         if kind is ColumnKind.BOOLEAN:
             return operator, _boolean(self.name, given)
         if not is_text:
@@ -96,7 +96,7 @@ class ColumnFilter:
         return operator, given
 
     def write(self, value: Value) -> str:
-        """Return a value as a filter has it."""
+        """Return a value in the form of a filter."""
         match self.column.kind:
             case ColumnKind.BOOLEAN:
                 return "true" if value else "false"
@@ -140,7 +140,7 @@ def _address(name: str, given: str, operator: Operator) -> tuple[Operator, Value
         "not_prefix": "not_prefix",
     }
     if operator not in fitting:
-        raise ValueError(f"an address is in a prefix or not: {operator} does not go with {given!r}")
+        raise ValueError(f"an address is in a prefix or not: {operator} cannot be used with {given!r}")
     try:
         return fitting[operator], str(ip_network(given, strict=False))
     except ValueError:

@@ -1,4 +1,4 @@
-"""A record as a row of `events`, for what is told of the journal where there is no store."""
+"""Converts a record to a row of `events`, for views of the journal without a store."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,9 +7,9 @@ from typing import Any
 from spectrum.core.live_sessions import address_port
 from spectrum.core.records.reasons import Reason
 
-# Labels of reasons by which a client was turned away, and of failures for the origin's fault or ours.
+# Labels of reasons for refusals, and for failures because of the origin or of an internal error.
 REFUSED = frozenset(reason.label for reason in Reason if reason.refused)
-# Of these names the fault is nobody's.
+# Reasons of failures that nobody caused.
 _CLEAN = frozenset({Reason.ORIGIN_CLOSED, Reason.ORIGIN_DRAINED})
 _OURS = frozenset({Reason.INTERNAL_ERROR, Reason.WORKER_LOST})
 FAILED = frozenset(
@@ -19,7 +19,7 @@ FAILED = frozenset(
     or reason in _OURS
     or (reason.label.startswith("origin_") and reason not in _CLEAN)
 )
-# Columns that are a field as it is: the column, the field, and what a record without it has.
+# Columns that copy a field: the column, the field, and the value if a record lacks it.
 _AS_IT_IS: tuple[tuple[str, str, Any], ...] = (
     ("event", "Event", ""),
     ("app", "Application", ""),
@@ -55,7 +55,7 @@ _MOVED = (
 
 
 def outcome_of(event: str, reason: str) -> str:
-    """Return what became of a session: `passed`, `refused`, or `failed` for the origin's fault or ours."""
+    """Return the outcome of a session: `passed`, `refused`, or `failed` (by the origin or an internal error)."""
     if event == "clientFiltered" or reason in REFUSED:
         return "refused"
     return "failed" if event in ("originError", "resolveOrigin") or reason in FAILED else "passed"

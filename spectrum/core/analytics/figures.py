@@ -1,8 +1,8 @@
-"""Numbers and times as people read them: three significant figures, SI prefixes, two units of time at most; in UTC."""
+"""Numbers and times for people: three significant figures, SI prefixes, two units of time at most; in UTC."""
 
 from datetime import UTC, datetime
 
-# A unit stays with its number, and a minus is one.
+# Non-breaking space between number and unit, and a real minus sign.
 NB = " "
 MINUS = "−"
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
@@ -21,19 +21,19 @@ def amount(value: float, unit: str = "") -> str:
 
 
 def three_figures(value: float, keeps_zeros: bool = False) -> str:
-    """Return a value below 1,000 with three significant figures; a count of whole things has no zeros behind it."""
+    """Return a value below 1,000 with three significant figures; whole numbers have no decimals."""
     size = abs(value)
     text = f"{value:.0f}" if size >= 99.95 else f"{value:.1f}" if size >= 9.995 else f"{value:.2f}"
     return text if keeps_zeros or "." not in text else text.rstrip("0").rstrip(".")
 
 
 def count(number: float) -> str:
-    """Return how many: exact up to 99,999, from there on with a prefix."""
+    """Return a count: exact up to 99,999, above that with a prefix."""
     return f"{number:,.0f}" if number <= EXACT_UP_TO else amount(number)
 
 
 def share(part: float, whole: float) -> str:
-    """Return a part of a whole in percent: never 100 % for what is less, nor 0 % for what is more."""
+    """Return a share in percent: 100 % and 0 % only if exact."""
     if not whole or not part:
         return f"0{NB}%"
     percent = 100 * part / whole
@@ -47,7 +47,7 @@ def share(part: float, whole: float) -> str:
 
 
 def change(now: float, before: float) -> str:
-    """Return how a value changed: in percent, from threefold on as a factor; "" where there was none before."""
+    """Return how a value changed: in percent, from threefold on as a factor; "" without a value before."""
     if not before:
         return ""
     if now >= 3 * before:
@@ -57,7 +57,7 @@ def change(now: float, before: float) -> str:
 
 
 def length(seconds: float) -> str:
-    """Return how long something takes: `1.4 s`, `34 min`, `6 h 37 min`, `41 d`."""
+    """Return a duration: `1.4 s`, `34 min`, `6 h 37 min`, `41 d`."""
     if 0 < seconds < 0.9995:
         return f"{three_figures(seconds * 1000)}{NB}ms"
     if seconds < 120:
@@ -104,7 +104,7 @@ def several(number: int, noun: str, plural: str = "") -> str:
 
 
 def listed(names: "list[str] | tuple[str, ...]", most: int = 3) -> str:
-    """Return names in one text: `a, b and c`, of many the first ones."""
+    """Join names into one text: `a, b and c`; of many only the first ones."""
     shown = list(names[:most])
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most} more"

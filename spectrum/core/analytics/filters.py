@@ -25,7 +25,7 @@ from spectrum.core.analytics.question import (
 MAX_LENGTH = 64 * 1024
 MAX_COMPARISONS = 500
 MAX_VALUES = 1000
-# As JSON may nest conditions.
+# Maximum nesting of conditions in JSON.
 MAX_DEPTH = 8
 _SYMBOLS: dict[str, Operator] = {"==": "=", "!=": "!=", ">=": ">=", "<=": "<=", ">": ">", "<": "<"}
 _OPERATOR = re.compile(r"==|!=|>=|<=|>|<")
@@ -36,11 +36,11 @@ _JOIN = re.compile(r"\s*([,;])\s*|\s+(AND|OR)\s+", re.IGNORECASE)
 
 
 class FilterFault(QuestionFault):
-    """A filter that cannot be read.
+    """A malformed filter.
 
     Attributes:
-        position: Where, in characters from 0; None where it is no text.
-        pointer: Where in a filter that is JSON: keys and numbers.
+        position: Where, in characters from 0; None if the filter is not text.
+        pointer: Where in a filter in JSON: keys and numbers.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ def _near(text: str, position: int) -> str:
 
 
 class FilterField(Protocol):
-    """A dimension as a filter names it."""
+    """A dimension in filters."""
 
     @property
     def name(self) -> str:
@@ -65,38 +65,38 @@ class FilterField(Protocol):
         ...
 
     def read(self, given: Any, operator: Operator) -> tuple[Operator, Value]:
-        """Return a value of it, from a text or from JSON, and the operator that fits it.
+        """Return a value of it, from text or JSON, and the operator for it.
 
         Raises:
-            ValueError: If it is none; the message says what would be.
+            ValueError: If it is not a value of this dimension; the message says what is.
         """
         ...
 
     def write(self, value: Value) -> str:
-        """Return a value as a filter has it."""
+        """Return a value in the form of a filter."""
         ...
 
 
-# Returns what is called so; raises ValueError with what there is.
+# Returns the field with a name; raises ValueError with similar names.
 Known = Callable[[str], FilterField]
 
 
 class _Token(NamedTuple):
-    """A part of a filter, and where it begins."""
+    """A token of a filter, and where it begins."""
 
     text: str
     at: int
 
 
 def parse(text: str, known: Known) -> Condition | None:
-    """Return the condition that a filter states; None of an empty one.
+    """Return the condition of a filter; None if it is empty.
 
     Args:
         text: The filter.
         known: Finds dimensions by name.
 
     Raises:
-        FilterFault: If it is none; says where, and what would be right there.
+        FilterFault: If it is malformed; the message says where, and what is expected there.
     """
     if len(text) > MAX_LENGTH:
         raise FilterFault(f"a filter has at most {MAX_LENGTH} characters, this one {len(text)}")
@@ -163,7 +163,7 @@ class _FilterReader:
         quote = self._text[begin : begin + 1]
         if quote not in ("'", '"') or not quote:
             return self._take(
-                _BARE, "expected a value; empty ones, and those with any of , ; = < > ! \\, stand in quotes"
+                _BARE, "expected a value; empty values, and values with any of , ; = < > ! \\, need quotes"
             )
         taken: list[str] = []
         at = begin + 1
@@ -185,7 +185,7 @@ class _FilterReader:
         match = _JOIN.match(self._text, self._at)
         if match is None:
             self._skip()
-            raise self._fault("expected , or ; or OR or AND between comparisons; values with spaces stand in quotes")
+            raise self._fault("expected , or ; or OR or AND between comparisons; values with spaces need quotes")
         self._at = match.end()
         return (match[1] or match[2]).upper()
 
@@ -198,10 +198,10 @@ _SHOWN = {operator: symbol for symbol, operator in _SYMBOLS.items()} | {"prefix"
 
 
 def show(condition: Condition, known: Known) -> str:
-    """Return a condition as the filter that states it.
+    """Return the filter of a condition.
 
     Raises:
-        ValueError: If none does: the grammar has no parentheses, no `not`, and no `like`.
+        ValueError: If there is none: the grammar has no parentheses, no `not`, and no `like`.
     """
     parts = condition.conditions if isinstance(condition, AnyOf) else (condition,)
     return ",".join(_shown_both(part, known) for part in parts)
@@ -214,7 +214,7 @@ def _shown_both(condition: Condition, known: Known) -> str:
 
 def _shown_one(condition: Condition, known: Known) -> str:
     if not isinstance(condition, Compare) or condition.operator not in _SHOWN or len(condition.values) != 1:
-        raise ValueError(f"no filter says {condition}")
+        raise ValueError(f"no filter can express {condition}")
     value = known(condition.dimension).write(condition.values[0])
     if not _BARE.fullmatch(value):
         value = '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
@@ -222,13 +222,11 @@ def _shown_one(condition: Condition, known: Known) -> str:
 
 
 def of_json(given: Any, known: Known) -> Condition | None:
-    """Return the condition that JSON states.
-
-    It is a filter as text; a list of `{dimension, op, values}`, all of which are to fit; or `{"all": [...]}`,
-    `{"any": [...]}`, `{"not": ...}` of these.
+    """Return the condition in JSON: a filter as text; a list of `{dimension, op, values}`, all of which must hold; or
+    `{"all": [...]}`, `{"any": [...]}`, `{"not": ...}` of these.
 
     Raises:
-        FilterFault: If it is none; says where.
+        FilterFault: If it is malformed; the message says where.
     """
     if given is None or given == []:
         return None
@@ -269,14 +267,14 @@ def _compare_of_json(
 ) -> Condition:
     operator = _WORDS.get(word) if isinstance(word, str) else None
     if operator is None:
-        raise FilterFault(f"{word!r} is none of {' '.join(_WORDS)}", pointer=(*place, "op"))
+        raise FilterFault(f"{word!r} is not one of {' '.join(_WORDS)}", pointer=(*place, "op"))
     if len(values) > MAX_VALUES:
         raise FilterFault(f"a comparison has at most {MAX_VALUES} values", pointer=(*place, "values"))
     try:
         dimension = known(name)
     except ValueError as exc:
         raise FilterFault(str(exc), pointer=(*place, "dimension")) from None
-    # Values of one comparison may fit different operators: an address, and a prefix of addresses.
+    # Values of one comparison may need different operators: an address, and a prefix of addresses.
     found: dict[Operator, list[Value]] = {}
     for at, given in enumerate(values):
         try:

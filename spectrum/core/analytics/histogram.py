@@ -1,13 +1,13 @@
-"""Counts of durations in buckets on a logarithmic scale, from which percentiles are read.
+"""Histograms of durations with logarithmic buckets, from which percentiles are computed.
 
-The buckets are those of DDSketch (Masson, Rim, Lee, VLDB 2019): what is read differs from the exact value by less than
-2 %, whatever the distribution. Histograms are added bucket by bucket, in SQL as well.
+The buckets are those of DDSketch (Masson, Rim, Lee, VLDB 2019): the result differs from the exact percentile by less
+than 2 %, for any distribution. Histograms are added bucket by bucket, in SQL as well.
 """
 
 from collections.abc import Mapping
 from math import ceil, exp, log, log1p
 
-# The upper bound of a bucket is by so much above its lower one.
+# The ratio of a bucket's upper bound to its lower one.
 _GROWTH = 0.04
 RELATIVE_ERROR = _GROWTH / (2 + _GROWTH)
 _WIDTH = log1p(_GROWTH)
@@ -19,12 +19,12 @@ def bucket_of(value: int) -> int:
 
 
 def value_of(bucket: int) -> float:
-    """Return the value that stands for a bucket: from any in it, it differs by at most `RELATIVE_ERROR`."""
+    """Return the representative value of a bucket: it differs from any value in it by at most `RELATIVE_ERROR`."""
     return 2 * exp(bucket * _WIDTH) / (2 + _GROWTH)
 
 
 def percentile(counts: Mapping[int, int], share: float) -> float | None:
-    """Return the value below which a share (0 to 1) of what was counted is; None where nothing was."""
+    """Return the value below which a share (0 to 1) of all counts is; None without counts."""
     left = share * sum(counts.values())
     for bucket in sorted(counts):
         left -= counts[bucket]

@@ -1,4 +1,4 @@
-"""What can be computed of the rows of a table: sums, distinct values, averages and percentiles."""
+"""Metrics of the tables: sums, distinct values, averages and percentiles."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,9 @@ from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH, PA
 
 
 class MetricKind(Enum):
-    """How a metric is computed, and so whether there is one of roll-ups.
-
-    SUM is added up. DISTINCT counts values, which roll-ups do not have. AVERAGE, QUANTILE, LOWEST and HIGHEST are of a
-    duration; roll-ups have their sums, and histograms for the others.
+    """How a metric is computed, and so whether roll-ups have it. SUM is added up. DISTINCT counts values, which
+    roll-ups do not have. AVERAGE, QUANTILE, LOWEST and HIGHEST are of a duration; roll-ups have sums for averages, and
+    histograms for the others.
     """
 
     SUM = "sum"
@@ -31,13 +30,13 @@ class Metric:
     """A metric.
 
     Attributes:
-        name: Its name in questions, and Cloudflare's where they have it.
+        name: Its name in questions, as at Cloudflare if they have it.
         kind: How it is computed.
-        unit: Of its values; empty for counts.
+        unit: The unit of its values; empty for counts.
         meaning: One sentence, for the documentation.
-        uses: The columns that it is made of; of a duration one.
-        sql: The aggregate of SUM and DISTINCT, as both dialects have it.
-        fraction: Of QUANTILE: from 0 to 1.
+        uses: The columns that it needs; one for a duration.
+        sql: The aggregate of SUM and DISTINCT, the same in both dialects.
+        fraction: For QUANTILE: from 0 to 1.
     """
 
     name: str
@@ -55,7 +54,7 @@ def _total(name: str, meaning: str, sql: str, *uses: str, unit: str = "") -> Met
 
 _OPEN = "event IN ('connect', 'progress')"
 _EVENT_METRICS = (
-    _total("count", "records; sums of refusals count as many as they are of", "weight", "weight"),
+    _total("count", "records; a sum of refusals counts as many as it stands for", "weight", "weight"),
     _total(
         "sessions",
         "sessions and flows that ended or were refused",
@@ -65,26 +64,28 @@ _EVENT_METRICS = (
     ),
     _total(
         "refused",
-        "clients that were turned away",
+        "clients that were refused",
         "CASE WHEN outcome = 'refused' THEN weight ELSE 0 END",
         "outcome",
         "weight",
     ),
     _total(
         "failed",
-        "sessions that failed for the origin's fault, or ours",
+        "sessions that failed because of the origin or of an internal error",
         "CASE WHEN outcome = 'failed' THEN weight ELSE 0 END",
         "outcome",
         "weight",
     ),
     _total("bytesIngress", "bytes from clients", "client_bytes", "client_bytes", unit="bytes"),
     _total("bytesEgress", "bytes from origins", "origin_bytes", "origin_bytes", unit="bytes"),
-    _total("bytes", "bytes of both ways", "client_bytes + origin_bytes", "client_bytes", "origin_bytes", unit="bytes"),
+    _total(
+        "bytes", "bytes in both directions", "client_bytes + origin_bytes", "client_bytes", "origin_bytes", unit="bytes"
+    ),
     _total("packetsIngress", "UDP: datagrams from clients", "client_packets", "client_packets", unit="packets"),
     _total("packetsEgress", "UDP: datagrams from origins", "origin_packets", "origin_packets", unit="packets"),
     _total(
         "packets",
-        "UDP: datagrams of both ways",
+        "UDP: datagrams in both directions",
         "client_packets + origin_packets",
         "client_packets",
         "origin_packets",
@@ -94,7 +95,7 @@ _EVENT_METRICS = (
         "connections",
         MetricKind.DISTINCT,
         "",
-        "sessions that were open at some time, by their records",
+        "sessions that were open at some point, by their records",
         ("session", "node"),
         "count(DISTINCT CASE WHEN session = '' THEN NULL ELSE concat(node, ' ', session) END)",
     ),
@@ -102,7 +103,7 @@ _EVENT_METRICS = (
         "clients",
         MetricKind.DISTINCT,
         "",
-        "addresses of clients; at least as many as any sum without addresses is of",
+        "distinct client addresses; at least the number of clients of any sum without addresses",
         ("client_ip", "clients"),
         "greatest(count(DISTINCT CASE WHEN client_ip = '' THEN NULL ELSE client_ip END), coalesce(max(clients), 0))",
     ),
@@ -113,31 +114,31 @@ _ROWS = Metric("count", MetricKind.SUM, "", "records", (), "count(*)")
 _INTERVAL, _WEIGHED = "CAST(sample_interval AS DOUBLE)", "CAST(bytes AS DOUBLE)"
 _PACKET_METRICS = (
     Metric("samples", MetricKind.SUM, "", "samples", (), "count(*)"),
-    _total("packets", "packets, as samples stand for them", "sample_interval", "sample_interval", unit="packets"),
-    _total("bytes", "bytes, as samples stand for them", "bytes", "bytes", unit="bytes"),
-    _total("bits", "bits, as samples stand for them", "bytes * 8", "bytes", unit="bits"),
+    _total("packets", "packets, estimated from samples", "sample_interval", "sample_interval", unit="packets"),
+    _total("bytes", "bytes, estimated from samples", "bytes", "bytes", unit="bytes"),
+    _total("bits", "bits, estimated from samples", "bytes * 8", "bytes", unit="bits"),
     _total(
         "packetsVariance",
-        "variance of `packets`, as samples are a choice of packets",
+        "variance of the estimate `packets`",
         f"{_INTERVAL} * ({_INTERVAL} - 1)",
         "sample_interval",
     ),
     _total(
         "bitsVariance",
-        "variance of `bits`, likewise",
+        "variance of the estimate `bits`",
         f"64 * {_WEIGHED} * {_WEIGHED} * (1 - 1 / {_INTERVAL})",
         "bytes",
         "sample_interval",
     ),
 )
-# By the sum that is an estimate.
+# By the sum that is estimated.
 VARIANCES: Mapping[str, str] = MappingProxyType({"packets": "packetsVariance", "bits": "bitsVariance"})
 _ATTACK_METRICS = (
     Metric("attacks", MetricKind.DISTINCT, "", "attacks", ("attack",), "count(DISTINCT attack)"),
     _total("packets", "packets that rules matched", "packets", "packets", unit="packets"),
     _total("bits", "bits that rules matched", "bytes * 8", "bytes", unit="bits"),
-    _total("droppedPackets", "of these, packets kept off", "dropped_packets", "dropped_packets", unit="packets"),
-    _total("droppedBits", "of these, bits kept off", "dropped_bytes * 8", "dropped_bytes", unit="bits"),
+    _total("droppedPackets", "of these, dropped packets", "dropped_packets", "dropped_packets", unit="packets"),
+    _total("droppedBits", "of these, bits of dropped packets", "dropped_bytes * 8", "dropped_bytes", unit="bits"),
     Metric(
         "packetRate",
         MetricKind.HIGHEST,
@@ -158,12 +159,12 @@ _ATTACK_METRICS = (
         "ended",
         MetricKind.HIGHEST,
         "",
-        "when the last attack ended, in microseconds since 1970; 0 for none",
+        "end of the last attack, in microseconds since 1970; 0 for none",
         ("ended",),
         "coalesce(max(ended), 0)",
     ),
 )
-# How metrics of a duration begin; others as the column is called.
+# Prefixes of metrics of a duration; the rest of the name is the column's.
 _DURATIONS = {"connect_duration": "connect", "client_rtt": "clientRtt", "origin_rtt": "originRtt"}
 _OF_DURATIONS = (
     ("Avg", MetricKind.AVERAGE, 0.0, "mean"),
@@ -194,7 +195,7 @@ def _by_name(table: Table, *own: Metric) -> Mapping[str, Metric]:
     return MappingProxyType({metric.name: metric for metric in (*own, *_of_durations(table))})
 
 
-# By the table.
+# By table.
 METRICS: Mapping[str, Mapping[str, Metric]] = MappingProxyType(
     {
         "events": _by_name(EVENTS, *_EVENT_METRICS),

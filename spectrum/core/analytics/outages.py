@@ -1,14 +1,14 @@
-"""When origins were down, from the changes of their health."""
+"""Outages of origins, computed from changes of health."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-# What of a health event says whether an origin takes sessions.
+# Events of health that say whether an origin takes sessions.
 _OF_ORIGINS = {"originHealth", "originEjected", "originReturned"}
 
 
 class HealthChange(NamedTuple):
-    """A change: when, of which origin (`pool/name`), what it became, and why."""
+    """A change of health: when, of which origin (`pool/name`), the new state, and why."""
 
     time: float
     event: str
@@ -22,9 +22,9 @@ class Outage(NamedTuple):
 
     Attributes:
         origin: `pool/name`.
-        since, until: Seconds since 1970, within the time that is looked at.
+        since, until: Seconds since 1970, within the period.
         reason: Why.
-        goes_on: It was not over at the end of that time.
+        goes_on: Whether it was not over at the end of the period.
     """
 
     origin: str
@@ -35,7 +35,7 @@ class Outage(NamedTuple):
 
     @property
     def length(self) -> float:
-        """How long it was, in seconds."""
+        """Its duration in seconds."""
         return self.until - self.since
 
     @property
@@ -50,18 +50,18 @@ class Outage(NamedTuple):
 
 
 class PoolAvailability(NamedTuple):
-    """How available a pool was.
+    """The availability of a pool.
 
     Attributes:
         pool: Its name.
         origins: How many it has.
-        available: For what part of the time one origin at least was up.
-        up: How many were up, in the mean.
-        worst: The origin that was down for longest; "" where none was.
-        worst_up: For what part of the time that one was up.
-        down: For how long at least one was down, in seconds; all outages added.
-        goes_on: One is down at the end.
-        unavailable: For how long none was up, in seconds.
+        available: The share of the period in which at least one origin was up.
+        up: The mean number of origins that were up.
+        worst: The origin that was down for longest; "" if none was.
+        worst_up: The share of the period in which that one was up.
+        down: For how many seconds at least one was down; all outages added.
+        goes_on: Whether one is down at the end.
+        unavailable: For how many seconds none was up.
     """
 
     pool: str
@@ -76,10 +76,10 @@ class PoolAvailability(NamedTuple):
 
 
 def outages(changes: Iterable[HealthChange], since: float, until: float) -> list[Outage]:
-    """Return when origins were down within a time, the first ones first.
+    """Return the outages of origins within a period, the first ones first.
 
     Args:
-        changes: In any order; those before `since` say what was at its beginning.
+        changes: In any order; those before `since` define the state at its beginning.
         since, until: Seconds since 1970.
     """
     begun: dict[str, HealthChange] = {}
@@ -98,11 +98,11 @@ def outages(changes: Iterable[HealthChange], since: float, until: float) -> list
 def availability(
     pools: Mapping[str, Sequence[str]], found: Iterable[Outage], since: float, until: float
 ) -> list[PoolAvailability]:
-    """Return how available each pool was, the worst first.
+    """Return the availability of each pool, the worst first.
 
     Args:
         pools: The names of the origins of each.
-        found: When they were down.
+        found: Their outages.
         since, until: Seconds since 1970.
     """
     length = max(until - since, 1e-9)
@@ -135,7 +135,7 @@ def availability(
 
 
 def _all_down(found: Sequence[Outage], origins: int) -> float:
-    """Return for how long all origins were down at once."""
+    """Return for how long all origins were down at the same time."""
     edges = sorted([(one.since, 1) for one in found] + [(one.until, -1) for one in found])
     down, since, total = 0, 0.0, 0.0
     for time, step in edges:

@@ -1,4 +1,4 @@
-"""How a sampled packet becomes a row of `packets`."""
+"""Converts a sampled packet to a row of `packets`."""
 
 from datetime import datetime, timedelta
 from ipaddress import ip_network
@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from spectrum.core.packets import PROTOCOLS
 from spectrum.wire import frames
 
-# What the filter says of packets that went on to the network stack, or that it answered itself.
+# Verdicts of the filter for packets that it passed to the network stack, or answered itself.
 _PASSED = ("passed", "guarded", "syn_cookies")
-# The same of TCP protection with a reason, and of flow programs with the name of one behind it.
+# Prefixes of such verdicts: of TCP protection with a reason, and of flow programs with a name.
 _JUDGED_PASSED = ("tcp_monitored ", "tcp_passed ", "flow_monitored ", "flow_passed ")
 _NAMES = {number: name for name, number in PROTOCOLS.items()}
-# Times are UTC, in stores as well; they have no zone there.
+# Times are UTC, without a zone, as in stores.
 _EPOCH = datetime(1970, 1, 1)
 _PREFIX_BITS = {4: 24, 6: 48}
 
@@ -21,14 +21,14 @@ class SampledPacket(NamedTuple):
     """A packet that stands for several.
 
     Attributes:
-        at_us: When it came in, in microseconds since 1970.
-        verdict: What the filter made of it: "passed", "list x", "rule y", ...
-        frame_bytes: How long the whole frame is.
+        at_us: Time of arrival, in microseconds since 1970.
+        verdict: The filter's verdict: "passed", "list x", "rule y", ...
+        frame_bytes: Length of the whole frame.
         header: The beginning of the frame.
-        interval: How many packets it stands for.
-        is_dropped: Whether it went no further: with `dry_run` none is dropped, whatever its verdict.
+        interval: Number of packets that it stands for.
+        is_dropped: Whether it was dropped; with `dry_run` none is, whatever its verdict.
         app: The app that it was for; empty for none.
-        country: Where it came from, by the file's `geoip`; empty if unknown.
+        country: Country of the source, by the file's `geoip`; empty if unknown.
         asn: The autonomous system, likewise; 0 if unknown.
     """
 
@@ -49,7 +49,7 @@ def was_dropped(verdict: str, dry_run: bool) -> bool:
 
 
 def packet_row(packet: SampledPacket, node: str) -> tuple[Any, ...] | None:
-    """Return the values of the columns of `packets`, in their order; None where it is no IP packet."""
+    """Return the values of the columns of `packets`, in their order; None if it is not an IP packet."""
     header = packet.header[: packet.frame_bytes]
     frame = frames.parse(header)
     if frame is None:

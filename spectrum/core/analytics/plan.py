@@ -1,4 +1,4 @@
-"""From which table a question is answered for which time, and whether it can be asked at all."""
+"""Decides which tables answer a question for which time, and whether it can be answered."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,9 +22,9 @@ from spectrum.core.configuration.faults import nearest
 
 MINUTE_S = 60
 MINUTE_US = MINUTE_S * 1_000_000
-# Beyond it roll-ups answer what they can: exact percentiles take memory for each row.
+# Above this number of rows roll-ups are used if possible: exact percentiles need memory for each row.
 LONG_S = 3600.0
-# Groups times buckets.
+# Maximum of groups times buckets.
 MAX_POINTS = 100_000
 MAX_METRICS = 30
 MAX_DIMENSIONS = 6
@@ -32,11 +32,11 @@ MAX_DIMENSIONS = 6
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a store has.
+    """The range of data in a store.
 
     Attributes:
-        events_from: The rows of `events` before this time, in seconds since 1970, are gone; 0: none is.
-        minutes_until: `minutes` has everything before this time, and maybe nothing after it; 0: nothing at all.
+        events_from: Rows of `events` before this time, in seconds since 1970, have been deleted; 0 if none have.
+        minutes_until: `minutes` is complete before this time, and may have nothing after it; 0 if it is empty.
         as_of: The time of the newest row; 0 without any.
     """
 
@@ -47,7 +47,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class TimeSlice:
-    """A table, and the time for which it answers, in microseconds since 1970."""
+    """A table, and the time range that it is read for, in microseconds since 1970."""
 
     table: Table
     since_us: int
@@ -61,11 +61,11 @@ class QuestionPlan:
     Attributes:
         question: The question.
         table: Its table.
-        metrics: What is computed.
-        dimensions: What rows are grouped by.
-        parts: From where, in the order of time.
+        metrics: The metrics.
+        dimensions: The dimensions.
+        parts: The tables and time ranges, in order of time.
         is_rolled: Whether any part of it is a roll-up, so that percentiles are read from histograms.
-        partial: Why that is not everything; empty where it is.
+        partial: Why the answer is incomplete; empty if it is complete.
     """
 
     question: Question
@@ -78,12 +78,12 @@ class QuestionPlan:
 
     @property
     def plain(self) -> tuple[Metric, ...]:
-        """The metrics that SQL computes at once."""
+        """The metrics that SQL computes directly."""
         return tuple(one for one in self.metrics if not (self.is_rolled and one.kind in OF_HISTOGRAM))
 
     @property
     def order(self) -> tuple[Sorting, ...]:
-        """How groups are sorted: as asked, then by dimensions, so that no two have one place."""
+        """Sort order of groups: as requested, then by dimensions, so that it is unambiguous."""
         first = (Sorting(self.metrics[0].name, True),) if self.metrics else ()
         named = dict(zip(self.question.dimensions, (column.name for column in self.dimensions), strict=True))
         order = tuple(replace(one, by=named.get(one.by, one.by)) for one in self.question.order or first)
@@ -92,7 +92,7 @@ class QuestionPlan:
 
 
 def make_plan(question: Question, reach: Reach) -> QuestionPlan:
-    """Return how a question is answered.
+    """Return the plan for a question.
 
     Raises:
         QuestionFault: If it makes no sense.
@@ -125,17 +125,17 @@ def _checked(question: Question) -> tuple[Table, tuple[Metric, ...], tuple[Colum
     sortable = [*question.metrics, *question.dimensions]
     for order in question.order:
         if order.by not in sortable:
-            raise QuestionFault("order", f"{order.by!r} is none of what is asked for: {', '.join(sortable)}")
+            raise QuestionFault("order", f"{order.by!r} is not part of the question: {', '.join(sortable)}")
     return table, metrics, dimensions
 
 
 def _check_raw(question: Question) -> None:
     if question.metrics or question.bucket or question.others:
-        raise QuestionFault("metrics", f"rows as they are ({ALL_COLUMNS}) have neither metrics, nor bucket, nor others")
+        raise QuestionFault("metrics", f"raw rows ({ALL_COLUMNS}) have neither metrics, nor bucket, nor others")
     if not 1 <= question.limit <= MAX_RAW_ROWS:
         raise QuestionFault("limit", f"from 1 to {MAX_RAW_ROWS}")
     if any(one.by != "time" for one in question.order):
-        raise QuestionFault("order", "rows as they are can be sorted by time")
+        raise QuestionFault("order", "raw rows can be sorted by time")
 
 
 def _metrics(question: Question) -> tuple[Metric, ...]:
@@ -204,7 +204,7 @@ def _parts(
 
 
 def _not_rolled(question: Question, metrics: Sequence[Metric], dimensions: Sequence[Column]) -> Iterator[str]:
-    """Yield what of a question roll-ups cannot answer."""
+    """Yield the parts of a question that roll-ups cannot answer."""
     there = MINUTES.by_name
     if isinstance(question.bucket, int) and question.bucket % MINUTE_S:
         yield f"buckets of {question.bucket} seconds"

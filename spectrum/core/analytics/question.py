@@ -1,4 +1,4 @@
-"""What can be asked of what happened, and what an answer has; no SQL, no store."""
+"""Questions and answers of analytics, independent of SQL and stores."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from typing import Any, Literal
 Value = str | int | float
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "like", "not_like", "prefix", "not_prefix"]
 OPERATORS: tuple[Operator, ...] = ("=", "!=", "<", "<=", ">", ">=", "like", "not_like", "prefix", "not_prefix")
-# Those that say what is not wanted: several values are "none of these".
+# Negative operators: several values mean "none of these".
 NEGATIVE: frozenset[Operator] = frozenset({"!=", "not_like", "not_prefix"})
-# Lengths of time that no number of seconds is.
+# Bucket lengths of the calendar, which are not a fixed number of seconds.
 Calendar = Literal["week", "month", "quarter", "year"]
 CALENDAR: tuple[Calendar, ...] = ("week", "month", "quarter", "year")
 Bucket = int | Calendar
-# Cloudflare's names for lengths of time.
+# Cloudflare's names of bucket lengths.
 TIME_DELTAS: Mapping[str, Bucket] = {
     "minute": 60,
     "dekaminute": 600,
@@ -25,19 +25,19 @@ TIME_DELTAS: Mapping[str, Bucket] = {
     "quarter": "quarter",
     "year": "year",
 }
-# Of the rows of one answer, and the buckets of one group in it.
+# Maximum number of rows of an answer, and of buckets of a group.
 MAX_ROWS = 10_000
 MAX_BUCKETS = 10_000
-# Rows of a table as they are, with all that they have.
+# The dimension for raw rows of a table, with all columns.
 MAX_RAW_ROWS = 1000
 ALL_COLUMNS = "*"
 
 
 class QuestionFault(ValueError):
-    """A question that makes no sense; the message says what would.
+    """An invalid question; the message says what is valid.
 
     Attributes:
-        part: Which part of it: the name of an attribute of `Question`.
+        part: The faulty part: the name of an attribute of `Question`.
     """
 
     def __init__(self, part: str, message: str) -> None:
@@ -51,8 +51,8 @@ class Compare:
 
     Attributes:
         dimension: Its name in the table.
-        operator: How. `like` has `%` for any text, `prefix` means addresses in a prefix.
-        values: Any of them may fit; with operators that say what is not wanted, none may.
+        operator: The operator. `like` has `%` for any text, `prefix` means addresses in a prefix.
+        values: One of them must match; with negative operators none may.
     """
 
     dimension: str
@@ -62,21 +62,21 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """What fits all of several conditions."""
+    """Matches if all of several conditions do."""
 
     conditions: tuple["Condition", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """What fits any of several conditions."""
+    """Matches if any of several conditions does."""
 
     conditions: tuple["Condition", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """What does not fit a condition."""
+    """Matches if a condition does not."""
 
     condition: "Condition"
 
@@ -98,7 +98,7 @@ def compared(condition: Condition | None) -> Iterator[Compare]:
 
 @dataclass(frozen=True, slots=True)
 class Sorting:
-    """By what rows are sorted: a metric, a dimension, or `time`."""
+    """The sort key of rows: a metric, a dimension, or `time`."""
 
     by: str
     descending: bool = False
@@ -106,11 +106,11 @@ class Sorting:
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """Whose rows may be looked at. A row that names none of these is not theirs.
+    """The rows that a reader may see. A row with none of these names is hidden.
 
     Attributes:
-        names: By the column (`app`, `pool`, `load_balancer`) the names, and of each since when it is theirs, in seconds
-            since 1970: a name may have been another's before.
+        names: By column (`app`, `pool`, `load_balancer`) the names, each with the time since when the reader owns it,
+            in seconds since 1970: a name may have had another owner before.
     """
 
     names: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -122,17 +122,17 @@ class Question:
 
     Attributes:
         table: Of `core.analytics.columns`.
-        metrics: What is computed; none, with the dimension `*`, for rows as they are.
-        dimensions: What rows are grouped by.
-        since: Begin of the time, in seconds since 1970; included.
+        metrics: The metrics; none, with the dimension `*`, for raw rows.
+        dimensions: The dimensions to group by.
+        since: Begin of the period, in seconds since 1970; included.
         until: Its end; not included.
-        where: Which rows count; None: all.
-        bucket: Each group is told by times of this length, too: in seconds, or of the calendar in UTC.
-        order: How groups are sorted; by the first metric, highest first, where it says nothing.
-        limit: So many groups.
-        others: What is in no group within the limit is one more group.
-        visible: Whose rows; None: everybody's.
-        groups: These groups, by their dimensions, and no others.
+        where: The filter; None for all rows.
+        bucket: Length of the time buckets of each group: in seconds, or of the calendar in UTC.
+        order: How groups are sorted; by default by the first metric, highest first.
+        limit: The maximum number of groups.
+        others: Whether the rest beyond the limit is one more group.
+        visible: The rows that the reader may see; None for all.
+        groups: If given, only these groups, by their dimensions.
     """
 
     table: str
@@ -150,7 +150,7 @@ class Question:
 
     @property
     def is_raw(self) -> bool:
-        """Whether it asks for rows as they are."""
+        """Whether it requests raw rows."""
         return self.dimensions == (ALL_COLUMNS,)
 
 
@@ -162,15 +162,15 @@ class ResultTable:
     """An answer.
 
     Attributes:
-        columns: Of rows: `time` where there are buckets, dimensions, metrics.
-        rows: The groups in their order, with buckets each in the order of time. Dimensions are None in what is others.
-        totals: Of each metric over all that was asked for.
-        minima: Of each metric the lowest of any group, those beyond the limit included.
-        maxima: The highest.
-        groups: How many groups there are.
-        rows_read: How many rows of the table there are in the time; 0 where nobody counted.
+        columns: The columns: `time` if there are buckets, dimensions, metrics.
+        rows: The groups in their order, with buckets in order of time. Dimensions are None for "others".
+        totals: Each metric over all matching rows.
+        minima: For each metric the lowest value of any group, including those beyond the limit.
+        maxima: The highest value.
+        groups: The number of groups.
+        rows_read: The number of rows of the table in the period; 0 if not counted.
         as_of: The time of the newest row in the store; 0 without any.
-        partial: Why the answer does not have everything; empty where it does.
+        partial: Why the answer is incomplete; empty if it is complete.
     """
 
     columns: tuple[str, ...]
@@ -185,7 +185,7 @@ class ResultTable:
 
 
 def bucket_start(at: float, bucket: Bucket) -> int:
-    """Return when the bucket begins that a time is in."""
+    """Return the start of the bucket that contains a time."""
     if isinstance(bucket, int):
         return int(at // bucket) * bucket
     day = datetime.fromtimestamp(at, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -201,12 +201,12 @@ def bucket_start(at: float, bucket: Bucket) -> int:
     return int(day.timestamp())
 
 
-# More than the longest of each, and less than two of the shortest.
+# Longer than the longest of each, and shorter than two of the shortest.
 _BEYOND = {"week": 8, "month": 32, "quarter": 93, "year": 367}
 
 
 def bucket_starts(since: float, until: float, bucket: Bucket) -> list[int]:
-    """Return when each bucket of a range begins, the first maybe before it.
+    """Return the start of each bucket of a range; the first may be before it.
 
     Raises:
         QuestionFault: If there are too many.
@@ -223,5 +223,5 @@ def bucket_starts(since: float, until: float, bucket: Bucket) -> list[int]:
 
 
 def next_bucket(start: int, bucket: Bucket) -> int:
-    """Return when the bucket after one begins."""
+    """Return the start of the next bucket."""
     return start + bucket if isinstance(bucket, int) else bucket_start(start + 86400 * _BEYOND[bucket], bucket)

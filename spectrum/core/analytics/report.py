@@ -1,6 +1,5 @@
-"""A report for people: what was carried, what went wrong and how much of it, against the time before. In sentences.
-
-It adapts to what there is: a quiet week is told in a line, and what did not happen has no section.
+"""A report for people: traffic and failures of a period, compared with the period before, in sentences. It adapts to
+the data: a quiet week is one line, and sections without content are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,26 +22,26 @@ from spectrum.core.analytics.figures import (
 from spectrum.core.analytics.outages import HealthChange, Outage, PoolAvailability, availability, outages
 
 DAY_S = 86400
-# Rows of a table: who needs all of them asks for them.
+# Rows of a table; the full list is available by questions.
 MOST_APPS, MOST_REFUSALS, MOST_OUTAGES, MOST_TO_DO = 8, 6, 12, 5
-# Of an app's sessions: more than that failing is worth a line.
+# The share of an app's sessions whose failure is worth a line.
 FAILING, FAILING_SESSIONS = 0.01, 20
-# A change of less is none.
+# A smaller change is not reported.
 SAME = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """What was carried in a time, or by an app in it.
+    """The traffic of a period, or of an app in it.
 
     Attributes:
         name: The app's name; empty for all.
-        start: When it began; seconds since 1970.
-        sessions: That ended, or were refused.
-        refused, failed: Of these.
+        start: Begin of the period; seconds since 1970.
+        sessions: Sessions that ended, or were refused.
+        refused, failed: Numbers of these.
         bytes_in, bytes_out: From clients, and from origins.
-        clients: How many different ones.
-        connect_ms: The time to connect, 99th percentile; None where it was not measured.
+        clients: The number of distinct clients.
+        connect_ms: The time to connect, 99th percentile; None without measurements.
     """
 
     name: str = ""
@@ -57,7 +56,7 @@ class Volume:
 
     @property
     def carried(self) -> int:
-        """Bytes of both ways."""
+        """Bytes in both directions."""
         return self.bytes_in + self.bytes_out
 
     @property
@@ -68,7 +67,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Clients that were turned away for one reason: at which app, by which rule, how many."""
+    """Refusals for one reason: the app, the rule, the number of clients."""
 
     app: str
     reason: str
@@ -87,13 +86,13 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class AttackSums:
-    """Attacks of one kind on one app, or all of a time.
+    """Attacks of one kind on one app, or all of a period.
 
     Attributes:
-        app: Its name; empty for addresses where no app listens.
+        app: Its name; empty for addresses without an app.
         vector: The kind.
-        attacks: How many there were. One of several kinds is one of each, and one of all.
-        dropped: Packets that were kept off.
+        attacks: The number of attacks. An attack of several kinds counts for each, and once in total.
+        dropped: Packets that were dropped.
         bits_per_second: The highest rate of any of them.
     """
 
@@ -111,23 +110,23 @@ class AttackSums:
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What a report is made of.
+    """The data of a report.
 
     Attributes:
-        node: What the node is called.
-        since, until: The time; seconds since 1970.
-        made_at: When the report is made.
-        total, before: What was carried in it, and in the same time before.
+        node: The name of the node.
+        since, until: The period; seconds since 1970.
+        made_at: When the report was made.
+        total, before: Its traffic, and that of the period before.
         days, days_before: The same by day.
         apps: By app, the busiest first.
-        apps_before: The same of the time before, by name.
+        apps_before: The same for the period before, by name.
         refusals: The most frequent first.
         failures: The most frequent first.
-        health: Changes of health, also from before.
+        health: Changes of health, including earlier ones.
         pools: The names of the origins of each pool.
-        changes: How many configurations were served.
-        events: How many records the figures come from.
-        missing: What is not in them.
+        changes: The number of configurations served.
+        events: The number of records behind the figures.
+        missing: What is missing in them.
         attacks: By vector and app, the largest first.
         attacks_before: The same of the time before.
         all_attacks: All together.
@@ -158,7 +157,7 @@ class ReportFacts:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing came."""
+        """Whether there was no traffic."""
         return not self.total.sessions and not self.all_attacks.attacks
 
 
@@ -195,13 +194,13 @@ def report(facts: ReportFacts) -> dict[str, Any]:
 
 
 def period_words(facts: ReportFacts) -> str:
-    """Return what the time before is called."""
+    """Return the name of the period before."""
     days = round((facts.until - facts.since) / DAY_S)
     return {1: "day before", 7: "week before"}.get(days, f"{days} days before" if days > 1 else "time before")
 
 
 def headline(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvailability]) -> str:
-    """Return what has to be known first."""
+    """Return the headline: the most important fact."""
     if facts.is_empty and not found:
         return "Nothing was carried"
     parts, attacks = [], facts.all_attacks
@@ -214,7 +213,7 @@ def headline(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAv
     if lost:
         parts.append(f"{several(len(lost), 'origin')} lost")
         out = [one for one in pools if one.unavailable]
-        # Most words for what is worst.
+        # In order of severity.
         parts.append(
             f"{listed([one.pool for one in out])} unavailable for {length(max(one.unavailable for one in out))}"
             if out
@@ -266,14 +265,14 @@ def _against(facts: ReportFacts, now: float, before: float) -> str:
 
 
 def _attacked(facts: ReportFacts) -> list[str]:
-    """Return what attacks came to, in a sentence or two."""
+    """Return one or two sentences about attacks."""
     attacks, before = facts.all_attacks, facts.all_attacks_before
     if not attacks.attacks:
         return []
     against = _against(facts, attacks.attacks, before.attacks) or f", and none in the {period_words(facts)}"
     often = max(facts.attacks, key=lambda one: one.attacks, default=None)
     most = f", most often {often.vector} at {often.where}" if often is not None else ""
-    off = f"{count(attacks.dropped)} packets were kept off" if attacks.dropped else "nothing was kept off"
+    off = f"{count(attacks.dropped)} packets were kept off" if attacks.dropped else "no packets were dropped"
     return [f"{_some(attacks.attacks, 'attack')} came{most}{against}; {off}."]
 
 
@@ -289,7 +288,7 @@ def _kept_out(facts: ReportFacts) -> str:
 
 
 def _lost(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvailability]) -> list[str]:
-    """Return a sentence for each of the worst outages, and one for what they came to."""
+    """Return a sentence for each of the worst outages, and a summary."""
     sentences = []
     for one in sorted(found, key=lambda one: (not one.goes_on, -one.length))[:2]:
         why = f" ({one.reason})" if one.reason else ""
@@ -333,7 +332,7 @@ def _figures(facts: ReportFacts, found: Sequence[Outage]) -> list[dict[str, str]
     if found:
         origins = {one.origin for one in found}
         figures.append(("Origins lost", str(len(origins)), f"for {length(sum(one.length for one in found))} together"))
-    # Four fit into a line; attacks, refusals and losses say more than the number of clients.
+    # Four fit into a line; attacks, refusals and losses are more important than the number of clients.
     none = {"Refused": not total.refused, "Attacks": not attacks.attacks}
     told = [one for one in figures if not none.get(one[0])]
     return [{"label": label, "value": value, "note": note} for label, value, note in told[:4]]
@@ -344,7 +343,7 @@ def _note(text: str, than: str) -> str:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], lede: str = "") -> Table | None:
-    """Return a table; None without rows. A column's name ends in `>` where its cells are numbers."""
+    """Return a table; None without rows. The name of a numeric column ends in `>`."""
     if not rows:
         return None
     heads = [{"label": name.rstrip(">"), "align": "right" if name.endswith(">") else "left"} for name in columns]
@@ -393,13 +392,13 @@ def _attacks(facts: ReportFacts) -> Table | None:
             )
         )
     lede = f"In the {period_words(facts)}: {_told_attacks(facts.all_attacks_before)}."
-    heads = ("Attack", "App", "How many>", "Change>", "Highest rate>", "Change>", "Packets kept off>")
+    heads = ("Attack", "App", "How many>", "Change>", "Highest rate>", "Change>", "Packets dropped>")
     return _table("Attacks", heads, rows, lede)
 
 
 def _told_attacks(sums: AttackSums) -> str:
     text = several(sums.attacks, "attack")
-    return f"{text}, {count(sums.dropped)} packets kept off" if sums.attacks else text
+    return f"{text}, {count(sums.dropped)} packets dropped" if sums.attacks else text
 
 
 def _outages(facts: ReportFacts, found: Sequence[Outage]) -> Table | None:
@@ -440,13 +439,13 @@ def _availability(pools: Sequence[PoolAvailability]) -> Table | None:
     ]
     if not any(one.down for one in pools):
         return None
-    lede = "A pool is available when one origin at least takes its sessions."
+    lede = "A pool is available while at least one of its origins takes sessions."
     lede += " Every pool was." if not any(one.unavailable for one in pools) else ""
     return _table("Availability", ("Pool", "Available>", "Origins up, mean>", "Worst", "Down for>"), rows, lede)
 
 
 def _available(part: float) -> str:
-    """Return a part of the time, never 100 % for less."""
+    """Return a share, 100 % only if exact."""
     if part >= 1:
         return f"100{NB}%"
     return f"{min(100 * part, 99.99):.2f}{NB}%" if part >= 0.99 else f"{100 * part:.1f}{NB}%"
@@ -477,16 +476,16 @@ def _failures(facts: ReportFacts) -> Table | None:
 
 
 def to_do(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvailability]) -> list[str]:
-    """Return what somebody should do, the most urgent first."""
+    """Return recommended actions, the most urgent first."""
     texts = []
     by_name = {one.pool: one for one in pools}
     for one in (one for one in found if one.goes_on):
         pool = by_name.get(one.pool)
         left = pool.origins - sum(1 for other in found if other.goes_on and other.pool == one.pool) if pool else 0
         rest = f": {several(left, 'origin is', 'origins are')} left" if pool else ""
-        texts.append(f"Bring {one.name} back, or take it out of pool {one.pool}{rest}.")
+        texts.append(f"Repair {one.name}, or remove it from pool {one.pool}{rest}.")
     texts += [
-        f"Give pool {pool.pool} a second origin: it has one alone, and was unavailable without it."
+        f"Give pool {pool.pool} a second origin: it has only one, and was unavailable without it."
         for pool in pools
         if pool.unavailable and pool.origins == 1
     ]
@@ -495,12 +494,12 @@ def to_do(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvail
         often[one.origin] = often.get(one.origin, 0) + 1
     texts += [f"Find out why {name} went down {number} times." for name, number in often.items() if number > 2]
     texts += [
-        f"Look into {one.name}: {share(one.failed, one.served)} of its sessions failed."
+        f"Check {one.name}: {share(one.failed, one.served)} of its sessions failed."
         for one in facts.apps
         if _is_failing(one)
     ]
     texts += [
-        f"Find out why nothing was kept off of {one.vector} at {one.where}: the page of attacks has the reason."
+        f"Find out why no packets of {one.vector} at {one.where} were dropped: the attacks page has the reason."
         for one in facts.attacks
         if not one.dropped
     ]

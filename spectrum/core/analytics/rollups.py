@@ -1,7 +1,7 @@
 """How rows of `events` become rows of `minutes`: as SQL for DuckDB.
 
-Rows of `minutes` are added up whoever asks, so it does not matter in how many portions a minute was rolled up, and what
-is not rolled up yet is shown as rows of one event each.
+Questions always add up rows of `minutes`, so a minute may be rolled up in several portions, and events that are not
+rolled up yet are shown as rows of one event each.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def rolled_up(events: str) -> str:
 
 
 def as_minutes(events: str) -> str:
-    """Return the query that shows events as rows of `minutes`, one each."""
+    """Return the query that converts each event to a row of `minutes`."""
     one = "CASE WHEN {0} IS NOT NULL THEN MAP {{{1}: CAST(1 AS UBIGINT)}} END"
     return f"SELECT {_values(_own, lambda name: one.format(name, duckdb_bucket(name)))} FROM {events}"
 

@@ -1,6 +1,5 @@
-"""How records become rows of the tables: as SQL for DuckDB, which reads the JSON of the journal by itself.
-
-A record is one row, and needs no other for it: sums over rows are right in whatever order they come.
+"""How records become rows of the tables: as SQL for DuckDB, which reads the JSON of the journal directly. A record is
+one row, independent of others: sums over rows are right in any order.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -12,9 +11,9 @@ from spectrum.core.analytics.event_rows import FAILED, REFUSED
 from spectrum.core.ddos.attack_records import ATTACK_EVENTS
 from spectrum.core.records.journal import Batch
 
-# In the source of changes of health and of the configuration, which no worker makes.
+# Part of the source of changes of health and of the configuration, which no worker makes.
 SUPERVISOR = "/supervisor/"
-# Fields that lines are given here.
+# Fields that are added to lines here.
 SOURCE, SEQUENCE = "Source", "Sequence"
 # DuckDB allocates twice as much for each thread.
 _MAX_LINE_BYTES = 1 << 20
@@ -23,15 +22,15 @@ _MAX_LINE_BYTES = 1 << 20
 def sifted(
     batches: Sequence[Batch], following: Mapping[str, int]
 ) -> tuple[list[tuple[Batch, int]], dict[str, int], int, int]:
-    """Tell which records are new.
+    """Determine which records are new.
 
     Args:
         batches: In their order.
-        following: Of each source the number of the record that is next.
+        following: By source, the number of the next record.
 
     Returns:
-        The batches that have new records, each with how many of its first ones are not; what follows of each source
-        then; how many records are not new; and how many are missing between batches.
+        The batches with new records, each with the number of leading ones that are not new; the new value of
+            `following`; the number of records that are not new; and the number missing between batches.
     """
     fresh: list[tuple[Batch, int]] = []
     after: dict[str, int] = {}
@@ -48,7 +47,7 @@ def sifted(
 
 
 def numbered(batch: Batch, skipped: int = 0) -> bytes:
-    """Return the lines of a batch, each with its source and number in front, without those that are to be skipped."""
+    """Return the lines of a batch with source and number prepended, without those to be skipped."""
     return b"".join(_numbered(batch, skipped))
 
 
@@ -94,7 +93,7 @@ def _at_end(value: str) -> str:
 _ORIGIN_ADDRESS = (
     "CASE WHEN contains(OriginIP, ':') THEN '[' || OriginIP || ']:' ELSE OriginIP || ':' END || OriginPort::VARCHAR"
 )
-# By table and column, what is not a field of records as it is.
+# By table and column, expressions for columns that do not copy a field.
 _MADE: Mapping[str, Mapping[str, str]] = {
     "events": {
         "source": SOURCE,
@@ -186,7 +185,7 @@ _WHICH = {
 
 
 def _given(column: Column) -> str:
-    """Return the expression for a column that is a field as it is; what a record does not have is empty."""
+    """Return the expression for a column that copies a field; a missing field is empty."""
     if column.role is Role.TIME:
         return f'"{column.field}"'
     empty = "false" if column.kind is ColumnKind.BOOLEAN else "''" if column.duckdb == "VARCHAR" else "0"
@@ -194,7 +193,7 @@ def _given(column: Column) -> str:
 
 
 def fields_of(table: Table) -> dict[str, str]:
-    """Return the fields that are read of records for a table, and their types for DuckDB."""
+    """Return the fields of records that a table needs, and their types for DuckDB."""
     named = {
         column.field: column.duckdb for column in table.columns if column.field and column.name not in _MADE[table.name]
     }
@@ -202,7 +201,7 @@ def fields_of(table: Table) -> dict[str, str]:
 
 
 def reader_of(descriptor: int, table: Table) -> str:
-    """Return the relation of `fields_of` that a file of records has, by its descriptor."""
+    """Return the relation of `fields_of` in a file of records, by its descriptor."""
     fields = ", ".join(f"'{name}': '{kind}'" for name, kind in fields_of(table).items())
     return (
         f"read_json('/proc/self/fd/{descriptor}', format = 'newline_delimited', ignore_errors = true,"
@@ -211,7 +210,7 @@ def reader_of(descriptor: int, table: Table) -> str:
 
 
 def query_of(table: Table, lines: str) -> str:
-    """Return the query for the rows of a table, of what `lines` is in SQL: a relation of `fields_of`."""
+    """Return the query for the rows of a table from `lines`, a relation of `fields_of`."""
     made = _MADE[table.name]
     values = (made.get(column.name) or _given(column) for column in table.columns)
     return f"SELECT {', '.join(values)} FROM {lines} WHERE {_WHICH[table.name]} AND Timestamp IS NOT NULL"

@@ -1,4 +1,4 @@
-"""`analytics` in the file: whether records of sessions are kept for questions, where, and how many."""
+"""`analytics` in the file: whether records of sessions are stored, where, and how many."""
 
 import re
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from spectrum.core.configuration.config import Config
 
 DAY_S = 86400.0
-# What the journal of a file without `records.journal` takes: a minute of 4,000 records a second.
+# Size of the journal if the file has no `records.journal`: a minute of 4,000 records a second.
 DEFAULT_JOURNAL_BYTES = 256 * 2**20
-# Below it a day's roll-ups of some thousand apps have no room.
+# Below it, a day's roll-ups of some thousand apps have no room.
 MIN_STORE_BYTES = 64 * 2**20
-# DuckDB works with less, and then refuses what is asked of it.
+# With less, DuckDB refuses questions.
 MIN_MEMORY_BYTES = 64 * 2**20
 MAX_THREADS = 64
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -35,7 +35,7 @@ class Retention(Strict):
     @model_validator(mode="after")
     def _fits(self) -> "Retention":
         if self.minutes_s < self.events_s:
-            raise ValueError("minutes are made of events: keep them as long at least")
+            raise ValueError("minutes are computed from events: keep them at least as long")
         return self
 
 
@@ -43,12 +43,12 @@ def _clickhouse_url(value: Any) -> str:
     given = text(value, "http://127.0.0.1:8123")
     found = urlsplit(given)
     if found.scheme not in ("http", "https") or not found.hostname or found.query or found.username:
-        raise ValueError(f"{given!r} is no URL of a ClickHouse server, such as http://127.0.0.1:8123")
+        raise ValueError(f"{given!r} is not a URL of a ClickHouse server, such as http://127.0.0.1:8123")
     return given
 
 
 class ClickHouseServer(Strict):
-    """`clickhouse` of analytics: a server that has the tables in place of the embedded store."""
+    """`clickhouse` of analytics: a server that stores the tables instead of the embedded store."""
 
     url: Annotated[str, PlainValidator(_clickhouse_url)]
     database: str = Field("spectrum", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
@@ -60,7 +60,7 @@ def _time_of_day(value: Any) -> float:
     given = text(value, '"08:00"')
     found = _CLOCK.fullmatch(given)
     if found is None:
-        raise ValueError(f'{given!r} is no time of day; write "08:00", in quotes')
+        raise ValueError(f'{given!r} is not a time of day; write "08:00", in quotes')
     return int(found[1]) * 3600.0 + int(found[2]) * 60.0
 
 
@@ -73,7 +73,7 @@ class ReportSchedule(Strict):
 
 
 class Analytics(Strict):
-    """`analytics`: the store of records that questions are asked of, in the process of the API."""
+    """`analytics`: the store of records for questions, in the process of the API."""
 
     # The folder. None: beside the daemon's state.
     store: AbsolutePath | None = None
@@ -114,7 +114,7 @@ class AnalyticsKeys(Strict):
 
 def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
     if config.analytics is not None and config.api is None:
-        yield Fault(("analytics",), "it is kept, and asked, by the process of the control API: add api: true")
+        yield Fault(("analytics",), "the control API's process keeps the store: add api: true")
 
 
 ANALYTICS = Feature("analytics", check=_check)

@@ -1,6 +1,5 @@
-"""Questions as statements of SQL: which groups there are, what is in each at which time, and histograms of durations.
-
-Names of tables and columns come from `core.analytics.columns` alone. What a question brings is a parameter.
+"""SQL statements of questions: the groups, their values over time, and histograms of durations. Names of tables and
+columns come from `core.analytics.columns` alone. Values in a question are parameters.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from spectrum.core.analytics.metrics import Metric, MetricKind
 from spectrum.core.analytics.plan import QuestionPlan, TimeSlice
 from spectrum.core.analytics.question import AllOf, AnyOf, Compare, Condition, Not, Value, Visible
 
-# By which columns a row of a table is somebody's; without any it is nobody's but the operator's.
+# The columns that decide who may see a row of a table; without any only the operator may.
 _OWNED_BY = {
     "events": ("app",),
     "minutes": ("app",),
@@ -20,22 +19,22 @@ _OWNED_BY = {
     "changes": (),
     "attacks": ("app",),
 }
-# What stands in the place of ours, in `minutes`.
+# Replacements for the node's own in `minutes`.
 _SUM, _COUNT, _HISTOGRAM = "_sum", "_count", "_histogram"
 _US_PER_MS = 1000
 
 
 def groups_statement(plan: QuestionPlan, dialect: Dialect, limit: int) -> Statement:
-    """Return the statement for the first groups, what is in all together, and the extremes.
+    """Return the statement for the first groups, the totals, and the extremes.
 
-    Its columns are: the dimensions (`k0`, ...), `g` (1 in the row of all together, which is the first one), `n` (rows
-    of the table), the plain metrics (`m0`, ...), the lowest and the highest of each in any group (`lo0`, `hi0`, ...),
+    Its columns are: the dimensions (`k0`, ...), `g` (1 in the row of totals, which is the first one), `n` (rows of the
+    table), the plain metrics (`m0`, ...), the lowest and the highest of each in any group (`lo0`, `hi0`, ...),
     `groups`.
 
     Args:
         plan: How the question is answered.
-        dialect: Of the store.
-        limit: So many groups.
+        dialect: The dialect of the store.
+        limit: The number of groups.
     """
     statement = Statement()
     metrics, keys = plan.plain, [column.name for column in plan.dimensions]
@@ -63,15 +62,15 @@ def groups_statement(plan: QuestionPlan, dialect: Dialect, limit: int) -> Statem
 
 
 def detail_statement(plan: QuestionPlan, dialect: Dialect, groups: Sequence[Sequence[Value]] | None) -> Statement:
-    """Return the statement for what is in groups at which time.
+    """Return the statement for the values of groups over time.
 
     Its columns are: `t` (the bucket's start, in seconds since 1970; 0 without buckets), `o` (1 for others), the
     dimensions, the plain metrics.
 
     Args:
         plan: How the question is answered.
-        dialect: Of the store.
-        groups: These groups, and others if the question asks for them; None: all there are.
+        dialect: The dialect of the store.
+        groups: These groups, and "others" if the question asks for it; None for all groups.
     """
     statement = Statement()
     source = _Source(plan, dialect, statement)
@@ -94,10 +93,10 @@ def histogram_statement(
 
     Args:
         plan: How the question is answered, from roll-ups.
-        dialect: Of the store.
+        dialect: The dialect of the store.
         duration: The column of `events`.
         groups: As in `detail_statement`.
-        is_total: All together: no groups and no times.
+        is_total: Totals: no groups and no times.
     """
     statement = Statement()
     source = _Source(plan, dialect, statement)
@@ -113,7 +112,7 @@ def histogram_statement(
 
 
 def rows_statement(plan: QuestionPlan, dialect: Dialect) -> Statement:
-    """Return the statement for rows as they are, the newest first where nothing else is asked."""
+    """Return the statement for raw rows, the newest first by default."""
     statement = Statement()
     shown = ", ".join(f"{dialect.shown(column)} AS c{at}" for at, column in enumerate(plan.table.columns))
     oldest_first = any(not one.descending for one in plan.question.order)
@@ -150,11 +149,11 @@ def metric_sql(metric: Metric, dialect: Dialect, is_rolled: bool) -> str:
 
 
 class _Source:
-    """Where the rows of one statement come from.
+    """The FROM and WHERE parts of a statement.
 
     Args:
         plan: How the question is answered.
-        dialect: Of the store.
+        dialect: The dialect of the store.
         statement: Takes the parameters.
     """
 
@@ -165,7 +164,7 @@ class _Source:
         self._groups: Sequence[Sequence[Value]] | None = plan.question.groups
 
     def narrow(self, groups: Sequence[Sequence[Value]] | None) -> str:
-        """Have these groups, or, where others are asked for, return the condition that tells them from others."""
+        """Limit to these groups, or, if "others" is requested, return the condition that tells them from others."""
         if groups is None or not self._plan.dimensions:
             return ""
         if self._plan.question.others:
@@ -174,7 +173,7 @@ class _Source:
         return ""
 
     def keys(self, is_group: str) -> list[str]:
-        """Return what a statement is grouped by: time, whether it is others, dimensions."""
+        """Return the expressions of GROUP BY: time, whether it is "others", dimensions."""
         bucket = self._plan.question.bucket
         start = self._dialect.start("time", bucket) if bucket else "0"
         names = [column.name for column in self._plan.dimensions]
@@ -184,7 +183,7 @@ class _Source:
         return [f"{start} AS t", f"{other} AS o", *(f"{name} AS k{at}" for at, name in enumerate(names))]
 
     def text(self, metrics: Sequence[Metric]) -> str:
-        """Return the table, or tables, with what metrics need, and the condition."""
+        """Return the table, or tables, with the columns for metrics, and the condition."""
         parts = self._plan.parts
         if not self._plan.is_rolled:
             (part,) = parts
@@ -267,7 +266,7 @@ class _Source:
         return f"({text} = 1)" if column.kind is ColumnKind.BOOLEAN else text
 
     def _visible(self, visible: Visible, table: Table) -> str:
-        """Return the condition that a row is theirs."""
+        """Return the condition that the reader may see a row."""
         part_since = self._plan.question.since
         theirs = []
         for name in _OWNED_BY[table.name]:

@@ -1,1 +1,1 @@
-"""Load balancing, without I/O: health, and which origin a client goes to. Time, chance and measurements come in."""
+"""Load balancing without I/O: health and the choice of an origin. Time, chance and measurements are arguments."""

@@ -1,7 +1,6 @@
-"""The decision for a new client: which pool, which origin, and who follows when that cannot be reached.
-
-What varies comes in (the client's key, chance, loads, an affinity), so a decision can be tabled and explained.
-What depends on health alone is worked out when health changes, not when clients come.
+"""The decision for a new client: pool, origin, and the next origin when that cannot be reached. All variable inputs are
+arguments (the client's key, a random number, loads, an affinity), so decisions can be tested by tables and explained.
+Everything that depends on health alone is computed when health changes, not per client.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,20 +10,20 @@ from spectrum.core.balancing.pickers import Draw, Load, Wheel, measure_of
 from spectrum.core.balancing.pools import PoolView
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings
 
-# A client is sent to so many origins of a pool, and with failover across pools on to so many others, before it is told.
+# Number of origins of a pool that are tried for a client, and with failover across pools of other pools in addition.
 TRIES_IN_POOL = 3
 TRIES_ELSEWHERE = 2
 
 
 class Choice(NamedTuple):
-    """Where a client goes.
+    """The origin of a client.
 
     Attributes:
-        origin: None where there is none.
-        kept: It is the one that the client's affinity asks for.
-        pins: It is to be remembered as the client's affinity.
-        tries: How many origins it may come to be tried at, this one included.
-        full: There is none because those that serve have as many sessions as they may.
+        origin: None if there is none.
+        kept: Whether it comes from the client's affinity.
+        pins: Whether it is to be stored as the client's affinity.
+        tries: How many origins may be tried, this one included.
+        full: There is none because all that serve have reached `max_sessions`.
     """
 
     origin: OriginSettings | None
@@ -44,11 +43,11 @@ class Balancer:
     Args:
         settings: The load balancer.
         views: Its pools, by name.
-        latencies: Mean time of a probe's answer in seconds, by pool; a pool without one comes after those with.
-        draining: Numbers of disabled origins to which their clients may come back still.
+        latencies: Mean time of a probe's answer in seconds, by pool; pools without one come last.
+        draining: Numbers of disabled origins to which their clients may still return.
 
     Attributes:
-        needs_key: Whether decisions depend on who the client is; else its key need not be worked out.
+        needs_key: Whether decisions depend on the client's key; otherwise it need not be computed.
     """
 
     def __init__(
@@ -79,30 +78,30 @@ class Balancer:
         )
 
     def _healthy(self, pools: Sequence[str]) -> list[PoolView]:
-        """The pools that serve, in the order of failover, or of latency where that decides."""
+        """The pools that serve, in order of failover, or of latency if that decides."""
         healthy = [self.views[pool] for pool in pools if self.views[pool].healthy]
         if self.settings.policy == "dynamic_latency":
             healthy.sort(key=lambda view: self._latencies.get(view.settings.name, float("inf")))
         return healthy
 
     def order(self, country: str = "") -> Sequence[PoolView]:
-        """Return the healthy pools for clients of a country in the order of failover; none: the fallback serves."""
+        """Return the healthy pools for clients of a country in order of failover; none if the fallback serves."""
         return self._by_country.get(country, self._default).pools
 
     def origin_of(self, tag: int) -> OriginSettings | None:
-        """Return the origin with a tag, if it is one of ours."""
+        """Return the origin with a tag, if it belongs to this load balancer."""
         found = self._members.get(tag)
         return found[0] if found else None
 
     def choose(self, key: int, draw: Draw, load: Load, tag: int = 0, country: str = "") -> Choice:
-        """Decide where a new client goes.
+        """Choose the origin of a new client.
 
         Args:
-            key: The client's, of `clients.client_key`; not looked at unless `needs_key`.
-            draw: Chance.
-            load: What the least_* policies compare.
-            tag: The origin that the client has an affinity to; 0 for none.
-            country: The client's, where it is known.
+            key: The client's key, by `clients.client_key`; ignored unless `needs_key`.
+            draw: A random number.
+            load: Loads for the least_* policies.
+            tag: The tag of the client's affinity; 0 for none.
+            country: The client's country, if known.
         """
         choice = self._choose(key, draw, load, tag, country)
         origin = choice.origin
@@ -111,9 +110,8 @@ class Balancer:
         return self._beside(origin, choice.tries, key, draw, load, country)
 
     def _beside(self, full: OriginSettings, tries: int, key: int, draw: Draw, load: Load, country: str) -> Choice:
-        """Return the choice of a client whose origin is full: it goes to another one, and its affinity stays.
-
-        Another origin of the same pool, then those of other pools where the load balancer fails over across pools.
+        """Return the choice for a client whose origin is full: another origin of the same pool, then of other pools if
+        the load balancer fails over across pools. Its affinity stays.
         """
         home = self._members[full.tag][1]
         numbers = home.full(load)
@@ -143,12 +141,12 @@ class Balancer:
         return Choice(view.regardless.pick(key, draw, load), tries=min(TRIES_IN_POOL, view.candidates))
 
     def _returns(self, tag: int) -> bool:
-        """Whether a client that cannot go where its affinity asks for is to go back there later."""
+        """Return whether a client that cannot use the origin of its affinity should return there later."""
         member = self._members.get(tag)
         return self.settings.failover == "temporary" and member is not None and member[0].enabled
 
     def _keep(self, key: int, tag: int) -> Choice | None:
-        """Return the choice that an affinity asks for; None where its origin cannot be used."""
+        """Return the choice by affinity; None if its origin cannot be used."""
         member = self._members.get(tag)
         if member is None:
             return None
@@ -163,10 +161,9 @@ class Balancer:
     def next_choice(
         self, tried: Sequence[OriginSettings], kept: bool, key: int, draw: Draw, load: Load, country: str = ""
     ) -> OriginSettings | None:
-        """Return the origin to try after those `tried`, in this order, could not be reached; None to give up.
-
-        `kept` tells that the first one was an affinity's. Another origin of the same pool comes first, then those of
-        other pools where the load balancer fails over across pools.
+        """Return the origin to try after those `tried`, in this order, could not be reached; None for none. `kept` says
+        that the first one came from affinity. Other origins of the same pool come first, then those of other pools if
+        the load balancer fails over across pools.
         """
         if kept and self.settings.failover == "none":
             return None
@@ -196,7 +193,7 @@ class Balancer:
 
 
 def share_of(key: int) -> float:
-    """Return where a client is in the hash space, 0 to 100. Not the bits of its bucket."""
+    """Return the position of a client in the hash space, 0 to 100, from other bits than its bucket."""
     return (key & 0xFFFF) * (100 / 0x10000)
 
 
@@ -207,7 +204,7 @@ def _sheds(view: PoolView, key: int, draw: Draw) -> bool:
 
 
 class _Order:
-    """The healthy pools for some clients, and which one is tried first."""
+    """The healthy pools for a group of clients, and which one is tried first."""
 
     __slots__ = ("_by_load", "_led", "_numbers", "_of", "_wheel", "pools", "tries")
 
@@ -220,7 +217,7 @@ class _Order:
         weights = [weight_of.get(view.settings.name, 1.0) for view in self.pools]
         weighted = (settings.policy == "random" or self._by_load) and any(weights)
         self._wheel = Wheel(weights) if weighted else None
-        # The order that begins with each of them, where chance or load decides.
+        # The orders that begin with each of them, if chance or load decides.
         self._led = [(*self.pools[i:], *self.pools[:i]) for i in range(len(self.pools))] if weighted else []
         inside = max((len(view.usable) for view in self.pools), default=1)
         across = min(TRIES_ELSEWHERE, len(self.pools) - 1) if settings.failover_across_pools else 0

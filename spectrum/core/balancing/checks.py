@@ -1,4 +1,4 @@
-"""How monitors, pools and load balancers must fit together, and with the apps that use them."""
+"""Checks of monitors, pools and load balancers against each other, and against the apps that use them."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import attrgetter
@@ -12,10 +12,10 @@ from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
 from spectrum.core.configuration.feature import Feature, Named, Section, Surroundings
 
-# Pools and origins of a node: what their shared counts have room for, less some that are being replaced.
+# Maximum number of pools and origins of a node: the capacity of the shared counters, less a reserve for replacements.
 MAX_ORIGINS = 60_000
 
-# Which settings of a monitor go with which types.
+# The types of monitors for which each setting is valid.
 _HTTP = frozenset({"http", "https"})
 _TYPES = {
     "method": _HTTP | {"tcp"},
@@ -31,9 +31,9 @@ _TYPES = {
     "port": _HTTP | {"tcp", "udp_icmp", "smtp"},
     "proxy_protocol": _HTTP | {"tcp", "udp_icmp", "smtp"},
 }
-# Of Terraform, beside those of the file.
+# Keys of Terraform, beside those of the file.
 _SENT_DEFAULTS = {"method": "GET"}
-# A protocol's own port, where neither monitor nor origin has one.
+# The default port of a protocol, if neither monitor nor origin has one.
 _DEFAULT_PORTS = {"http": 80, "https": 443, "icmp_ping": 0}
 
 
@@ -41,8 +41,8 @@ def check_balancing(config: Config, surroundings: Surroundings) -> Iterator[Faul
     """Yield every fault between the monitors, pools, load balancers and apps of a file.
 
     Args:
-        config: Holds those that are looked at.
-        surroundings: What they refer to.
+        config: The objects that are checked.
+        surroundings: The objects that they may refer to.
     """
     whole, names = surroundings.whole, surroundings.names
     for name, monitor in config.monitors.items():
@@ -65,12 +65,12 @@ def check_balancing(config: Config, surroundings: Surroundings) -> Iterator[Faul
 
 
 def probe_port(monitor: Monitor, origin_port: int) -> int:
-    """Return the port that a monitor probes at an origin with `origin_port`; 0 where there is none."""
+    """Return the port that a monitor probes at an origin with `origin_port`; 0 without one."""
     return monitor.port or origin_port or _DEFAULT_PORTS.get(monitor.type, 0)
 
 
 def probed_transport(monitor: Monitor) -> str:
-    """Return what a monitor's probes travel over, "tcp" or "udp"."""
+    """Return the transport of a monitor's probes, "tcp" or "udp"."""
     return "udp" if monitor.type == "udp_icmp" else "tcp"
 
 
@@ -78,7 +78,7 @@ def headers_used(apps: Mapping[str, App], balancers: Mapping[str, LoadBalancer])
     """Return, per pool and transport, the PROXY headers that apps send to its origins."""
     used: dict[tuple[str, str], set[str]] = {}
     balanced = [app for app in apps.values() if app.load_balancer is not None]
-    # Thousands of apps may lead to a load balancer, and most send the same.
+    # Thousands of apps may use a load balancer, and most send the same.
     for name, transport, header in {
         (app.load_balancer, app.protocol.transport, app.proxy_protocol) for app in balanced
     }:
@@ -89,21 +89,21 @@ def headers_used(apps: Mapping[str, App], balancers: Mapping[str, LoadBalancer])
 
 
 def monitor_faults(path: tuple[str, ...], monitor: Monitor) -> Iterator[Fault]:
-    """Yield the settings of a monitor that do not go together; `path` is where it stands."""
+    """Yield the settings of a monitor that contradict each other; `path` is its place."""
     for setting in monitor.model_fields_set:
         types = _TYPES.get(setting)
         if types is not None and monitor.type not in types and not _is_default(monitor, setting):
-            yield Fault((*path, setting), f"it goes with {_listed(types)}, not with {monitor.type}", at_key=True)
+            yield Fault((*path, setting), f"it is valid for {_listed(types)}, not for {monitor.type}", at_key=True)
     if monitor.type == "tcp" and monitor.method not in (None, "connection_established", "GET"):
-        yield Fault((*path, "method"), "connection_established is the only one of tcp")
+        yield Fault((*path, "method"), "tcp monitors have only connection_established")
     if monitor.proxy_protocol == "simple" and monitor.type != "udp_icmp":
-        yield Fault((*path, "proxy_protocol"), "simple goes with udp_icmp; over TCP it is v1 or v2")
+        yield Fault((*path, "proxy_protocol"), "simple is for udp_icmp; over TCP use v1 or v2")
     if monitor.proxy_protocol == "v1" and monitor.type == "udp_icmp":
-        yield Fault((*path, "proxy_protocol"), "v1 is for TCP; over UDP it is simple or v2")
+        yield Fault((*path, "proxy_protocol"), "v1 is for TCP; over UDP use simple or v2")
 
 
 def _is_default(monitor: Monitor, setting: str) -> bool:
-    """Tell whether a setting asks for nothing: clients of the API send every default, whatever the type."""
+    """Return whether a setting has its default: clients of the API send every default, whatever the type."""
     return getattr(monitor, setting) in (Monitor.model_fields[setting].default, _SENT_DEFAULTS.get(setting))
 
 
@@ -131,7 +131,7 @@ def _pool_faults(name: str, pool: Pool) -> Iterator[Fault]:
     seen: set[str] = set()
     for i, origin in enumerate(pool.origins):
         if origin.name in seen:
-            yield Fault((*path, "origins", i, "name"), f"{origin.name} is the name of an origin before it")
+            yield Fault((*path, "origins", i, "name"), f"{origin.name} is already the name of another origin")
         seen.add(origin.name)
     if pool.minimum_origins > len(pool.origins):
         yield Fault(
@@ -139,11 +139,11 @@ def _pool_faults(name: str, pool: Pool) -> Iterator[Fault]:
         )
     if (pool.latitude is None) != (pool.longitude is None):
         missing = "longitude" if pool.longitude is None else "latitude"
-        yield Fault(path, f'"{missing}" is missing; a place has both', at_key=True)
+        yield Fault(path, f'"{missing}" is missing; a location needs both', at_key=True)
 
 
 def _probing_faults(path: tuple[str, ...], pool: Pool, surroundings: Surroundings) -> Iterator[Fault]:
-    """Yield what is wrong with how a pool's origins are probed."""
+    """Yield the faults of the health checks of a pool's origins."""
     whole, names = surroundings.whole, surroundings.names
     if pool.monitor is not None and pool.monitor not in names["monitors"]:
         yield Fault((*path, "monitor"), _unknown("monitor", pool.monitor, names["monitors"]))
@@ -181,7 +181,7 @@ def _balancer_faults(name: str, balancer: LoadBalancer, config: Config, named: C
         balancer.random_steering.pool_weights.get(pool, balancer.random_steering.default_weight)
         for pool in balancer.default_pools
     ):
-        yield Fault((*path, "random_steering"), "every pool has weight 0; nobody could be sent anywhere")
+        yield Fault((*path, "random_steering"), "every pool has weight 0; no client could be sent anywhere")
 
 
 def _proximity_faults(path: tuple[str | int, ...], balancer: LoadBalancer, config: Config) -> Iterator[Fault]:
@@ -202,7 +202,9 @@ def _app_faults(name: str, app: App, config: Config, named: Collection[str]) -> 
         return
     called = balancer.name or app.load_balancer
     if app.origin_dns is not None and app.origin_dns.name != called:
-        yield Fault(("apps", name, "origin_dns", "name"), f"beside load_balancer: {app.load_balancer} it is {called}")
+        yield Fault(
+            ("apps", name, "origin_dns", "name"), f"with load_balancer: {app.load_balancer} it is called {called}"
+        )
     if balancer.session_affinity == "ip_port" and app.protocol.transport == "tcp":
         yield Fault(
             ("load_balancers", app.load_balancer, "session_affinity"),
@@ -214,12 +216,12 @@ def _app_faults(name: str, app: App, config: Config, named: Collection[str]) -> 
             if len(origin_ports(origin.port, app.protocol.ports)) < len(app.protocol.ports):
                 yield Fault(
                     ("pools", pool_name, "origins", i, "port"),
-                    f"app {name} has {len(app.protocol.ports)} ports; from {origin.port} on there are not as many",
+                    f"app {name} has {len(app.protocol.ports)} ports; from {origin.port} on there are fewer",
                 )
 
 
 def _header_faults(apps: Mapping[str, App], whole: Config) -> Iterator[Fault]:
-    """Yield the pools of apps with a monitor that cannot know which PROXY header to send."""
+    """Yield the pools of apps whose monitor cannot infer which PROXY header to send."""
     for (pool_name, transport), used in headers_used(apps, whole.load_balancers).items():
         pool = whole.pools.get(pool_name)
         if pool is None or len(used) < 2:
@@ -238,14 +240,16 @@ def _header_faults(apps: Mapping[str, App], whole: Config) -> Iterator[Fault]:
 
 
 def _pool_loops(apps: Mapping[str, App], whole: Config, index: ListenerIndex) -> Iterator[Fault]:
-    """Yield the origins of pools that are listeners of ours, for the transports and ports of the apps that use them."""
+    """Yield the origins of pools that are listeners of this node, for the transports and ports of the apps that use
+    them.
+    """
     for app_name, app in apps.items():
         balancer = whole.load_balancers.get(app.load_balancer or "")
         for pool_name in balancer.all_pools() if balancer else ():
             pool = whole.pools.get(pool_name)
             for i, origin in enumerate(pool.origins if pool else ()):
                 if is_name(origin.address):
-                    continue  # its addresses are refused when they are known
+                    continue  # Its addresses are checked when they are known.
                 ports = origin_ports(origin.port, app.protocol.ports)
                 taken = index.owner(app.protocol.transport, parse_address(origin.address), ports)
                 if taken is not None:
@@ -253,7 +257,7 @@ def _pool_loops(apps: Mapping[str, App], whole: Config, index: ListenerIndex) ->
                     yield Fault(
                         ("pools", pool_name, "origins", i, "address"),
                         f"for app {app_name} that is {where}, the listener of app {taken[0]}: a loop; "
-                        "name the server behind it",
+                        "use the address of the server behind it",
                     )
 
 

@@ -1,4 +1,4 @@
-"""Who a client is, to decisions that depend on it."""
+"""The client's identity for decisions that depend on it."""
 
 from hashlib import blake2b
 
@@ -6,7 +6,7 @@ from hashlib import blake2b
 def client_key(salt: bytes, client: bytes, port: int | None = None) -> int:
     """Return the key of a client, 64 bits: of its address in wire form, and its port if that counts.
 
-    `salt` is another one for each load balancer, so that a client's places in two of them have nothing in common.
+    `salt` differs for each load balancer, so that a client's positions in two of them are independent.
     """
     if port is not None:
         client += port.to_bytes(2, "big")

@@ -1,4 +1,4 @@
-"""From pools and load balancers of the file to those that workers run on: all of them, or those that may be others."""
+"""Compiles pools and load balancers of the file for workers: all of them, or those that may have changed."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,7 @@ def compile_balancing(config: "Config", numbers: Mapping[str, int]) -> Mapping[s
 
     Args:
         config: The configuration.
-        numbers: Those of pools and origins.
+        numbers: The numbers of pools and origins.
     """
     return {
         "pools": tuple(_pool(config, numbers, name) for name in config.pools),
@@ -30,18 +30,18 @@ def compile_balancing(config: "Config", numbers: Mapping[str, int]) -> Mapping[s
 
 
 def recompiled(snapshot: Snapshot, config: "Config", numbers: Mapping[str, int], names: Names) -> Snapshot:
-    """Return a snapshot with the pools and load balancers of a configuration; those that cannot differ are kept.
+    """Return a snapshot with the pools and load balancers of a configuration; those that cannot have changed are kept.
 
     Args:
-        snapshot: Of a configuration that differs in nothing but objects.
+        snapshot: The snapshot of a configuration that differs only in named objects.
         config: The configuration.
-        numbers: Those of pools and origins.
-        names: Those of the objects that differ.
+        numbers: The numbers of pools and origins.
+        names: The names of the objects that differ.
     """
     groups = frozenset(names.get("monitor_groups", ()))
     probed = (name for name, pool in config.pools.items() if pool.monitor_group in groups) if groups else ()
     pools = {*names.get("pools", ()), *probed}
-    # Their order depends on where pools are.
+    # Their order depends on the location of pools.
     near = (
         name
         for name, balancer in config.load_balancers.items()

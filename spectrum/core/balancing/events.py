@@ -1,4 +1,4 @@
-"""One record for each change of health, with its cause."""
+"""Records of changes of health, with their causes."""
 
 from datetime import datetime
 
@@ -8,8 +8,8 @@ import msgspec
 class HealthEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """A change of an origin, a pool or a load balancer.
 
-    The names are those of Cloudflare's health events where it has them. `Event` is originHealth, monitorHealth,
-    originEjected, originReturned, poolHealth or loadBalancerFallback; `Healthy` is what it became, which for a fallback
+    The names are those of Cloudflare's health events if there are any. `Event` is originHealth, monitorHealth,
+    originEjected, originReturned, poolHealth or loadBalancerFallback; `Healthy` is the new state, which for a fallback
     means that it is over. monitorHealth is of a member of a monitor group, whether it decides or not. `RTT` is
     nanoseconds.
     """
@@ -29,7 +29,7 @@ class HealthEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def as_text(event: HealthEvent) -> str:
-    """Return the event as a line for people, without its time."""
+    """Return the event as a line of text, without its time."""
     match event.Event:
         case "originHealth":
             who = f"origin {event.Pool}/{event.Origin} is {'healthy' if event.Healthy else 'down'}"
@@ -45,5 +45,5 @@ def as_text(event: HealthEvent) -> str:
         case _ if event.Healthy:
             who = f"load balancer {event.LoadBalancer} has a healthy pool again"
         case _:
-            who = f"load balancer {event.LoadBalancer} has no healthy pool: {event.Pool} serves, its health is ignored"
+            who = f"load balancer {event.LoadBalancer} has no healthy pool: fallback pool {event.Pool} serves"
     return f"{who}: {event.Reason}" if event.Reason else who

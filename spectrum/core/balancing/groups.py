@@ -1,21 +1,21 @@
-"""Several monitors of an origin: from their verdicts to one. Cloudflare's rules: docs/balancing.md."""
+"""Combines the verdicts of several monitors of an origin. Cloudflare's rules: docs/balancing.md."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from spectrum.core.balancing.objects import GroupMember, MonitorGroup, Pool
 
-# A reason names so many monitors; `spectrum status` has all.
+# Number of monitors in a reason; `spectrum status` shows all.
 REASONS_TOLD = 3
 
 
 class Vote(NamedTuple):
-    """What one monitor finds.
+    """The verdict of one monitor.
 
     Attributes:
         healthy: Its verdict; None while unknown.
         reason: Why it is not True.
-        must_be_healthy: It decides alone where it fails; otherwise it is one of a majority.
+        must_be_healthy: If it fails, it decides alone; otherwise it is part of a majority.
     """
 
     healthy: bool | None
@@ -26,10 +26,10 @@ class Vote(NamedTuple):
 def combine(votes: Sequence[Vote]) -> tuple[bool | None, str]:
     """Return the verdict of several monitors, and why it is not True.
 
-    It is down if one fails that must be healthy, or if more than half of the others fail. It is unknown while those
-    that are unknown could still make it down. Where there are no votes nobody objects.
+    The origin is down if a monitor fails that must be healthy, or if more than half of the others fail. It is unknown
+    while the unknown ones could still make it down. Without votes it is healthy.
     """
-    if len(votes) == 1:  # most pools have one monitor
+    if len(votes) == 1:  # Most pools have one monitor.
         return votes[0].healthy, "" if votes[0].healthy else votes[0].reason
     critical = [vote for vote in votes if vote.must_be_healthy]
     others = [vote for vote in votes if not vote.must_be_healthy]
@@ -54,7 +54,9 @@ def _reasons(votes: Sequence[Vote]) -> str:
 
 
 def probing(pool: Pool, groups: Mapping[str, MonitorGroup]) -> tuple[GroupMember, ...]:
-    """Return the monitors that probe a pool's origins, with what they count for: a pool's only one must be healthy."""
+    """Return the monitors that probe a pool's origins, and how their verdicts count: the only one of a pool must be
+    healthy.
+    """
     if pool.monitor is not None:
         return (GroupMember(monitor=pool.monitor, must_be_healthy=True),)
     group = groups.get(pool.monitor_group) if pool.monitor_group is not None else None
@@ -62,5 +64,5 @@ def probing(pool: Pool, groups: Mapping[str, MonitorGroup]) -> tuple[GroupMember
 
 
 def is_monitored(pool: Pool, groups: Mapping[str, MonitorGroup]) -> bool:
-    """Tell whether any monitor decides on the health of a pool's origins."""
+    """Return whether any monitor decides on the health of a pool's origins."""
     return any(not member.monitoring_only for member in probing(pool, groups))

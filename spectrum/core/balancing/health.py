@@ -1,4 +1,4 @@
-"""From the results of probes to a verdict on an origin's address. Cloudflare's rules: docs/balancing.md."""
+"""From probe results to a verdict on an origin's address. Cloudflare's rules: docs/balancing.md."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,15 @@ import msgspec
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
-    """What one probe found.
+    """The result of one probe.
 
     Attributes:
-        ok: The origin answered as it should.
+        ok: Whether the origin answered as expected.
         reason: Why not, or "" if it did: a few words.
         rtt_s: How long the answer took; 0 when there was none.
-        code: The HTTP or SMTP status; 0 where there is none.
-        certificate_expires: When the certificate ends (seconds since 1970); 0 where there is none.
-        timed_out: Nothing came in time, so it may be tried again at once.
+        code: The HTTP or SMTP status; 0 without one. certificate_expires: When the certificate ends (seconds since
+            1970); 0 where there is none.
+        timed_out: No answer came in time, so it may be tried again at once.
     """
 
     ok: bool
@@ -25,15 +25,15 @@ class ProbeResult(msgspec.Struct, frozen=True):
     timed_out: bool = False
 
 
-# So many results are shown.
+# Number of results that are shown.
 RECENT = 40
-# A new sample's weight in the mean of round trips: a change has half its effect after three probes.
+# Weight of a new sample in the mean of round trips: a change has half its effect after three probes.
 RTT_WEIGHT = 0.2
 
 
 @dataclass(slots=True)
 class Health:
-    """What is known of one address that a monitor probes.
+    """The health of one address that a monitor probes.
 
     Attributes:
         healthy: The verdict; None while unknown, which counts as down.
@@ -42,7 +42,7 @@ class Health:
         rtt_s: Exponentially weighted mean of the round trips of probes that passed; 0 without any.
         changed_at: When the verdict last changed.
         probed_at: When the last result came.
-        history: The last results as bits below a 1 that marks their begin, the last one lowest; 1 is a pass.
+        history: The last results as bits below a leading 1, the last one lowest; 1 is a pass.
     """
 
     healthy: bool | None = None
@@ -58,8 +58,9 @@ class Health:
     def take(self, result: ProbeResult, consecutive_up: int, consecutive_down: int, now: float) -> bool:
         """Take a probe's result; return whether the verdict changed.
 
-        Flips to down after `consecutive_down` failures, to up after `consecutive_up` successes; 0 is at once. The first
-        result decides alone: otherwise a start would send everybody to the fallback pool for several intervals.
+        The verdict becomes down after `consecutive_down` failures, and up after `consecutive_up` successes; 0 means at
+        once. The first result decides alone: otherwise all clients would go to the fallback pool for several intervals
+        after a start.
         """
         self.probed_at = now
         full = self.history >> RECENT

@@ -1,4 +1,4 @@
-"""Monitors, pools and load balancers as they stand in the file, with Cloudflare's field names.
+"""Monitors, pools and load balancers in the file, with Cloudflare's field names.
 
 The source of names and defaults is the API reference of Cloudflare's Load Balancing. Session affinity by address,
 failover across pools for TCP and UDP, outlier detection and slow start are ours; the latter two have Envoy's names.
@@ -31,11 +31,11 @@ from spectrum.core.configuration.fields import (
 from spectrum.core.origin_bounds import RetrySettings
 
 MonitorType = Literal["http", "https", "tcp", "udp_icmp", "icmp_ping", "smtp"]
-# Cloudflare's fastest is 10 s; on one's own machines a second is common, and this keeps a typo from being a flood.
+# Cloudflare's minimum is 10 s; on one's own machines a second is common, and this limit prevents a flood by a typo.
 MIN_INTERVAL_S = 0.1
-# Cloudflare's own limit.
+# Cloudflare's limit.
 MAX_AFFINITY_TTL_S = 604_800
-# A gigabyte.
+# A gibibyte.
 MAX_AFFINITIES = 67_108_864
 
 DEFAULT_CODES = ((200, 200),)
@@ -60,7 +60,7 @@ def _codes(value: Any) -> tuple[tuple[int, int], ...]:
     for part in str(value).split(","):
         match = _CODES.fullmatch(part.strip())
         if match is None:
-            raise ValueError(f'{part.strip()!r} is no status code; write 200, "2xx", "200-299" or "200,302"')
+            raise ValueError(f'{part.strip()!r} is not a status code; write 200, "2xx", "200-299" or "200,302"')
         low = int(match[1]) * 100 if match[1] else int(match[2])
         high = low + 99 if match[1] else int(match[3] or low)
         if high < low:
@@ -84,7 +84,7 @@ def _host(value: Any) -> str:
 
 
 def _headers(value: Any) -> Any:
-    """Take `Host: a.example` for Cloudflare's `Host: [a.example]` too."""
+    """Accept `Host: a.example` for Cloudflare's `Host: [a.example]`, too."""
     if not isinstance(value, dict):
         raise ValueError(f"expected a mapping of header names to values, found {describe(value)}")
     headers = []
@@ -109,7 +109,7 @@ Names = Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
 
 
 class Node(Strict):
-    """`node`: where this machine is; what steering by place is measured from."""
+    """`node`: the location of this machine, from which steering by proximity is measured."""
 
     name: str = ""
     region: Region | None = None
@@ -125,7 +125,7 @@ class Monitor(CloudflareKeysOfMonitor):
     description: str = ""
     interval_s: Interval = Field(60.0, alias="interval")
     timeout_s: PositiveDuration = Field(5.0, alias="timeout")
-    # Of a probe that timed out, at once; any other failure counts as it is.
+    # Retries after a timeout; any other failure counts at once.
     retries: int = Field(2, ge=0, le=10)
     # 0 and 1 both mean: at once.
     consecutive_up: int = Field(0, ge=0, le=1000)
@@ -139,28 +139,28 @@ class Monitor(CloudflareKeysOfMonitor):
     expected_body: str = ""
     follow_redirects: bool = False
     allow_insecure: bool = False
-    # What the certificate must name; the Host header when left out.
+    # The name that the certificate must have; by default the Host header.
     sni: str | None = None
     send: str = ""
     expect: str = ""
-    # auto: what the apps send that lead to the origin.
+    # auto: the header that the apps send which use the origin.
     proxy_protocol: Literal["auto", "off", "v1", "v2", "simple"] = "auto"
 
     @field_validator("path")
     @classmethod
     def _is_path(cls, value: str) -> str:
         if not re.fullmatch(r"/[\x21-\x7e]*", value):
-            raise ValueError(f"{value!r} is no path; it begins with / and has no spaces")
+            raise ValueError(f"{value!r} is not a path; it begins with / and has no spaces")
         return value
 
     @field_validator("method")
     @classmethod
     def _is_method(cls, value: str | None) -> str | None:
         if value is not None and not _TOKEN.fullmatch(value):
-            raise ValueError(f"{value!r} is no method; write GET or HEAD")
+            raise ValueError(f"{value!r} is not a method; write GET or HEAD")
         return value
 
-    # Whose it is; the first account of the file when left out, as with all that follow.
+    # Its account; by default the first account of the file. The same holds for the following objects.
     account: str | None = None
 
 
@@ -168,9 +168,9 @@ class GroupMember(Strict):
     """One of a monitor group's `members`."""
 
     monitor: str
-    # Otherwise it does not probe.
+    # If false, it does not probe.
     enabled: bool = True
-    # Its verdict is shown, and counts for nothing.
+    # Its verdict is shown, but does not count.
     monitoring_only: bool = False
     # The origin is down whenever this one fails; of the others more than half must fail.
     must_be_healthy: bool = False
@@ -179,7 +179,7 @@ class GroupMember(Strict):
     @classmethod
     def _counts(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("monitoring_only"):
-            raise ValueError("a member that is monitoring_only counts for nothing")
+            raise ValueError("the verdict of a member with monitoring_only does not count")
         return value
 
 
@@ -201,20 +201,20 @@ class PoolOrigin(CloudflareKeysOfOrigin):
 
     name: str = Field(min_length=1, max_length=128)
     address: Host
-    # 0: the one that the client wrote to.
+    # 0: the port that the client connected to.
     port: Port = 0
     enabled: bool = True
     weight: float = Field(1.0, ge=0, le=1)
-    # Sessions and flows that it has at once, of all apps; none: any number. HAProxy's maxconn of a server.
+    # Maximum number of open sessions and flows, of all apps; by default no limit. HAProxy's maxconn of a server.
     max_sessions: int | None = Field(None, ge=1, le=MAX_SESSIONS)
-    # Of HTTP monitors; only Host.
+    # For HTTP monitors; only Host.
     header: Headers = ()
 
     @field_validator("header")
     @classmethod
     def _is_host(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         if [name.lower() for name, _ in value] not in ([], ["host"]):
-            raise ValueError("an origin has no other header than one Host, which HTTP monitors send")
+            raise ValueError("an origin can have one header, Host, which HTTP monitors send")
         return value
 
 
@@ -229,24 +229,23 @@ class LoadShedding(Strict):
 
     default_percent: float = Field(0.0, ge=0, le=100)
     default_policy: Literal["random", "hash"] = "random"
-    # Of those with session affinity.
+    # For clients with session affinity.
     session_percent: float = Field(0.0, ge=0, le=100)
     session_policy: Literal["hash"] = "hash"
 
 
 class OutlierDetection(Strict):
-    """`outlier_detection` of a pool: origins that fail clients are ejected, whatever their monitor says.
-
-    Envoy's model and names, but for the share: half of a pool, where Envoy takes a tenth and at least one.
+    """`outlier_detection` of a pool: origins that fail clients are ejected, whatever their monitor says. Envoy's model
+    and names, except for the share: half of a pool, where Envoy has a tenth and at least one.
     """
 
     consecutive_failures: int = Field(5, ge=1)
-    # In percent of what clients met in `interval`; also twice what is usual in the pool. 0: only runs count.
-    # Envoy's is 85, beside a rule on standard deviations that needs five hosts.
+    # Percentage of failures in `interval`; it must also be twice the usual one in the pool. 0: only consecutive
+    # failures count. Envoy's is 85, beside a rule on standard deviations that needs five hosts.
     failure_percentage_threshold: float = Field(30.0, ge=0, le=100)
-    # Origins where fewer connects or sessions were are not compared.
+    # Origins with fewer connects or sessions are not compared.
     failure_percentage_request_volume: int = Field(50, ge=1)
-    # With fewer origins that can be compared none is ejected by its share.
+    # With fewer comparable origins none is ejected by its share.
     failure_percentage_minimum_hosts: int = Field(2, ge=2)
     interval_s: PositiveDuration = Field(10.0, alias="interval")
     base_ejection_time_s: PositiveDuration = Field(30.0, alias="base_ejection_time")
@@ -259,27 +258,27 @@ def _outliers(value: Any) -> Any:
 
 
 class RetryBudgetKeys(Strict):
-    """`retry_budget` of a pool, and of an app: how many connects may follow failed ones. As in Linkerd."""
+    """`retry_budget` of a pool, and of an app: how many connects may follow failed ones, as in Linkerd."""
 
-    # Of the sessions of the last ten seconds, so many may take a further connect.
+    # The share of the sessions of the last ten seconds that may make a further connect.
     percent: float = Field(20.0, ge=0, le=1000)
-    # So many may in any case, in each worker.
+    # The number that may in any case, in each worker.
     min_per_second: float = Field(10.0, ge=0, le=1_000_000)
 
     @property
     def settings(self) -> RetrySettings:
-        """What workers get."""
+        """The settings for workers."""
         return RetrySettings(self.percent, self.min_per_second)
 
 
 class Pool(CloudflareKeysOfPool):
-    """`pools`: origins that serve the same, at one place."""
+    """`pools`: origins for the same purpose, at one location."""
 
     origins: Annotated[tuple[PoolOrigin, ...], AsTuple] = Field(min_length=1)
     description: str = ""
     enabled: bool = True
     monitor: str | None = None
-    # In place of a monitor.
+    # Instead of a monitor.
     monitor_group: str | None = None
 
     @field_validator("monitor_group")
@@ -295,11 +294,11 @@ class Pool(CloudflareKeysOfPool):
     latitude: Latitude | None = None
     longitude: Longitude | None = None
     outlier_detection: Annotated[OutlierDetection | None, BeforeValidator(_outliers)] = OutlierDetection()
-    # After a recovery an origin's share grows over so long. 0: whole at once.
+    # Time in which an origin's share grows after a recovery. 0: the whole share at once.
     slow_start_s: Duration = Field(0.0, alias="slow_start")
-    # None: as many connects follow failed ones as failover asks for.
+    # None: no limit for the connects of failover.
     retry_budget: RetryBudgetKeys | None = None
-    # What the API calls it, where it is not its key.
+    # Its name in the API, if that is not its key.
     name: str | None = None
     account: str | None = None
 
@@ -314,7 +313,7 @@ class RandomSteering(Strict):
 class AffinityAttributes(CloudflareKeysOfAffinity):
     """`session_affinity_attributes` of a load balancer."""
 
-    # None: sessions of an origin that is disabled or removed go on until they end by themselves.
+    # None: sessions of an origin that is disabled or removed go on until they end.
     drain_duration_s: Duration | None = Field(None, alias="drain_duration")
     zero_downtime_failover: Literal["none", "temporary", "sticky"] = "temporary"
 
@@ -345,24 +344,24 @@ Steering = Literal[
 
 
 def _affinity(value: Any) -> Any:
-    """Take Cloudflare's word for affinity by address: it means a cookie, too, which layer 4 has not."""
+    """Accept Cloudflare's name for affinity by address; it implies a cookie, too, which layer 4 does not have."""
     return "ip" if value == "ip_cookie" else value
 
 
 class Queue(Strict):
-    """`queue` of a load balancer: sessions that wait while every origin has as many as it may."""
+    """`queue` of a load balancer: sessions that wait while every origin has reached `max_sessions`."""
 
-    # In each worker; 0: nobody waits.
+    # Per worker; 0: no queue.
     size: int = Field(1000, ge=0, le=MAX_QUEUE)
-    # HAProxy's timeout queue; without one it takes the time to connect, as here.
+    # HAProxy's timeout queue; by default the connect timeout, as in HAProxy.
     timeout_s: PositiveDuration = Field(5.0, alias="timeout")
 
 
 class LoadBalancer(CloudflareKeysOfBalancer):
-    """`load_balancers`: which pools, in which order or shares, for whom."""
+    """`load_balancers`: pools, in order or by share, for groups of clients."""
 
     default_pools: Names
-    # The last of default_pools when left out.
+    # The last of default_pools by default.
     fallback_pool: str | None = None
     region_pools: dict[Region, Names] = Field(default_factory=dict)
     country_pools: dict[Country, Names] = Field(default_factory=dict)
@@ -377,20 +376,20 @@ class LoadBalancer(CloudflareKeysOfBalancer):
     adaptive_routing: AdaptiveRouting = AdaptiveRouting()
     queue: Queue = Queue()
     name: str | None = None
-    # Where its name is in the API; with neither it is the first account's.
+    # Its account or zone in the API; by default the first account.
     zone: str | None = None
     account: str | None = None
 
     @property
     def policy(self) -> str:
-        """The steering policy; where the file names none, by place if there are pools of places, else in order."""
+        """The steering policy; by default by proximity if pools have locations, otherwise in order."""
         if self.steering_policy:
             return self.steering_policy
         return "geo" if self.region_pools or self.country_pools or self.pop_pools else "off"
 
     @property
     def fallback(self) -> str:
-        """The pool that serves when no other can."""
+        """The pool that serves when no other is healthy."""
         return self.fallback_pool or self.default_pools[-1]
 
     def all_pools(self) -> tuple[str, ...]:
@@ -400,9 +399,8 @@ class LoadBalancer(CloudflareKeysOfBalancer):
 
 
 def origin_ports(port: int, ports: PortRange) -> PortRange:
-    """Return the ports of an origin for an app on `ports`: from its own port on, or the same ones where it has none.
-
-    They end at 65535; the file is checked for ranges that would not fit.
+    """Return the ports of an origin for an app on `ports`: from its own port on, or the same ports if it has none. They
+    end at 65535; the file's checks refuse ranges that do not fit.
     """
     first = port or ports.first
     return PortRange(first, min(65535, first + len(ports) - 1))
@@ -412,7 +410,7 @@ class BalancingKeys(Strict):
     """At the top of the file."""
 
     node: Node = Node()
-    # Clients whose origin is remembered by session affinity, 16 bytes each, for all workers together.
+    # Number of clients whose origin session affinity stores, 16 bytes each, for all workers together.
     max_affinities: int = Field(262_144, ge=4, le=MAX_AFFINITIES)
     monitors: dict[str, Monitor] = Field(default_factory=dict)
     monitor_groups: dict[str, MonitorGroup] = Field(default_factory=dict)

@@ -1,9 +1,9 @@
 """Passive health: origins that fail clients are ejected for a growing time, at most a share of their pool.
 
-The model is Envoy's outlier detection. Two kinds of failures count, each by itself: connects that failed, and sessions
-that the origin reset before it sent a byte; a connect that succeeds says nothing about the latter. They count where
-they come in a row, and where they are a share of all that is well above that of the pool's other origins: clients whose
-sessions fail everywhere say nothing about an origin.
+The model is Envoy's outlier detection. Two kinds of failures count separately: failed connects, and sessions that the
+origin reset before it sent a byte; a successful connect says nothing about the latter. An origin is ejected for
+consecutive failures, and for a share of failures well above that of the pool's other origins: clients whose sessions
+fail everywhere say nothing about an origin.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+if TYPE_CHECKING:  # A worker decodes settings without pydantic.
     from spectrum.core.balancing.objects import OutlierDetection
 
 
 class Signs(msgspec.Struct, array_like=True):
-    """What clients met at one origin since the last report of a worker.
+    """The results of clients at one origin since the last report of a worker.
 
     Attributes:
         connected: Connects that succeeded.
-        connect_failures: Those that failed since the last that succeeded.
-        answered: Sessions that ended and had bytes from the origin.
+        connect_failures: Connects that failed since the last success.
+        answered: Ended sessions with bytes from the origin.
         resets: Sessions that the origin reset without a byte, since the last one that it answered.
-        reason: Of the last failed connect.
+        reason: The reason of the last failed connect.
         all_connect_failures: Every connect that failed, whether or not one succeeded since.
         all_resets: Every session that the origin reset without a byte.
     """
@@ -51,7 +51,7 @@ class Signs(msgspec.Struct, array_like=True):
         self.reason = reason
 
     def ended(self, answered: bool, reset: bool, count: int = 1) -> None:
-        """Count ends of sessions that had an origin: with bytes from it, or reset by it without any."""
+        """Count ended sessions that had an origin: with bytes from it, or reset by it without any."""
         if answered:
             self.answered += count
             self.resets = 0
@@ -60,15 +60,15 @@ class Signs(msgspec.Struct, array_like=True):
             self.all_resets += count
 
 
-# How much larger than the usual one in its pool an outlier's share of failures is.
+# Factor by which an outlier's share of failures must exceed the usual one in its pool.
 TIMES_THE_USUAL = 2
-# A window in which no origin has enough clients goes on for so many intervals.
+# Number of intervals that a window is extended if no origin has enough clients.
 MAX_WINDOW_INTERVALS = 30
 
 
 @dataclass(slots=True)
 class Tally:
-    """What clients met at an origin in one window; the names are those of `Signs`."""
+    """The results of clients at an origin in one window; the names are those of `Signs`."""
 
     connected: int = 0
     connect_failures: int = 0
@@ -76,14 +76,14 @@ class Tally:
     resets: int = 0
 
     def add(self, signs: Signs) -> None:
-        """Count what a worker tells."""
+        """Add the counts of a worker."""
         self.connected += signs.connected
         self.connect_failures += signs.all_connect_failures
         self.answered += signs.answered
         self.resets += signs.all_resets
 
     def kinds(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return failures and all, of connects and of sessions.
+        """Return failures and totals, of connects and of sessions.
 
         Sessions that go on count as those that ended well: resets come early, and long sessions end long after.
         """
@@ -93,14 +93,14 @@ class Tally:
 
 @dataclass(slots=True)
 class Record:
-    """An origin under detection.
+    """The state of an origin.
 
     Attributes:
-        ejected_until: The end of its ejection; 0 while it is not ejected.
-        ejections: How many times in a row; each is longer than the one before.
-        probe_ends_it: Whether a probe that passes shows that it serves again: one that connects, after connects that
-            failed in a row. An origin that fails some clients passes some probes.
-        tally: What clients met there in this window.
+        ejected_until: The end of its ejection; 0 if it is not ejected.
+        ejections: Number of successive ejections; each is longer than the one before.
+        probe_ends_it: Whether a passing probe ends the ejection: if the cause was consecutive failed connects, and the
+            probe connects. An origin that fails some clients passes some probes.
+        tally: The results of clients in this window.
     """
 
     connect_failures: int = 0
@@ -119,8 +119,8 @@ class OutlierDetector:
     """The origins of one pool, by number.
 
     Args:
-        settings: The pool's; None detects nothing.
-        size: How many origins the pool has.
+        settings: The pool's settings; None for no detection.
+        size: The number of origins of the pool.
     """
 
     settings: "OutlierDetection | None"
@@ -129,21 +129,21 @@ class OutlierDetector:
     window_began: float = 0.0
 
     def ejected(self, number: int) -> bool:
-        """Tell whether an origin is ejected."""
+        """Return whether an origin is ejected."""
         record = self.records.get(number)
         return record is not None and record.ejected_until > 0
 
     def take(self, number: int, signs: Signs, others_usable: Callable[[int], int], now: float) -> Record | None:
-        """Take a worker's signs of one origin.
+        """Add a worker's counts of one origin.
 
         Args:
             number: The origin's.
-            signs: What its clients met.
-            others_usable: Tells how many others than an origin serve; the last one is never ejected.
+            signs: The counts.
+            others_usable: Returns how many other origins serve; the last one is never ejected.
             now: Monotonic seconds.
 
         Returns:
-            Its record, if it is ejected by this.
+            Its record, if this ejects it.
         """
         if self.settings is None:
             return None
@@ -172,7 +172,7 @@ class OutlierDetector:
             now: Monotonic seconds.
 
         Returns:
-            The origins that are ejected by this, whose shares are well above those of the others.
+            The origins that this ejects, whose shares are well above those of the others.
         """
         if self.settings is None or not self.settings.failure_percentage_threshold:
             return []
@@ -197,7 +197,7 @@ class OutlierDetector:
             if of >= volume and not record.ejected_until:
                 shares[number] = 100 * failed / of
         for number, percent in sorted(shares.items(), key=lambda item: -item[1]):
-            # Those that were ejected meanwhile are no measure.
+            # Origins that were ejected meanwhile are not compared.
             others = [share for other, share in shares.items() if other != number and not self.ejected(other)]
             if len(others) + 1 < self.settings.failure_percentage_minimum_hosts or not others:
                 return
@@ -206,7 +206,7 @@ class OutlierDetector:
                 yield number, percent
 
     def _end_window(self, now: float) -> None:
-        """Begin to count anew after an interval, or later where nobody had enough clients to tell."""
+        """Begin a new window after an interval, or later if no origin has had enough clients."""
         assert self.settings is not None, "only with settings"
         age_s, interval_s = now - self.window_began, self.settings.interval_s
         if age_s < interval_s:
@@ -226,7 +226,7 @@ class OutlierDetector:
     def _eject(self, record: Record, reason: str, probe_ends_it: bool, now: float) -> None:
         assert self.settings is not None, "nothing is ejected without settings"
         if record.returned_at:
-            # Each such while without an ejection forgives one.
+            # Each such period without an ejection reduces the count by one.
             forgiven = int((now - record.returned_at) // self.settings.max_ejection_time_s)
             record.ejections = max(0, record.ejections - forgiven)
         record.ejections += 1
@@ -237,14 +237,15 @@ class OutlierDetector:
         record.tally = Tally()
 
     def due(self, now: float) -> list[int]:
-        """End the ejections whose time is over; return their origins."""
+        """Return the origins whose ejection is over, and end it."""
         over = [number for number, record in self.records.items() if 0 < record.ejected_until <= now]
         for number in over:
             self._return(number, now)
         return over
 
     def probe_passed(self, number: int, began: float, now: float) -> bool:
-        """A probe that began at `began` passed: an ejection older than it ends where that shows enough.
+        """A probe that began at `began` passed: end an earlier ejection if that is sufficient. Return whether one
+        ended.
 
         Return whether one did.
         """

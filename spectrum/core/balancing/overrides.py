@@ -1,21 +1,21 @@
-"""What an operator set of an origin by hand, until it is undone: it is out of service, or has another weight."""
+"""Overrides of an origin by an operator, until they are undone: out of service, or another weight."""
 
 from typing import Literal
 
 import msgspec
 
-# "drain": nobody new, and flows stay; "disable": as if it were down, so flows get another origin; "": it serves.
+# "drain": no new clients, flows stay; "disable": as if it were down, so flows get another origin; "": it serves.
 Out = Literal["", "drain", "disable"]
 
 
 class Override(msgspec.Struct, frozen=True):
-    """Of one origin.
+    """The override of one origin.
 
     Attributes:
         since: When it was changed last, in seconds since 1970.
-        uid: The user who did it; -1 for nobody known.
+        uid: The user who did it; -1 if unknown.
         out: How it is out of service.
-        weight: In place of the file's.
+        weight: Replaces the file's weight.
     """
 
     since: float
@@ -25,5 +25,5 @@ class Override(msgspec.Struct, frozen=True):
 
     @property
     def is_nothing(self) -> bool:
-        """Whether the file alone counts."""
+        """Whether it overrides nothing."""
         return not self.out and self.weight is None

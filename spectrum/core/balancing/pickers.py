@@ -1,4 +1,4 @@
-"""How one of several origins, or pools, is chosen by weight or load, at the same cost for three and for a thousand."""
+"""Choice of one of several origins, or pools, by weight or load, at a cost independent of their number."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Protocol
 from spectrum.core.balancing.rendezvous import Rendezvous, bucket_of
 from spectrum.core.balancing.settings import OriginSettings
 
-# A float from 0 up to but not including 1.
+# A float from 0 up to but excluding 1.
 Draw = Callable[[], float]
 
 
@@ -37,7 +37,7 @@ class Wheel:
         bounds = list(accumulate(weights))
         self.weights = weights
         self._total = bounds[-1]
-        # Without the last one, rounding cannot lead beyond the end.
+        # Without the last one, so that rounding cannot exceed the end.
         self._bounds = bounds[:-1]
 
     def draw(self, draw: Draw) -> int:
@@ -47,8 +47,8 @@ class Wheel:
     def draw_lighter(self, draw: Draw, load: Callable[[int], int], numbers: Sequence[int]) -> int:
         """Return the one of two indices that has less load for its weight ("power of two choices").
 
-        Mitzenmacher (2001): nearly as even as asking all of them, without their stampede towards the emptiest one.
-        `numbers` are what `load` calls them.
+        Mitzenmacher (2001): nearly as even as comparing all of them, without the rush to the emptiest one. `numbers`
+        are their numbers in `load`.
         """
         bounds, total = self._bounds, self._total
         first = bisect_right(bounds, draw() * total)
@@ -61,7 +61,7 @@ class Wheel:
 
 
 def measure_of(policy: str) -> Callable[[Load], Callable[[int], int]]:
-    """Return what a least_* policy compares."""
+    """Return the function that a least_* policy compares by."""
     return _waiting if policy == "least_outstanding_requests" else _open
 
 
@@ -112,12 +112,12 @@ class LeastPicker:
 
 
 class HashPicker:
-    """`hash`: the same origin for a client every time; clients of those that cannot be used go to others.
+    """`hash`: always the same origin for a client; clients of unusable origins are spread over the others.
 
     Args:
-        rendezvous: Of `origins`.
+        rendezvous: The hash space of `origins`.
         origins: All origins of the pool, usable or not.
-        usable: Which of them are; at least one with a weight.
+        usable: Which of them are usable; at least one with a weight.
     """
 
     __slots__ = ("_moved", "_origins", "_rendezvous", "_usable")
@@ -126,7 +126,7 @@ class HashPicker:
         self._rendezvous = rendezvous
         self._origins = origins
         self._usable = bytes(usable)
-        # By bucket, where clients of an origin that cannot be used go.
+        # By bucket, the replacement for an unusable origin.
         self._moved: dict[int, OriginSettings] = {}
 
     def pick(self, key: int, draw: Draw, load: Load) -> OriginSettings:

@@ -1,4 +1,4 @@
-"""A pool as it can be used now: its origins' health in, who can be picked out."""
+"""A pool with the current health of its origins, and the pickers for it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
@@ -10,18 +10,18 @@ from spectrum.core.balancing.pickers import HashPicker, LeastPicker, Load, Picke
 from spectrum.core.balancing.rendezvous import Rendezvous
 from spectrum.core.balancing.settings import OriginSettings, PoolSettings
 
-# With slow start a share grows from this; Envoy's min_weight_percent.
+# Initial share of slow start; Envoy's min_weight_percent.
 SLOW_START_FLOOR = 0.1
 
 
 class Standing(msgspec.Struct, frozen=True, array_like=True):
-    """Whether an origin can be used, by its monitor and by what clients met there.
+    """Whether an origin can be used, according to its monitor and to clients' results.
 
     Attributes:
-        usable: It is healthy, as far as anybody looks, and not ejected.
-        since: When it became usable after it was not (monotonic seconds); 0 when it always was.
-        out: How an operator took it out of service, who comes before all else; it is not usable then.
-        weight: What an operator gave it; None for the file's.
+        usable: It is healthy, or has no monitor, and is not ejected.
+        since: When it became usable after it was not (monotonic seconds); 0 if it always was.
+        out: How an operator took it out of service, which has precedence; it is not usable then.
+        weight: The weight set by an operator; None for the file's.
     """
 
     usable: bool
@@ -31,26 +31,26 @@ class Standing(msgspec.Struct, frozen=True, array_like=True):
 
 
 def weight_of(origin: OriginSettings, standings: Mapping[int, Standing]) -> float:
-    """Return an origin's weight: what an operator gave it, or that of the file."""
+    """Return an origin's weight: the one set by an operator, or that of the file."""
     standing = standings.get(origin.number)
     return origin.weight if standing is None or standing.weight is None else standing.weight
 
 
 class PoolView:
-    """One pool at one moment.
+    """A pool at one moment.
 
     Args:
         settings: The pool.
-        standings: By number; an origin that is not there is unknown, which is down where it is monitored.
+        standings: The standings by number; an origin without one is unknown, which counts as down if it has a monitor.
         now: Monotonic seconds, for slow start.
-        before: A view of the same settings before.
+        before: An earlier view of the same settings.
 
     Attributes:
-        up: How many enabled origins can be used, those with weight 0 included.
-        weights: Of all origins, in their order: those of the file, or of an operator.
+        up: Number of enabled origins that can be used, including those with weight 0.
+        weights: The weights of all origins, in their order: those of the file, or of an operator.
         usable: The numbers of those that clients are sent to.
-        healthy: Enough origins are up, and there is one to send clients to.
-        ramping: Shares still grow; a view of a second later is another one.
+        healthy: Whether enough origins are up, and at least one takes clients.
+        ramping: Whether shares still grow, so that the view must be renewed each second.
     """
 
     def __init__(
@@ -93,55 +93,55 @@ class PoolView:
         return [origin for origin in self.settings.origins if origin.max_sessions]
 
     def full(self, load: Load) -> set[int]:
-        """Return the numbers of origins that have as many sessions as they may."""
+        """Return the numbers of origins that have reached `max_sessions`."""
         return {origin.number for origin in self._bounded if load.open(origin.number) >= origin.max_sessions}
 
     @cached_property
     def rendezvous(self) -> Rendezvous:
-        """The keys' home among all origins that are enabled and have a weight."""
+        """The hash space of all origins that are enabled and have a weight."""
         weighed = zip(self.settings.origins, self.weights, strict=True)
         members = [(origin.name, weight if origin.enabled else 0.0) for origin, weight in weighed]
         return self._rendezvous or Rendezvous(members)
 
     @property
     def known_rendezvous(self) -> Rendezvous | None:
-        """The same, if anybody needed it so far."""
+        """The same, if it has been computed."""
         return self.__dict__.get("rendezvous") or self._rendezvous
 
     @cached_property
     def picker(self) -> Picker:
-        """Picks as the pool's policy says. There must be a usable origin."""
+        """The picker of the pool's policy. There must be a usable origin."""
         return self._picker(self._origins, self._weights)
 
     @cached_property
     def stable_picker(self) -> Picker:
-        """Picks likewise, but what chance would decide is decided by who the client is."""
+        """A picker that replaces random choices by the client's hash."""
         return self._by_hash(self.usable) if self.settings.policy == "random" else self.picker
 
     @cached_property
     def regardless(self) -> Picker | None:
-        """Picks among all that are enabled, whatever their health, as a fallback pool does; None where none is."""
+        """The picker of a fallback pool: among all enabled origins, whatever their health; None without any."""
         return self.regardless_without(())
 
     def regardless_without(self, tried: Collection[int]) -> Picker | None:
-        """Return the same without the numbers `tried`."""
+        """Return the same picker without the numbers `tried`."""
         left = [pair for pair in self._enabled if pair[0].number not in tried]
         return self._picker([origin for origin, _ in left], [weight or 1.0 for _, weight in left]) if left else None
 
     @cached_property
     def _enabled(self) -> list[tuple[OriginSettings, float]]:
-        """Those that a fallback pool uses, with their weights: those above 0, if there is one."""
+        """The origins that a fallback pool uses, with their weights: those above 0, if there are any."""
         weighed = zip(self.settings.origins, self.weights, strict=True) if self.settings.enabled else ()
         enabled = [pair for pair in weighed if pair[0].enabled and pair[0].number not in self._out]
         return [pair for pair in enabled if pair[1] > 0] or enabled
 
     @property
     def candidates(self) -> int:
-        """How many origins a fallback pool has."""
+        """The number of origins that a fallback pool uses."""
         return len(self._enabled)
 
     def without(self, tried: Collection[int]) -> Picker | None:
-        """Return a picker that leaves out the numbers `tried`; None where no usable origin is left."""
+        """Return a picker without the numbers `tried`; None if no usable origin is left."""
         left = [pair for pair in zip(self._origins, self._weights, strict=True) if pair[0].number not in tried]
         return self._picker([origin for origin, _ in left], [weight for _, weight in left]) if left else None
 
@@ -161,6 +161,6 @@ class PoolView:
         return HashPicker(self.rendezvous, origins, [origin.number in usable for origin in origins])
 
     def shares(self) -> dict[int, float]:
-        """Return the present share of each usable origin, by number; they add up to 1."""
+        """Return the current share of each usable origin, by number; they add up to 1."""
         total = sum(self._weights)
         return {origin.number: weight / total for origin, weight in zip(self._origins, self._weights, strict=True)}

@@ -3,8 +3,9 @@
 
 Weighted rendezvous hashing (Thaler and Ravishankar 1998; Schindelhauer and Schomaker 2005): each member has a score for
 each bucket of keys, and the highest one wins. A share deviates from its weight by 0.2 % of all keys where a ring with
-256 points for each member deviates by 3 %. Scores depend on a member's name alone, so every worker, node and restart
-has the same ones. Winners are remembered, which makes the look-up as fast for a thousand members as for three.
+256 points for each member deviates by 3 %. Scores depend on a member's name alone, so they are the same in every
+worker, on every node and after every restart. Winners are stored, so that a look-up for a thousand members is as fast
+as for three.
 """
 
 from libc.math cimport log

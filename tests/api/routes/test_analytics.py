@@ -211,7 +211,7 @@ async def test_a_question_by_time_is_compared_all_together(api):
         ({"filters": "apID==1"}, "did you mean"),
         ({"since": "yesterday"}, "since: "),
         ({"since": "2030-01-01T00:00:00Z"}, "since is not before until"),
-        ({"sort": "bytesIngress"}, "'bytesIngress' is none of what is asked for: count"),
+        ({"sort": "bytesIngress"}, "'bytesIngress' is not part of the question: count"),
         ({"limit": "0"}, "greater than or equal to 1"),
     ],
 )

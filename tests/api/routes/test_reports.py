@@ -61,7 +61,7 @@ async def test_a_report_names_the_outage_and_sums_the_accounts_apps(api):
     assert sections["Availability"]["rows"][0][2].endswith(" of 2")
     days = sections["Traffic a day"]["days"]
     assert sum(one["carried"] for one in days) == sum(one["client_bytes"] + one["origin_bytes"] for one in ours)
-    assert made["to_do"][0] == "Bring pg-2 back, or take it out of pool db: one origin is left."
+    assert made["to_do"][0] == "Repair pg-2, or remove it from pool db: one origin is left."
     assert [one["label"] for one in made["figures"]] == ["Carried", "Sessions", "Failed sessions", "Refused"]
 
 

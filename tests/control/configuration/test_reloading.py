@@ -190,4 +190,4 @@ def test_the_last_app_that_asks_for_rules():
     rules = "access_rules: {r: {target: ip, value: 192.0.2.1, action: block}}\n" + PLAIN
     load_text(rules + "    ip_firewall: true\n", "f", known=known)
     assert loaded(rules, known) == loaded(rules)
-    assert "no app asks for rules" in loaded(rules, known)
+    assert "no app uses access rules" in loaded(rules, known)

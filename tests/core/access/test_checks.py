@@ -24,12 +24,12 @@ def test_a_rule_that_fits():
         (
             "target: ip, value: 192.0.2.1, action: block",
             "ip_firewall: false",
-            "access_rules.r: no app asks for rules; write ip_firewall: true in those that shall",
+            "access_rules.r: no app uses access rules; write ip_firewall: true in those that should",
         ),
         (
             "target: ip, value: 192.0.2.1, action: block, apps: [x]",
             "ip_firewall: false",
-            "access_rules.r.apps[0]: app x does not ask for rules; write ip_firewall: true there",
+            "access_rules.r.apps[0]: app x does not use access rules; write ip_firewall: true there",
         ),
         (
             "target: ip, value: 192.0.2.1, action: block, apps: [x, xx]",
@@ -81,7 +81,7 @@ def test_lists_and_what_goes_with_them():
         'access_rules.r.list: there is no list "badd"; did you mean "bad"?'
     ]
     assert faults("target: ip, list: hosters, action: block", more=lists) == [
-        "access_rules.r.list: list hosters is of kind asn, which target: ip does not go with"
+        "access_rules.r.list: list hosters is of kind asn, which cannot be used with target: ip"
     ]
 
 

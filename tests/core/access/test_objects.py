@@ -28,7 +28,7 @@ def test_places():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"target": "ip", "value": "192.0.2.0/24"}, "is no address; write 192.0.2.1, or target: ip_range"),
+        ({"target": "ip", "value": "192.0.2.0/24"}, "is not an address; write 192.0.2.1, or target: ip_range"),
         ({"target": "ip_range", "value": "192.0.2.1/24"}, "is not a prefix"),
         ({"target": "country", "value": "de"}, "two capital letters"),
         ({"target": "country", "value": 49}, "two capital letters"),
@@ -39,8 +39,8 @@ def test_places():
         ({"target": "ip", "value": "192.0.2.1", "file": "x"}, "found value and file"),
         ({"target": "ip", "value": "192.0.2.1", "list": "x"}, "found value and list"),
         ({"target": "country", "list": "x"}, "write countries as values"),
-        ({"target": "country", "file": "x"}, "it goes with target: ip or ip_range"),
-        ({"target": "ip", "value": "192.0.2.1", "apps": []}, "an empty list would hold for nobody"),
+        ({"target": "country", "file": "x"}, "it needs target: ip or ip_range"),
+        ({"target": "ip", "value": "192.0.2.1", "apps": []}, "an empty list applies to no app"),
     ],
 )
 def test_faults(fields, message):

@@ -182,7 +182,7 @@ def test_what_is_no_prefix(wrong):
 def test_what_is_no_table():
     good = PrefixTableBuilder().build()
     for wrong in (b"", b"x" * 100, good[:-1], b"x" + good[1:]):
-        with pytest.raises(ValueError, match="no table of prefixes"):
+        with pytest.raises(ValueError, match="not a table of prefixes"):
             PrefixTable(wrong)
     with pytest.raises(ValueError, match="4 or 16 bytes"):
         PrefixTable(good).find(b"123")

@@ -96,7 +96,7 @@ def test_groups_have_one_order():
         ({"bucket": 10, "limit": 1000}, "bucket", "360 buckets of 1000 groups"),
         ({"where": Compare("time", "=", (1,))}, "where", "time"),
         ({"where": Compare("1; DROP TABLE events", "=", (1,))}, "where", "cannot be compared"),
-        ({"order": (Sorting("bytes"),)}, "order", "'bytes' is none of"),
+        ({"order": (Sorting("bytes"),)}, "order", "'bytes' is not part of"),
         ({"dimensions": ("*",)}, "metrics", "neither metrics"),
         ({"dimensions": ("*",), "metrics": (), "limit": 1001}, "limit", "from 1 to 1000"),
         ({"dimensions": ("*",), "metrics": (), "order": (Sorting("app"),)}, "order", "sorted by time"),

@@ -91,7 +91,7 @@ def test_a_pool_without_any_origin():
     assert "Origin pg-2 of db was down for 4 min, from Wednesday 14:02 (connect_timeout)." in made["paragraph"]
     assert "Pool db had no origin for 4 min." in made["paragraph"]
     assert section(made, "Availability")["rows"] == [["db", "99.96 %", "1.00 of 1", "pg-2, 99.96 %", "4 min"]]
-    assert made["to_do"] == ["Give pool db a second origin: it has one alone, and was unavailable without it."]
+    assert made["to_do"] == ["Give pool db a second origin: it has only one, and was unavailable without it."]
 
 
 def test_a_time_without_anything():
@@ -129,7 +129,7 @@ def test_days_and_apps_are_compared_with_those_before():
         ["game", "1.00 TB", "10 ×", "100", "30 %", "38 ms"],
         ["new", "1.00 MB", "new", "5", "0 %", ""],
     ]
-    assert made["to_do"] == ["Look into game: 30 % of its sessions failed."]
+    assert made["to_do"] == ["Check game: 30 % of its sessions failed."]
 
 
 def test_nothing_to_compare_with_and_what_is_missing():
@@ -167,7 +167,7 @@ def test_attacks_have_a_section_where_there_were_any():
     found = section(told(replace(ATTACKED, **CALMER)), "Attacks")
     assert found["rows"][0] == ["NTP reflection", "game", "3", "+50 %", "400 Mbit/s", "−20 %", "5.00 M"]
     assert found["rows"][1][3] == "new"
-    assert found["lede"] == "In the week before: two attacks, 1,000 packets kept off."
+    assert found["lede"] == "In the week before: two attacks, 1,000 packets dropped."
 
 
 def test_attacks_are_told_in_the_summary_with_their_trend():
@@ -180,7 +180,7 @@ def test_attacks_are_told_in_the_summary_with_their_trend():
     assert {"label": "Attacks", "value": "4", "note": "nothing to compare with"} in made["figures"]
     assert [one["label"] for one in made["figures"]] == ["Carried", "Sessions", "Failed sessions", "Attacks"]
     assert made["to_do"] == [
-        "Find out why nothing was kept off of SYN flood at addresses of no app: the page of attacks has the reason."
+        "Find out why no packets were dropped of SYN flood at addresses of no app: the attacks page has the reason."
     ]
     made = told(replace(ATTACKED, **CALMER))
     assert "most often NTP reflection at game, 100 % more than the week before; 5.00" in made["paragraph"]
@@ -192,5 +192,5 @@ def test_a_week_of_nothing_but_an_attack():
     assert not made["is_empty"] and made["headline"] == "One attack, every origin up"
     assert made["paragraph"] == (
         "No session ended in this time. One attack came, most often SYN flood at addresses of no app, and none in the "
-        "week before; nothing was kept off."
+        "week before; no packets were dropped."
     )

@@ -46,9 +46,9 @@ def test_all_of_it():
         ({"reports": {"at": "25:00"}}, "no time of day"),
         ({"reports": {"at": 1080}}, "08:00"),
         ({"reports": {"day": "someday"}}, "monday"),
-        ({"keep": {"events": "2d", "minutes": "1d"}}, "keep them as long at least"),
-        ({"clickhouse": {"url": "ftp://x"}}, "no URL of a ClickHouse server"),
-        ({"clickhouse": {"url": "http://u:p@h"}}, "no URL of a ClickHouse server"),
+        ({"keep": {"events": "2d", "minutes": "1d"}}, "keep them at least as long"),
+        ({"clickhouse": {"url": "ftp://x"}}, "not a URL of a ClickHouse server"),
+        ({"clickhouse": {"url": "http://u:p@h"}}, "not a URL of a ClickHouse server"),
         ({"clickhouse": {"url": "http://h", "database": "a b"}}, "should match pattern"),
         ({"clickhouse": {"url": "http://h"}, "memory": "1GiB"}, "memory is for the embedded store"),
     ],
@@ -64,9 +64,7 @@ def faults(**given):
 
 
 def test_the_api_keeps_it():
-    assert faults(analytics=True) == [
-        (("analytics",), "it is kept, and asked, by the process of the control API: add api: true")
-    ]
+    assert faults(analytics=True) == [(("analytics",), "the control API's process keeps the store: add api: true")]
     assert faults(analytics=True, api=True) == []
 
 

@@ -27,14 +27,14 @@ apps: {{a: {{{app}, load_balancer: lb}}}}
         ({}, []),
         ({"monitor": "type: tcp, path: /x"}, ["monitors.m.path: it goes with http and https, not with tcp"]),
         ({"monitor": "type: http, send: x"}, ["monitors.m.send: it goes with tcp and udp_icmp, not with http"]),
-        ({"monitor": "type: tcp, method: HEAD"}, ["monitors.m.method: connection_established is the only one of tcp"]),
+        ({"monitor": "type: tcp, method: HEAD"}, ["monitors.m.method: tcp monitors have only connection_established"]),
         (
             {"monitor": "type: tcp, proxy_protocol: simple"},
-            ["monitors.m.proxy_protocol: simple goes with udp_icmp; over TCP it is v1 or v2"],
+            ["monitors.m.proxy_protocol: simple is for udp_icmp; over TCP use v1 or v2"],
         ),
         (
             {"monitor": "type: udp_icmp, proxy_protocol: v1"},
-            ["monitors.m.proxy_protocol: v1 is for TCP; over UDP it is simple or v2"],
+            ["monitors.m.proxy_protocol: v1 is for TCP; over UDP use simple or v2"],
         ),
         ({"pool": "monitor: n"}, ['pools.p.monitor: no monitor "n"; known here: m']),
         ({"pool": "monitor_group: g", "more": "monitor_groups: {g: {members: [{monitor: m}]}}"}, []),
@@ -52,14 +52,16 @@ apps: {{a: {{{app}, load_balancer: lb}}}}
         ),
         (
             {"more": "monitor_groups: {g: {members: [{monitor: m, monitoring_only: true, must_be_healthy: true}]}}"},
-            ["monitor_groups.g.members[0].must_be_healthy: a member that is monitoring_only counts for nothing"],
+            [
+                "monitor_groups.g.members[0].must_be_healthy: the verdict of a member with monitoring_only does not count"
+            ],
         ),
         ({"pool": "monitor: other"}, ['pools.p.monitor: no monitor "other"; known here: m']),
         (
             {"pool": "minimum_origins: 2"},
             ["pools.p.minimum_origins: 2 of 1 origins can never be healthy"],
         ),
-        ({"pool": "latitude: 5"}, ['pools.p: "longitude" is missing; a place has both']),
+        ({"pool": "latitude: 5"}, ['pools.p: "longitude" is missing; a location needs both']),
         ({"balancer": "default_pools: [q]"}, ['load_balancers.lb.default_pools[0]: no pool "q"; known here: p']),
         (
             {"balancer": "default_pools: [p], country_pools: {DE: [p, nope]}"},
@@ -71,7 +73,7 @@ apps: {{a: {{{app}, load_balancer: lb}}}}
         ),
         (
             {"balancer": "default_pools: [p], steering_policy: random, random_steering: {default_weight: 0}"},
-            ["load_balancers.lb.random_steering: every pool has weight 0; nobody could be sent anywhere"],
+            ["load_balancers.lb.random_steering: every pool has weight 0; no client could be sent anywhere"],
         ),
         (
             {"balancer": "default_pools: [p], steering_policy: proximity"},
@@ -119,7 +121,7 @@ apps: {a: {protocol: tcp/80, load_balancer: lb}}
         load_text(text, "f")
     assert [d.message for d in caught.value.diagnostics] == [
         "no port to probe: give this origin or monitor m a port",
-        "o is the name of an origin before it",
+        "o is already the name of another origin",
         "no port to probe: give this origin or monitor m a port",
     ]
 
@@ -130,7 +132,7 @@ pools: {p: {origins: [{name: o, address: 192.0.2.1, port: 65530}]}}
 load_balancers: {lb: {default_pools: [p]}}
 apps: {a: {protocol: tcp/8000-8009, load_balancer: lb}}
 """
-    with pytest.raises(ConfigError, match="app a has 10 ports; from 65530 on there are not as many"):
+    with pytest.raises(ConfigError, match="app a has 10 ports; from 65530 on there are fewer"):
         load_text(text, "f")
 
 

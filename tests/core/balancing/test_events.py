@@ -23,7 +23,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
         (HealthEvent("poolHealth", NOW, True, "", "eu"), "pool eu is healthy"),
         (
             HealthEvent("loadBalancerFallback", NOW, False, "", "us", LoadBalancer="game"),
-            "load balancer game has no healthy pool: us serves, its health is ignored",
+            "load balancer game has no healthy pool: fallback pool us serves",
         ),
         (
             HealthEvent("loadBalancerFallback", NOW, True, "", "us", LoadBalancer="game"),
