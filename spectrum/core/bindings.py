@@ -1,4 +1,4 @@
-"""`bindings` of an app: what is sent to prefixes is its, by way of sk_lookup."""
+"""`bindings` of an app: the kernel steers packets to prefixes to it, by sk_lookup."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class BindingTo(Strict):
-    """One of `bindings` of an app: what is sent to a prefix is its, by way of sk_lookup."""
+    """One of `bindings` of an app: the kernel steers packets to a prefix to it, by sk_lookup."""
 
     prefix: Network
     # 0: any. None: the app's own ports.
@@ -42,11 +42,14 @@ def binding_faults(apps: Mapping[str, "App"]) -> Iterator[Fault]:
 
 
 def binding_misfits(app: "App") -> Iterator[Misfit]:
-    """Yield what does not go with bindings."""
+    """Yield settings that contradict bindings."""
     if app.bindings and app.is_named:
-        yield ("bindings",), "they do not go with sni and alpn, by which apps share a port"
+        yield ("bindings",), "not possible together with sni and alpn, by which apps share a port"
     if app.bindings and app.protocol.transport == "udp" and app.accept_proxy_protocol is not None:
-        yield ("accept_proxy_protocol",), "over UDP it does not go with bindings, whose clients come themselves"
+        yield (
+            ("accept_proxy_protocol",),
+            "over UDP it is not possible together with bindings, which receive datagrams of clients directly",
+        )
 
 
 def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:

@@ -1,4 +1,4 @@
-"""What differs between two snapshots in apps, pools and load balancers: of a small change so much is told, not all."""
+"""The difference of two snapshots in apps, pools and load balancers: small changes are sent to workers as such."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +11,9 @@ from spectrum.core.identity import unlike
 from spectrum.core.names import NameSettings
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 
-# Of more objects the whole is told: it is decoded in parts, and the engine goes on between them.
+# With more objects the whole snapshot is sent: it is decoded in parts, and the engine handles events in between.
 MAX_DIFFERING = 250
-# Of a whole snapshot so many apps take far less than a millisecond.
+# This many apps of a snapshot take far less than a millisecond.
 APPS_AT_ONCE = 100
 _REST = tuple(one for one in Snapshot.__struct_fields__ if one not in ("generation", "apps", "pools", "balancers"))
 _Named = TypeVar("_Named", AppSettings, PoolSettings, BalancerSettings)
@@ -23,11 +23,11 @@ class Difference(msgspec.Struct, frozen=True, array_like=True):
     """The difference of two snapshots.
 
     Attributes:
-        before: The generation of the one.
-        after: That of the other.
-        former: Apps that are removed, and those that have other settings, as they were.
-        apps: Those that have other settings, as they are to be, and those that are added.
-        former_pools, pools, former_balancers, balancers: The same of pools and load balancers.
+        before: The generation of the first snapshot.
+        after: The generation of the second snapshot.
+        former: Removed apps, and changed apps with their former settings.
+        apps: Changed apps with their new settings, and added apps.
+        former_pools, pools, former_balancers, balancers: Likewise for pools and load balancers.
     """
 
     before: int
@@ -41,7 +41,7 @@ class Difference(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def count(self) -> int:
-        """How many objects there are in it."""
+        """The number of objects in it."""
         return sum(len(part) for part in msgspec.structs.astuple(self)[2:])
 
     def removed(self) -> list[str]:
@@ -50,35 +50,34 @@ class Difference(msgspec.Struct, frozen=True, array_like=True):
         return [app.name for app in self.former if app.name not in kept]
 
     def involves(self, concerns: Callable[[AppSettings], object]) -> bool:
-        """Tell whether something holds for an app that differs, as it was or as it is to be."""
+        """Return whether a condition holds for an app that differs, in its former or new form."""
         return any(map(concerns, (*self.former, *self.apps)))
 
     def origins(self) -> Iterator[OriginSettings]:
-        """Yield the origins of pools that differ, as they were and as they are to be."""
+        """Yield the origins of pools that differ, in their former and new form."""
         return (origin for pool in (*self.former_pools, *self.pools) for origin in pool.origins)
 
     def names(self) -> set[NameSettings]:
-        """Return the names that lead to origins of what differs, as it was or as it is to be."""
+        """Return the DNS names of origins in the difference, former and new."""
         own = {app.origin_name for app in (*self.former, *self.apps) if app.origin_name is not None}
         return own | {origin.dns for origin in self.origins() if origin.dns is not None}
 
     def transports(self) -> set[str]:
-        """Return the transports of the apps that differ; those that lead to a pool may be of both."""
+        """Return the transports of the apps that differ; pools may be used by apps of both."""
         if self.former_pools or self.pools or self.former_balancers or self.balancers:
             return {"tcp", "udp"}
         return {app.transport for app in (*self.former, *self.apps)}
 
     def listeners(self, transport: str | None = None) -> dict[ListenerKey, None]:
-        """Return the listeners of these apps before and after, of one transport or of both, each once."""
+        """Return the listeners of these apps before and after, of one transport or both, each once."""
         apps = (app for app in (*self.former, *self.apps) if transport in (None, app.transport))
         return dict.fromkeys(key for app in apps for key, _ in app.listeners())
 
 
 def difference(before: Snapshot, after: Snapshot) -> Difference | None:
-    """Return what differs; None where anything else does, or too many objects.
-
-    What is the same object is not looked at: of an unchanged app there is one (`control/configuration/plan.py`). The
-    order of objects is no difference: to workers they are known by their names.
+    """Return the difference; None if anything else differs, or too many objects. Identical Python objects are skipped:
+    an unchanged app stays the same object (`control/configuration/plan.py`). The order of objects does not matter:
+    workers use their names.
     """
     if not _same_rest(before, after):
         return None
@@ -95,7 +94,7 @@ def difference(before: Snapshot, after: Snapshot) -> Difference | None:
 def differing_objects(
     before: Sequence[_Named], after: Sequence[_Named]
 ) -> tuple[tuple[_Named, ...], tuple[_Named, ...]]:
-    """Return what is removed or has other settings, as it was; and what is added or has them, as it is to be."""
+    """Return removed and changed objects in their former form, and changed and added ones in their new form."""
     one, other = unlike(before, after)
     known = {item.name: item for item in one}
     names = {item.name for item in other}
@@ -114,8 +113,8 @@ class ServedApps:
     """A snapshot, kept up to date by differences.
 
     Args:
-        snapshot: What is served at first.
-        between: Called now and then while its apps are taken.
+        snapshot: The initial snapshot.
+        between: Called between groups of apps while they are processed.
 
     Attributes:
         rest: The snapshot without its apps.
@@ -133,15 +132,15 @@ class ServedApps:
 
     @property
     def generation(self) -> int:
-        """What is served."""
+        """The generation that is served."""
         return self.rest.generation
 
     def whole(self) -> Snapshot:
-        """Return the snapshot."""
+        """Return the whole snapshot."""
         return msgspec.structs.replace(self.rest, apps=tuple(self._apps.values()))
 
     def take(self, change: Difference) -> None:
-        """Serve what a difference leads to; `before` is what is served."""
+        """Apply a difference; `before` is what was served."""
         for name in change.removed():
             del self._apps[name]
         self._transports.subtract(app.transport for app in change.former)
@@ -155,7 +154,7 @@ class ServedApps:
         )
 
     def let_go(self, between: Callable[[], None]) -> None:
-        """Forget all apps. Where nobody else has them, to free thousands takes many milliseconds."""
+        """Forget all apps. If this holds the last reference, freeing thousands takes many milliseconds."""
         while self._apps:
             for _ in range(min(len(self._apps), APPS_AT_ONCE)):
                 self._apps.popitem()

@@ -27,21 +27,21 @@ def _one_or_more(value: Any) -> Any:
 
 
 class DnsPublishing(Strict):
-    """`dns`: where the names of apps are published, and what they lead to."""
+    """`dns`: the server and zones where DNS names of apps are published, and their targets."""
 
     server: DnsServer
-    # A zone of the server, or several. Names in others are left to whoever has those.
+    # Zones of the server. Names in other zones are not published.
     zones: Annotated[tuple[Domain, ...], BeforeValidator(_one_or_more), AsTuple] = Field(alias="zone", min_length=1)
-    # As tsig-keygen writes it and nsupdate -k reads it. None: the server knows us by our address.
+    # As tsig-keygen writes it and nsupdate -k reads it. None: the server authorizes us by address.
     tsig_key: str | None = Field(None, min_length=1)
     ttl_s: int = Field(300, alias="ttl", ge=1, le=MAX_TTL_S)
-    # Of apps that listen on every address: where clients reach this machine.
+    # For apps that listen on every address: the addresses of this machine for clients.
     addresses: Annotated[tuple[Address, ...], AsTuple] = ()
-    # Names of such apps are aliases of this name instead.
+    # Names of such apps become aliases of this name instead.
     target: Domain | None = None
 
     def zone_of(self, name: str) -> str | None:
-        """Return the zone that a name is in: the longest; None where it is in none."""
+        """Return the zone of a name: the longest match; None if it is in none."""
         within = [zone for zone in self.zones if name == zone or name.endswith(f".{zone}")]
         return max(within, key=len, default=None)
 

@@ -1,4 +1,4 @@
-"""DNS records of apps: which a configuration asks for, and what does not fit."""
+"""The DNS records of apps, and conflicts between them."""
 
 from collections.abc import Iterable, Iterator
 
@@ -14,10 +14,8 @@ Records = frozenset[Record]
 
 
 def wanted(config: Config) -> dict[str, Records]:
-    """Return the records of each name that is to be published.
-
-    Apps of one name have their records together. Where one of them has addresses the name is no alias: an alias stands
-    alone (RFC 1034 section 3.6.2).
+    """Return the records of each name to be published. The records of apps with the same name are merged. If one of
+    them has addresses, the name is not an alias: an alias must be the only record (RFC 1034 section 3.6.2).
     """
     found: dict[str, set[Record]] = {}
     for name, app in _published(config):
@@ -27,7 +25,7 @@ def wanted(config: Config) -> dict[str, Records]:
 
 
 def _published(config: Config) -> Iterator[tuple[str, App]]:
-    """Yield the apps whose names are in a zone that is published, by these names."""
+    """Yield the apps whose names are in a published zone, by name."""
     if config.dns is not None:
         for app in config.apps.values():
             if app.dns is not None and config.dns.zone_of(app.dns.name) is not None:
@@ -45,7 +43,7 @@ def _records(publishing: DnsPublishing, app: App) -> Iterator[Record]:
 
 
 def _reached(addresses: Iterable[IPAddress], app: App) -> list[IPAddress]:
-    """Return the addresses of the families that an app listens on."""
+    """Return the addresses for the families that an app listens on."""
     versions = {address.version for address in app.edge_ips or ()} or {4, 6}
     return [address for address in addresses if address.version in versions]
 

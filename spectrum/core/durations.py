@@ -1,4 +1,4 @@
-"""Durations as people write them: `50us`, `500ms`, `5s`, `1m30s`, `1h`, or a number of seconds."""
+"""Durations in text form: `50us`, `500ms`, `5s`, `1m30s`, `1h`, or a number of seconds."""
 
 import re
 

@@ -1,6 +1,5 @@
-"""The features of the file, each registered once: what is read, checked and compiled is what they say.
-
-Their actors in a daemon are in `control/features.py`.
+"""The features of the file, each registered once: reading, checks and compilation follow from this list. Their actors
+in a daemon are in `control/features.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +35,7 @@ from spectrum.core.tls.settings import TlsFiles
 from spectrum.core.tproxy import TPROXY
 from spectrum.wire.address import IPAddress
 
-# In the order in which changes to their objects are listed.
+# The order in which changes of their objects are listed.
 FEATURES = (
     TENANTS,
     ACCESS,
@@ -59,20 +58,20 @@ FEATURES = (
     ANALYTICS,
 )
 SECTIONS = tuple(section for feature in FEATURES for section in feature.sections)
-# Settings that a running daemon does not change.
+# Settings that require a restart.
 FIXED = tuple(path for feature in FEATURES for path in feature.fixed)
 
 
 def check(
     config: Config, names: Names, local: Iterable[IPAddress] = (), whole: Config | None = None
 ) -> Iterator[Fault]:
-    """Yield what does not fit in a file.
+    """Yield the conflicts in a file.
 
     Args:
-        config: Holds the objects that are well-formed by themselves, or some of them (`Fitting`).
-        names: Of each section all names that stand there.
-        local: The addresses of this machine, so that a loop through a wildcard listener is seen.
-        whole: Holds all of them; None where `config` does.
+        config: The well-formed objects, or some of them (`Fitting`).
+        names: All names of each section.
+        local: The addresses of this machine, to detect a loop through a wildcard listener.
+        whole: All well-formed objects; None if `config` has all.
     """
     surroundings = Surroundings(names, ListenerIndex(config.apps, local), whole or config)
     for feature in FEATURES:
@@ -84,12 +83,12 @@ def check(
 
 
 def idle(config: Config) -> list[str]:
-    """Return what stands in a file and does nothing, in words."""
+    """Return warnings about settings of a file without effect."""
     return [line for feature in FEATURES for line in feature.idle(config)]
 
 
 def number_labels(config: Config) -> list[str]:
-    """Return everything of a file whose sessions workers count by a number, in memory that they share."""
+    """Return the labels of everything in a file that needs a number in shared counters."""
     return [*labels(config.pools), *place_labels(config.apps)]
 
 
@@ -118,11 +117,11 @@ def compile_snapshot(
 
     Args:
         config: The configuration.
-        generation: Its number.
+        generation: Its generation.
         numbers: Those of `number_labels`.
-        access: What `access_rules` came to.
-        tls: What is in the files that are named for TLS.
-        compile_all: `compile_apps`, or something that remembers what it returned.
+        access: The compiled `access_rules`.
+        tls: The contents of the TLS files.
+        compile_all: `compile_apps`, or a function that caches its results.
     """
     if numbers is None:
         numbers = Numbers(MAX_NUMBERS).plan(number_labels(config))

@@ -1,4 +1,4 @@
-"""`filter`: what is dropped before the network stack sees it, whatever it is for."""
+"""`filter`: packets that are dropped before the network stack, regardless of app."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -34,11 +34,11 @@ def _protocol(value: Any) -> Range:
     try:
         return _span(value, 255)
     except ValueError as exc:
-        raise ValueError(f"{describe(value)} is no protocol: {', '.join(PROTOCOLS)}, or a number up to 255") from exc
+        raise ValueError(f"{describe(value)} is not a protocol: {', '.join(PROTOCOLS)}, or a number up to 255") from exc
 
 
 def _tcp_flags(value: Any) -> tuple[int, int]:
-    """Return the flags that are looked at, and those of them that are set, of a text such as `syn !ack`."""
+    """Return the mask and the value of TCP flags, from a text such as `syn !ack`."""
     mask = flags = 0
     for word in text(value).split():
         flag = TCP_FLAGS.get(word.removeprefix("!"))
@@ -50,7 +50,7 @@ def _tcp_flags(value: Any) -> tuple[int, int]:
 
 
 def _payload(value: Any) -> tuple[int, int]:
-    """Return 8 bytes and the bits of them that are looked at, of hex digits such as `4756??01`."""
+    """Return 8 bytes and their mask, from hex digits such as `4756??01`."""
     digits = value.lower() if isinstance(value, str) else ""
     if not _PAYLOAD.fullmatch(digits) or not digits.strip("?"):
         raise ValueError(
@@ -62,14 +62,14 @@ def _payload(value: Any) -> tuple[int, int]:
 
 
 def _fragment(value: Any) -> Any:
-    if value not in (None, True, False, "first", "later") or type(value) is int:  # 1 equals True
+    if value not in (None, True, False, "first", "later") or type(value) is int:  # 1 equals True.
         raise ValueError(f"expected true, false, first or later, found {describe(value)}")
     return value
 
 
 def _idle(value: Any) -> Any:
     if value is not None and value is not True:
-        raise ValueError(f"idle is true, or left out for packets of all flows; found {describe(value)}")
+        raise ValueError(f"write idle: true, or omit it for packets of all flows; found {describe(value)}")
     return value
 
 
@@ -87,12 +87,12 @@ class BlockList(Strict):
     @model_validator(mode="after")
     def _names_any(self) -> "BlockList":
         if (self.file is None) == (not self.prefixes):
-            raise ValueError("a list has either prefixes or a file")
+            raise ValueError("a list needs either prefixes or a file")
         return self
 
 
 class PacketRule(Strict):
-    """One of `filter.rules`: packets that are dropped, or what else becomes of them. What is left out is any."""
+    """One of `filter.rules`: which packets are dropped, or another action on them. Omitted conditions match any."""
 
     version: Literal[4, 6] | None = None
     source: Network | None = None
@@ -107,52 +107,52 @@ class PacketRule(Strict):
     window: Length | None = None
     payload: Annotated[tuple[int, int] | None, PlainValidator(_payload)] = None
     fragment: Annotated[Literal[True, False, "first", "later"] | None, BeforeValidator(_fragment)] = None
-    # What is known of flows, sources and apps while attacks are looked for.
+    # Conditions on flows, sources and apps, which are known while attack detection runs.
     idle: Annotated[Literal[True] | None, BeforeValidator(_idle)] = None
     known: bool | None = None
     served: bool | None = None
     # None: all are dropped, or those beyond `packets_per_second`.
     action: Action | None = None
-    # Of all that match together, or of each source.
+    # For all matching packets together, or for each source.
     packets_per_second: int | None = Field(None, ge=1, le=100_000_000)
 
     @property
     def does(self) -> Action:
-        """What becomes of packets that match."""
+        """The action on packets that match."""
         return self.action or ("limit" if self.packets_per_second else "block")
 
     @property
     def needs_flows(self) -> bool:
-        """Whether it says something about flows, which are known only while attacks are looked for."""
+        """Whether it has conditions on flows, which are known only while attack detection runs."""
         return self.idle is not None or self.known is not None or self.served is not None
 
     @model_validator(mode="after")
     def _is_about_something(self) -> "PacketRule":
         if not self.model_dump(exclude={"packets_per_second", "action"}, exclude_none=True):
-            raise ValueError("a rule without anything to match would be about every packet")
+            raise ValueError("a rule without a condition would match every packet")
         if (self.does in LIMITS) != (self.packets_per_second is not None):
-            raise ValueError(f"packets_per_second is of {' and '.join(LIMITS)}, and they need it; found {self.does}")
+            raise ValueError(f"packets_per_second is for {' and '.join(LIMITS)}, which need it; found {self.does}")
         return self
 
     @model_validator(mode="after")
     def _can_match(self) -> "PacketRule":
         versions = {self.version, *(one.version for one in (self.source, self.destination) if one)} - {None}
         if len(versions) > 1:
-            raise ValueError("source and destination are of one family, and of the version that is asked for")
+            raise ValueError("source and destination must be of one family, and of the given version")
         if self.fragment in (True, "later") and (self.source_port or self.destination_port or self.tcp_flags):
-            raise ValueError("later fragments show neither ports nor flags; `fragment: first` is of those that do")
+            raise ValueError("later fragments have neither ports nor flags; `fragment: first` matches those that do")
         if (self.source_port or self.destination_port) and not self._may_be(*_WITH_PORTS):
-            raise ValueError(f"ports are of {' and '.join(_WITH_PORTS)}: with another protocol a rule matches nothing")
+            raise ValueError(
+                f"ports exist in {' and '.join(_WITH_PORTS)}: with another protocol a rule matches nothing"
+            )
         if self.tcp_flags and not self._may_be("tcp"):
-            raise ValueError("tcp_flags are of TCP: with another protocol a rule matches nothing")
+            raise ValueError("tcp_flags exist in TCP: with another protocol a rule matches nothing")
         if self.window is not None and self.protocol != _ONLY_TCP:
-            raise ValueError("window is of TCP: `protocol: tcp` belongs to it")
+            raise ValueError("window exists in TCP: add `protocol: tcp`")
         if self.does == "cookie":
             mask, flags = self.tcp_flags or (0, 0)
             if self.protocol != _ONLY_TCP or (flags ^ TCP_FLAGS["syn"]) & mask & (TCP_FLAGS["syn"] | TCP_FLAGS["ack"]):
-                raise ValueError(
-                    "only SYNs get cookies: `protocol: tcp` belongs to it, with no other flags than syn !ack"
-                )
+                raise ValueError("cookies are for SYNs: add `protocol: tcp`, with no other flags than syn !ack")
         return self
 
     def _may_be(self, *protocols: str) -> bool:
@@ -161,22 +161,22 @@ class PacketRule(Strict):
 
 
 class Filter(Strict):
-    """`filter`: what is dropped before the network stack sees it, whatever it is for."""
+    """`filter`: packets that are dropped before the network stack, regardless of app."""
 
     interfaces: Annotated[tuple[str, ...], AsTuple] = Field(min_length=1)
-    # From or to these nothing is dropped: where one manages the machine from.
+    # Packets from or to these are never dropped: the addresses from which the machine is managed.
     guard: Annotated[tuple[Network, ...], AsTuple] = Field(min_length=1)
     lists: dict[str, BlockList] = Field(default_factory=dict)
     rules: dict[str, PacketRule] = Field(default_factory=dict, max_length=MAX_RULES)
-    # Of one IPv4 address, or IPv6 /64.
+    # Limit for one IPv4 address, or IPv6 /64.
     packets_per_second: int | None = Field(None, ge=1, le=100_000_000)
     burst: int = Field(1000, ge=1, le=1_000_000)
-    # Of TCP, for one address and port.
+    # Limit for SYNs to one address and port.
     syns_per_second: int | None = Field(None, ge=1, le=100_000_000)
     syn_burst: int = Field(1000, ge=1, le=1_000_000)
-    # What becomes of SYNs beyond that.
+    # The action on SYNs beyond that.
     syn_action: Literal["drop", "cookie"] = "cookie"
-    # One packet of so many is shown by `spectrum samples`.
+    # One packet of this number is sampled for `spectrum samples`.
     sample_one_in: int | None = Field(None, ge=1, le=1_000_000_000)
     dry_run: bool = False
 

@@ -1,4 +1,4 @@
-"""Rules of the filter, and which packets they match: what the program in the kernel does, said in Python.
+"""Rules of the filter, and which packets they match: a model of the kernel's program in Python.
 
 The program (`kernel/bpf/slots.h`) is tested against `matches`, over random rules and packets.
 """
@@ -14,7 +14,7 @@ from spectrum.wire.address import IPAddress
 Range = tuple[int, int]
 Action = Literal["block", "log", "limit", "source-limit", "cookie", "retry"]
 ACTIONS: tuple[Action, ...] = ("block", "log", "limit", "source-limit", "cookie", "retry")
-# Those that `packets_per_second` belongs to.
+# The actions that need `packets_per_second`.
 LIMITS: tuple[Action, ...] = ("limit", "source-limit")
 SetField = Literal["source/24", "source", "payload[:2]", "options", "ttl"]
 SET_FIELDS: tuple[SetField, ...] = ("source/24", "source", "payload[:2]", "options", "ttl")
@@ -29,7 +29,7 @@ FRAGMENTS: Mapping[bool | str | None, tuple[int, ...]] = {
 }
 ANY_OCTET, ANY_NUMBER = (0, 255), (0, 65535)
 IDLE_BELOW = 2
-# Of TCP: what opens a connection has SYN and not ACK.
+# TCP packets that open a connection have SYN and not ACK.
 SYN, SYN_MASK = TCP_FLAGS["syn"], TCP_FLAGS["syn"] | TCP_FLAGS["ack"]
 _MAPPED, _SIX = 0xFFFF << 32, 1 << 63
 
@@ -39,8 +39,8 @@ class SetTerm:
     """A field has one of some values, or none of them.
 
     Attributes:
-        field: Which one. Prefixes and addresses of sources are numbers as in `core/ddos/packets.py`: of IPv4 the
-            /24 and the address, of IPv6 the /48 and the /64.
+        field: The field. Prefixes and addresses of sources are numbers as in `core/ddos/packets.py`: of IPv4 the /24
+            and the address, of IPv6 the /48 and the /64.
         values: 4,096 at most.
         negated: None of them.
     """
@@ -52,11 +52,11 @@ class SetTerm:
 
 @dataclass(frozen=True, slots=True)
 class FilterRule:
-    """What packets match, and what becomes of them. Ranges are inclusive, and what a packet does not have is 0.
+    """A rule: conditions on packets, and an action. Ranges are inclusive; a field that a packet does not have is 0.
 
     Attributes:
-        source: Where they come from; None for anywhere.
-        destination: Where they go, likewise.
+        source: The source prefix; None for any.
+        destination: The destination prefix, likewise.
         protocol: IP protocol numbers.
         source_port: Of TCP and UDP; None for packets without ports, too.
         destination_port: Likewise.
@@ -64,20 +64,20 @@ class FilterRule:
         ttl: Time to live, or hop limit.
         tcp_flags: (those that are looked at, those of them that are set), as in the byte of the TCP header.
         fragment: Only fragments, or only packets that are none, or first or later ones; None for all.
-        packets_per_second: So many pass: of all together for `limit`, of each source for `source-limit`.
+        packets_per_second: The rate that passes: of all together for `limit`, of each source for `source-limit`.
         version: Of IP; None for both.
         window: Of the TCP header, as it is there.
         ident: The identification of an IPv4 packet.
         options: The hash of TCP options, as `Packets` has it.
         payload: (the first 8 bytes of the payload, the bits that are looked at); shorter ones have zeros behind them.
-        idle: Only packets that belong to no flow in use. This, `known` and `served` never match while nobody looks for
-            attacks: nothing is known of flows then.
-        known: Whether their source had a flow in use of late; None for both.
-        served: Whether an app listens where they go; None for both.
+        idle: Only packets that belong to no flow in use. This, `known` and `served` never match without attack
+            detection, as flows are unknown then.
+        known: Whether their source recently had a flow in use; None for both.
+        served: Whether an app listens on their destination; None for both.
         sets: Two at most.
-        action: What becomes of them. `log` counts them, and looks at the rules behind it. `cookie` is of SYNs.
-            `retry` drops what comes for the first time, and lets pass what comes again.
-        expires_ns: From when on it matches nothing, on the monotonic clock; 0 for never.
+        action: The action. `log` counts, and continues with the next rules. `cookie` is for SYNs. `retry` drops the
+            first packet, and passes a retransmission.
+        expires_ns: When it expires, on the monotonic clock; 0 for never.
     """
 
     source: IPv4Network | IPv6Network | None = None
@@ -103,7 +103,7 @@ class FilterRule:
     expires_ns: int = 0
 
     def __post_init__(self) -> None:
-        """Validate what the program could not do.
+        """Refuse what the program cannot do.
 
         Raises:
             ValueError: With the reason.
@@ -111,29 +111,29 @@ class FilterRule:
         if self.action in LIMITS and not self.packets_per_second:
             raise ValueError(f"{self.action} without packets_per_second")
         if self.packets_per_second and self.action not in LIMITS:
-            raise ValueError(f"packets_per_second goes with {' and '.join(LIMITS)}, not with {self.action}")
+            raise ValueError(f"packets_per_second is for {' and '.join(LIMITS)}, not for {self.action}")
         mask, flags = self.tcp_flags or (0, 0)
         if self.action == "cookie" and (flags ^ SYN) & mask & SYN_MASK:
-            raise ValueError("only SYNs get cookies, and it asks for other flags")
+            raise ValueError("cookies are for SYNs, and the rule has other flags")
         if len(self.sets) > MAX_SETS or any(len(one.values) > MAX_SET_VALUES for one in self.sets):
             raise ValueError(f"a rule has {MAX_SETS} sets at most, of {MAX_SET_VALUES} values each")
 
     @property
     def needs_flows(self) -> bool:
-        """Whether it says something about flows, which are known only while attacks are looked for."""
+        """Whether it has conditions on flows, which are known only while attack detection runs."""
         return self.idle or self.known is not None or self.served is not None
 
 
 @dataclass(frozen=True, slots=True)
 class PacketFacts:
-    """What is known of a packet, as in struct facts of the program; 0 for what it does not have.
+    """The facts about a packet, as in struct facts of the program; 0 for fields that it does not have.
 
     Attributes:
         source: Its addresses, both of one version.
         destination: Likewise.
         ports: Source and destination port; None for packets without.
         fragment: 0 for a whole packet, 1 for a first fragment, 2 for a later one.
-        flow: 0 of none or one that opens, 1 with its handshake complete, 2 in use; None where flows are not tracked.
+        flow: 0 for none or a new one, 1 with its handshake complete, 2 in use; None if flows are not tracked.
     """
 
     source: IPAddress
@@ -154,7 +154,7 @@ class PacketFacts:
 
 
 def set_key(field: SetField, packet: PacketFacts) -> int:
-    """Return what a set is about, of a packet."""
+    """Return the value of a packet that a set compares."""
     address = int(packet.source)
     match field:
         case "source/24" if packet.source.version == 4:
@@ -239,7 +239,7 @@ def _within(number: int, ends: Range) -> bool:
 def judged(
     rules: Iterable[tuple[str, FilterRule]], packet: PacketFacts, now_ns: int = 0
 ) -> tuple[str | None, list[str]]:
-    """Return the first rule that drops a packet, and those that counted it before, by name; limits let nothing pass."""
+    """Return the first rule that drops a packet, and those that counted it before, by name; limits are treated as 0."""
     logged: list[str] = []
     for name, rule in rules:
         if (rule.expires_ns and rule.expires_ns <= now_ns) or not matches(rule, packet):

@@ -1,4 +1,4 @@
-"""What the filter does with the packets of a client, as far as its address and the app that it writes to tell."""
+"""The filter's treatment of a client's packets, as far as its address and the app determine it."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ Span = tuple[int, int]
 
 
 class Listed(NamedTuple):
-    """A prefix of a list that holds a client: the list's name, the prefix, and file and line, or ""."""
+    """A prefix of a list that contains a client: the list's name, the prefix, and file and line, or ""."""
 
     name: str
     prefix: str
@@ -19,7 +19,7 @@ class Listed(NamedTuple):
 
 
 class FilterVerdict(NamedTuple):
-    """What becomes of a client's packets: none comes through, or why they do; in sentences."""
+    """The treatment of a client's packets: whether all are dropped, and the reasons, as sentences."""
 
     drops: bool
     steps: list[str]
@@ -28,11 +28,11 @@ class FilterVerdict(NamedTuple):
 def judge_packets(
     settings: Filter, listed: Sequence[Listed], client: IPAddress, transport: str, ports: Span
 ) -> FilterVerdict:
-    """Return what the filter does with the packets of a client, in its own order: guard, lists, rules, rates.
+    """Return what the filter does with the packets of a client, in order: guard, lists, rules, rates.
 
     Args:
         settings: `filter` of the file.
-        listed: The prefixes of its lists that hold the client.
+        listed: The prefixes of its lists that contain the client.
         client: Its address.
         transport: "tcp" or "udp".
         ports: The first and the last port of the app.
@@ -40,12 +40,12 @@ def judge_packets(
     head = f"filter on {', '.join(settings.interfaces)}{' (dry run, nothing is dropped)' * settings.dry_run}"
     for guard in settings.guard:
         if client in guard:
-            return FilterVerdict(False, [f"{head}: guard {guard} holds it, so that none of its packets is dropped"])
+            return FilterVerdict(False, [f"{head}: guard {guard} contains it: none of its packets is dropped"])
     dropped = "would be dropped" if settings.dry_run else "are dropped"
     steps: list[str] = []
     for one in listed:
         where = f"{one.prefix} in {one.place}" if one.place else one.prefix
-        steps.append(f"{head}: list {one.name} has it ({where}), so that all its packets {dropped}")
+        steps.append(f"{head}: list {one.name} contains it ({where}): all its packets {dropped}")
         return FilterVerdict(not settings.dry_run, steps)
     for name, rule in settings.rules.items():
         conditions = _conditions(rule, client, transport, ports)
@@ -56,7 +56,7 @@ def judge_packets(
         if not conditions and rule.does == "block":
             return FilterVerdict(not settings.dry_run, steps)
     steps += [f"{head}: {rate}" for rate in _rates(settings, transport, dropped)]
-    return FilterVerdict(False, steps or [f"{head}: nothing in it names its packets"])
+    return FilterVerdict(False, steps or [f"{head}: no rule matches its packets"])
 
 
 def _fate(rule: PacketRule, dropped: str) -> str:
@@ -70,7 +70,7 @@ def _fate(rule: PacketRule, dropped: str) -> str:
         case "cookie":
             return "get cookies if they are SYNs"
         case "retry":
-            return f"{dropped} when they come for the first time, and pass when they are sent again"
+            return f"{dropped} when first sent, and pass when retransmitted"
         case _:
             return dropped
 
@@ -84,7 +84,7 @@ def _rates(settings: Filter, transport: str, dropped: str) -> Iterator[str]:
 
 
 def _conditions(rule: PacketRule, client: IPAddress, transport: str, ports: Span) -> list[str] | None:
-    """Return what else a packet of the client must have for a rule to match it; None where it never matches."""
+    """Return the other conditions on packets of the client for a rule to match; None if it never matches."""
     if rule.source is not None and client not in rule.source:
         return None
     if rule.version not in (None, client.version) or rule.served is False:

@@ -1,4 +1,4 @@
-"""The open sessions and flows of a node: how they are told of, and which of them an operator asks for."""
+"""The open sessions and flows of a node: their representation, and the selection by operators."""
 
 from collections.abc import Callable, Iterable
 from heapq import nsmallest
@@ -11,19 +11,19 @@ from spectrum.core.prefixes import PrefixSet
 
 
 class LiveSession(msgspec.Struct, array_like=True, frozen=True):
-    """A session or flow that is open.
+    """An open session or flow.
 
     Attributes:
         transport: "tcp" or "udp".
-        name: The number that its worker knows it by.
+        name: Its number in its worker.
         app: The app's name.
-        state: What it does, as the engine says.
-        client, client_port: Who it is from.
-        edge, edge_port: What the client wrote to.
-        origin, origin_port: Where it leads, or was led last; "" and 0 before.
-        origin_number: That of the origin, where it is a load balancer's; else 0.
-        age_ms: How long ago it began.
-        idle_ms: How long ago anything was moved.
+        state: Its state in the engine.
+        client, client_port: The client.
+        edge, edge_port: The address and port that the client connected to.
+        origin, origin_port: The origin, or the last one tried; "" and 0 before.
+        origin_number: The number of a load balancer's origin; otherwise 0.
+        age_ms: Its age.
+        idle_ms: Time since the last data.
         from_client, from_origin: Bytes.
     """
 
@@ -44,7 +44,7 @@ class LiveSession(msgspec.Struct, array_like=True, frozen=True):
     from_origin: int
 
 
-# By what sessions are ordered: the first ones are what one looks for.
+# Sort orders; the most interesting sessions come first.
 ORDERS: dict[str, Callable[[LiveSession], Any]] = {
     "age": lambda one: -one.age_ms,
     "bytes": lambda one: -(one.from_client + one.from_origin),
@@ -55,16 +55,16 @@ ORDERS: dict[str, Callable[[LiveSession], Any]] = {
 
 
 class Selection(msgspec.Struct, array_like=True, frozen=True):
-    """Which sessions are asked for: those that have all that is set here.
+    """A selection of sessions: those that meet all conditions that are set.
 
     Attributes:
-        apps: They are of one of these apps.
-        client: Their client is in this prefix.
-        origins: They lead to one of these addresses, with a port (`192.0.2.1:22`, `[2001:db8::1]:22`) or without.
-        numbers: Or to one of these origins of load balancers.
-        min_age_ms: They are as old at least.
-        min_bytes: And have moved as much, both ways together.
-        names: They are these, by transport.
+        apps: One of these apps.
+        client: The client is in this prefix.
+        origins: The origin has one of these addresses, with a port (`192.0.2.1:22`, `[2001:db8::1]:22`) or without.
+        numbers: Or it is one of these origins of load balancers.
+        min_age_ms: The minimum age.
+        min_bytes: The minimum of bytes in both directions together.
+        names: These sessions, by transport.
     """
 
     apps: tuple[str, ...] = ()
@@ -76,10 +76,10 @@ class Selection(msgspec.Struct, array_like=True, frozen=True):
     names: dict[str, tuple[int, ...]] | None = None
 
     def matcher(self) -> Callable[[LiveSession], bool]:
-        """Return what tells whether a session is one of these.
+        """Return a function that tests whether a session is selected.
 
         Raises:
-            ValueError: If `client` is no prefix.
+            ValueError: If `client` is not a prefix.
         """
         tests: list[Callable[[LiveSession], bool]] = []
         if self.names is not None:
@@ -113,7 +113,7 @@ class Selection(msgspec.Struct, array_like=True, frozen=True):
 
 
 def address_port(host: str, port: int) -> str:
-    """Return an address as records and metrics write it; "" where there is none."""
+    """Return an address in the form of records and metrics; "" without one."""
     if not host:
         return ""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -124,10 +124,10 @@ class First:
 
     Args:
         order: One of `ORDERS`.
-        limit: So many.
+        limit: The number of sessions kept.
 
     Attributes:
-        total: How many there were.
+        total: The total number.
     """
 
     def __init__(self, order: str, limit: int) -> None:
@@ -137,7 +137,7 @@ class First:
         self.total = 0
 
     def add(self, sessions: Iterable[LiveSession]) -> None:
-        """Take more of them."""
+        """Add sessions."""
         before = len(self._kept)
         self._kept.extend(sessions)
         self.total += len(self._kept) - before

@@ -1,6 +1,5 @@
-"""What the machine's files say of names: resolv.conf(5) and hosts(5). Pure: the caller reads them.
-
-Both are read as glibc reads them: a line that says nothing known is passed over.
+"""Parsers of resolv.conf(5) and hosts(5). No I/O: the caller reads the files. Both are parsed as by glibc: unknown
+lines are ignored.
 """
 
 from dataclasses import dataclass
@@ -8,9 +7,9 @@ from ipaddress import ip_address
 
 from spectrum.core.address import parse_address
 
-# resolv.conf(5) has the same bounds.
+# The limits of resolv.conf(5).
 MAX_NDOTS, MAX_TIMEOUT_S, MAX_ATTEMPTS = 15, 30, 5
-# As c-ares has it; glibc's 5 s keep an app without addresses for long where the first of two servers is dead.
+# As in c-ares; glibc's 5 s leave an app without addresses for long if the first of two servers is dead.
 DEFAULT_TIMEOUT_S = 2
 # RFC 1035, section 2.3.4, in text, with a final dot.
 MAX_NAME_CHARACTERS = 254
@@ -18,13 +17,13 @@ MAX_NAME_CHARACTERS = 254
 
 @dataclass(frozen=True, slots=True)
 class ResolverSettings:
-    """How names are asked for, by resolv.conf.
+    """Settings of look-ups, by resolv.conf.
 
     Attributes:
-        servers: IP addresses, in the order of asking; this machine where the file names none.
-        search: Domains in which names with fewer than `ndots` dots are looked for first.
+        servers: IP addresses, in the order of queries; this machine if the file names none.
+        search: The search domains, which are tried first for names with fewer than `ndots` dots.
         timeout_s: For one server's answer.
-        attempts: How often all servers are asked.
+        attempts: How often all servers are queried.
         rotate: Begin with another server each time.
         edns: Allow for longer answers over UDP (RFC 6891).
         tcp: Ask over TCP only.
@@ -40,7 +39,7 @@ class ResolverSettings:
     tcp: bool = False
 
     def candidates(self, name: str) -> list[str]:
-        """Return the full names that `name` may mean, in the order of asking, each with its final dot."""
+        """Return the absolute names to query for `name`, in order, each with its final dot."""
         if name.endswith("."):
             return [name]
         found = [f"{name}.{domain}." for domain in self.search]
@@ -49,7 +48,7 @@ class ResolverSettings:
 
 
 def parse_resolv_conf(text: str) -> ResolverSettings:
-    """Return what a resolv.conf says; its defaults where it is empty."""
+    """Return the settings of a resolv.conf; the defaults if it is empty."""
     servers: list[str] = []
     search: tuple[str, ...] = ()
     options: dict[str, int | None] = {}
@@ -58,7 +57,7 @@ def parse_resolv_conf(text: str) -> ResolverSettings:
         match keyword:
             case "nameserver" if words and _is_address(words[0]):
                 servers.append(words[0])
-            case "search" | "domain":  # the last one holds
+            case "search" | "domain":  # The last one applies.
                 given = words if keyword == "search" else words[:1]
                 search = tuple(filter(None, (domain.rstrip(".") for domain in given)))
             case "options":
@@ -95,7 +94,7 @@ def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
     for line in text.splitlines():
         words = line.partition("#")[0].split()
         try:
-            # A zone is left out: whoever uses a link-local address is told that it is of no use.
+            # A zone is left out: whoever uses a link-local address gets a message about it.
             address = str(parse_address(words[0].partition("%")[0])) if words else ""
         except ValueError:
             continue

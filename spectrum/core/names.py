@@ -1,4 +1,4 @@
-"""Names that must be looked up, as supervisor and workers call them."""
+"""DNS names of origins, in the supervisor and in workers."""
 
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ class NameSettings(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         name: The name.
         type: "A", "AAAA", "" for both, or "SRV".
-        ttl_s: At most so many seconds pass until the next look.
+        ttl_s: The maximum number of seconds between look-ups.
         first_port: The origin's first port; 0 for SRV, whose records have the port.
         last_port: Its last one.
-        transport: What will be sent there, "tcp" or "udp".
+        transport: The transport, "tcp" or "udp".
     """
 
     name: str
@@ -26,18 +26,18 @@ class NameSettings(msgspec.Struct, frozen=True, array_like=True):
 
 
 def name_key(settings: NameSettings) -> str:
-    """Return the key under which the addresses of a name travel to the workers."""
+    """Return the key under which the addresses of a name are sent to workers."""
     return f"{settings.type or 'ANY'} {settings.name} {settings.transport} {settings.first_port}-{settings.last_port}"
 
 
 class Service(NamedTuple):
     """An address of an SRV record's target (RFC 2782).
 
-    As text, which travels to workers, it is the record's data with the address for a target: "10 60 5060 192.0.2.1".
+    As text, for workers, it is the record's data with the address instead of the target: "10 60 5060 192.0.2.1".
 
     Attributes:
         priority: The lowest is tried first.
-        weight: Its share among equals; of a target with several addresses each has its part.
+        weight: Its share among equals; several addresses of a target divide its share.
         port: The port.
         address: An IP address.
     """
@@ -52,7 +52,7 @@ class Service(NamedTuple):
 
 
 def parse_service(text: str) -> Service:
-    """Return the service of a text that one was made into."""
+    """Parse the text of a service."""
     priority, weight, port, address = text.split(" ")
     return Service(int(priority), float(weight), int(port), address)
 

@@ -1,10 +1,10 @@
-"""Numbers for named things, which stay the same as long as the things do."""
+"""Assigns numbers to labels; a number stays the same as long as its label is in use."""
 
 from collections.abc import Callable, Iterable, Mapping
 
 
 class NumbersExhausted(Exception):
-    """More things than numbers."""
+    """There are more labels than numbers."""
 
 
 class Numbers:
@@ -18,15 +18,15 @@ class Numbers:
         self._limit = limit
         self._next = 1
         self._assigned: dict[str, int] = {}
-        # Of things that are gone; the longest gone first.
+        # Numbers of labels that are gone; the longest gone first.
         self._released: dict[int, None] = {}
 
     def plan(self, labels: Iterable[str], in_use: Callable[[int], bool] = lambda number: False) -> dict[str, int]:
-        """Return numbers for exactly these things; nothing is assigned before `keep`.
+        """Return numbers for exactly these labels; nothing is assigned before `keep`.
 
         Args:
-            labels: The things.
-            in_use: Tells that the number of a thing that is gone cannot be given to another one yet.
+            labels: The labels.
+            in_use: Returns whether the number of a label that is gone cannot be reused yet.
 
         Raises:
             NumbersExhausted: If there are not enough.
@@ -43,7 +43,7 @@ class Numbers:
         return planned
 
     def keep(self, planned: Mapping[str, int]) -> None:
-        """Assign what `plan` returned; numbers of all other things are free for others."""
+        """Assign the numbers that `plan` returned; those of all other labels become free."""
         for label, number in self._assigned.items():
             if label not in planned:
                 self._released[number] = None

@@ -1,4 +1,4 @@
-"""`udp_offload`: the kernel moves the datagrams of known flows by itself, where it can."""
+"""`udp_offload`: the kernel forwards the datagrams of established flows, if it can."""
 
 from typing import Annotated
 
@@ -9,9 +9,9 @@ from spectrum.core.configuration.fields import AsTuple, Strict, switch
 
 
 class UdpOffload(Strict):
-    """`udp_offload`: the kernel moves the datagrams of known flows by itself, where it can."""
+    """`udp_offload`: the kernel forwards the datagrams of established flows, if it can."""
 
-    # Where datagrams of clients and origins come in; none: on every interface with Ethernet headers.
+    # The interfaces on which datagrams of clients and origins arrive; none: all with Ethernet headers.
     interfaces: Annotated[tuple[str, ...], AsTuple] = ()
 
 

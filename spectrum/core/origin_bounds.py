@@ -1,4 +1,4 @@
-"""How many sessions and connects an app's origins get, as it is compiled for workers."""
+"""Limits of sessions and connects to an app's origins, as compiled for workers."""
 
 import msgspec
 
@@ -7,8 +7,8 @@ class RetrySettings(msgspec.Struct, frozen=True, array_like=True):
     """A budget of further connects after failed ones.
 
     Attributes:
-        percent: Of the sessions, so many may take a further connect.
-        min_per_second: So many may in any case, in each worker.
+        percent: The share of sessions that may make a further connect.
+        min_per_second: The number that may in any case, in each worker.
     """
 
     percent: float
@@ -16,14 +16,14 @@ class RetrySettings(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OriginBounds(msgspec.Struct, frozen=True, array_like=True):
-    """Bounds of an app's origins.
+    """Limits of an app's origins.
 
     Attributes:
-        max_sessions: That each of them has at once, of this app; 0 for any number.
-        queue_size: Sessions that wait in each worker while all of them have as many; 0: nobody waits.
-        queue_timeout_s: How long they wait.
-        retries: None for any number of further connects.
-        preconnect: Connections to each that a worker keeps open ahead of sessions.
+        max_sessions: Open sessions of this app at each of them; 0 for no limit.
+        queue_size: Sessions that wait in each worker while all of them are full; 0: no queue.
+        queue_timeout_s: The maximum wait.
+        retries: The retry budget; None for no limit.
+        preconnect: Connections to each that a worker preconnects.
     """
 
     max_sessions: int = 0

@@ -1,4 +1,4 @@
-"""`origin_max_sessions`, `queue`, `retry_budget` and `origin_preconnect` of an app: how much of its origins it uses."""
+"""`origin_max_sessions`, `queue`, `retry_budget` and `origin_preconnect` of an app: limits towards its origins."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,26 +13,26 @@ from spectrum.core.origin_bounds import OriginBounds
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import App, Config
 
-# To one address, in each worker; the engine has room for so many (engine/spares.pxd).
+# Limit per address and worker; the engine has room for this many (engine/spares.pxd).
 MAX_PRECONNECT = 256
-# Of one app, over all of its ports.
+# Limit per app, over all of its ports.
 MAX_PRECONNECTED = 4096
 
 
 class OriginKeysOfApp(Strict):
     """In an app."""
 
-    # Sessions and flows of this app that each of its origins has at once; none: any number.
+    # Open sessions and flows of this app at each of its origins; by default no limit.
     origin_max_sessions: int | None = Field(None, ge=1, le=MAX_SESSIONS)
-    # Of sessions that wait while every origin has as many as it may.
+    # Sessions that wait while every origin is full.
     queue: Queue = Queue()
-    # None: any number of further connects.
+    # None: no limit for further connects.
     retry_budget: RetryBudgetKeys | None = None
-    # Connections to each origin that each worker keeps open ahead of sessions.
+    # Connections to each origin that each worker preconnects.
     origin_preconnect: int = Field(0, ge=0, le=MAX_PRECONNECT)
 
 
-# With a load balancer these belong to its parts.
+# With a load balancer these settings belong to its pools and origins.
 _ELSEWHERE = {
     "origin_max_sessions": "max_sessions of the origins in its pools",
     "queue": "queue of the load balancer",
@@ -46,10 +46,10 @@ def _misfits(app: "App") -> Iterator[Misfit]:
         if key in given and app.load_balancer is not None:
             yield (key,), f"it is for origin_direct and origin_dns; with a load balancer set {instead}"
     if "queue" in given and app.load_balancer is None and app.origin_max_sessions is None:
-        yield ("queue",), "nobody waits in it without origin_max_sessions"
+        yield ("queue",), "it has no effect without origin_max_sessions"
     for key in ("queue", "retry_budget", "origin_preconnect"):
         if udp and key in given:
-            yield (key,), "it is for TCP; over UDP nothing is connected"
+            yield (key,), "it is for TCP; UDP has no connections"
     if app.origin_preconnect:
         yield from _misfits_of_preconnect(app)
 
@@ -57,16 +57,16 @@ def _misfits(app: "App") -> Iterator[Misfit]:
 def _misfits_of_preconnect(app: "App") -> Iterator[Misfit]:
     where = ("origin_preconnect",)
     if app.source == "client":
-        yield where, "with source: client a connection has its client's address, which is not known ahead"
+        yield where, "with source: client a connection needs its client's address, which is not known in advance"
     if app.tproxy is not None or app.bindings:
-        yield where, "with tproxy and bindings clients choose among many ports, to which nothing is connected ahead"
+        yield where, "with tproxy and bindings clients choose among many ports, for which preconnect is not possible"
     count = len(app.protocol.ports) * app.origin_preconnect
     if count > MAX_PRECONNECTED:
         yield where, f"{count} connections to each origin in each worker, over all ports; at most {MAX_PRECONNECTED}"
 
 
 def _places(name: str, app: "App") -> list[str]:
-    """What the sessions of an app's origins are counted by: the addresses of a name are one origin."""
+    """Return the labels for counting sessions of an app's origins: the addresses of a name are one origin."""
     if app.origin_max_sessions is None:
         return []
     origins = app.origin_direct if app.origin_dns is None else (app.origin_dns.name,)
@@ -74,7 +74,7 @@ def _places(name: str, app: "App") -> list[str]:
 
 
 def place_labels(apps: Mapping[str, "App"]) -> list[str]:
-    """Return everything of `apps` that needs a number, beside what `balancing.settings.labels` returns."""
+    """Return the labels of everything in `apps` that needs a number, beside those of `balancing.settings.labels`."""
     return [label for name, app in apps.items() for label in _places(name, app)]
 
 

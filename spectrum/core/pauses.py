@@ -1,4 +1,4 @@
-"""Apps that are paused: new sessions and flows are refused, those that are open go on, and listeners stay."""
+"""Paused apps: new sessions and flows are refused, open ones continue, and listeners stay."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,11 @@ from spectrum.core.snapshot import AppSettings, Snapshot
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Of one app.
+    """The pause of one app.
 
     Attributes:
         since: When it was paused, in seconds since 1970.
-        uid: The user who did it; -1 for nobody known.
+        uid: The user who did it; -1 if unknown.
     """
 
     since: float
@@ -22,15 +22,15 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 def pause_rules(is_paused: bool, group: int) -> tuple[Rule, ...]:
-    """Return the rule that lets nobody in, of an app with this group of the census; it has no room for one session."""
+    """Return the rule that refuses all clients of an app with this group of the census: a limit of 0 sessions."""
     return (Rule(group, "all", False, 0, Reason.APP_PAUSED),) if is_paused else ()
 
 
 class PausedApps:
-    """Marks paused apps in snapshots. Of an app that stays as it is there is one object, paused or not."""
+    """Marks paused apps in snapshots. An unchanged app stays the same object, paused or not."""
 
     def __init__(self) -> None:
-        # By name: the settings as they were compiled, and as they are with the pause.
+        # By name: the settings as compiled, and those with the pause.
         self._known: dict[str, tuple[AppSettings, AppSettings]] = {}
 
     def mark(self, snapshot: Snapshot, pauses: Mapping[str, Pause]) -> Snapshot:

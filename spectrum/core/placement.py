@@ -1,8 +1,8 @@
-"""Which worker gets which clients' datagrams, such that few move when the number of workers changes."""
+"""Assigns clients' datagrams to workers such that few move when the number of workers changes."""
 
 from functools import lru_cache
 
-# A power of two; the kernel's share of the work is a hash of as many bits.
+# A power of two; the kernel's part is a hash of as many bits.
 BUCKETS = 256
 
 
@@ -10,8 +10,8 @@ BUCKETS = 256
 def placement(workers: int) -> tuple[int, ...]:
     """Return the worker of each bucket: evenly, to within one bucket, for up to `BUCKETS` workers.
 
-    The table for one worker more differs only in the buckets that the new worker gets, taken from all others alike;
-    a hash scaled to the number of workers moves every second one.
+    The table for one more worker differs only in the buckets of the new worker, taken evenly from all others; a hash
+    scaled to the number of workers moves every second bucket.
     """
     # It takes milliseconds, and thousands of listeners ask for the same table; hence the cache.
     table = [0] * BUCKETS
@@ -20,7 +20,7 @@ def placement(workers: int) -> tuple[int, ...]:
         counts.append(0)
         while counts[new] < BUCKETS // (new + 1):
             richest = max(range(new), key=lambda worker: counts[worker])
-            # The last of its buckets, so that neighbours stay together and the kernel's decision tree small.
+            # The last buckets, so that neighbours stay together and the kernel's decision tree small.
             bucket = max(i for i, worker in enumerate(table) if worker == richest)
             table[bucket] = new
             counts[richest] -= 1

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class PrefixSet:
-    """Networks of both families, as sorted disjoint ranges; asked with addresses in wire form.
+    """Networks of both families, as sorted disjoint ranges; addresses are given in wire form.
 
     Args:
         networks: Any networks; overlapping ones are merged.
@@ -31,7 +31,7 @@ class PrefixSet:
 
 
 def _ranges(networks: list[IPv4Network] | list[IPv6Network]) -> tuple[list[int], list[int]]:
-    # Of one family each time, which the stubs cannot say.
+    # One family each time, which the stubs cannot express.
     merged: list[Any] = list(collapse_addresses(networks))  # type: ignore[type-var]
-    # collapse_addresses gives them sorted and disjoint.
+    # collapse_addresses returns them sorted and disjoint.
     return [int(n.network_address) for n in merged], [int(n.broadcast_address) for n in merged]

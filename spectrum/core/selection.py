@@ -1,4 +1,4 @@
-"""In which order the origins of an app are tried. Pure: the caller turns the wheel."""
+"""The order in which the origins of an app are tried. Stateless: the caller rotates."""
 
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from spectrum.core.names import Service
 
-# A cycle of SRV weights: as fine as a hundredth.
+# Length of a cycle of SRV weights: a resolution of one hundredth.
 TURNS = 100
 
 
 class Candidate(NamedTuple):
-    """An address to try. A staggered one is started beside its predecessor when that one is slow to answer."""
+    """An address to try. A staggered one is started beside its predecessor if that does not answer soon."""
 
     address: str
     port: int
@@ -21,9 +21,8 @@ class Candidate(NamedTuple):
 
 
 def rotations(origins: Sequence[tuple[str, int]]) -> list[tuple[Candidate, ...]]:
-    """Return, for each origin, the order that begins with it: round robin takes them in turn.
-
-    The others follow as the failover order; distinct origins are tried one after the other, never at once.
+    """Return, for each origin, the order that begins with it, for round robin. The others follow in order of failover;
+    distinct origins are tried one after the other, never at once.
     """
     candidates = [Candidate(address, port, False) for address, port in origins]
     return [tuple(candidates[i:] + candidates[:i]) for i in range(len(candidates))]
@@ -33,7 +32,7 @@ def name_rotations(addresses: Sequence[str], port: int, staggered: bool = True) 
     """Return the orders for the addresses of one name: both families interleaved, IPv6 first (RFC 8305, section 4).
 
     Each order begins with another address of its family, so that a name with several addresses is balanced over them.
-    Without `staggered` no address is tried beside another one, which only a connection can be.
+    Without `staggered` addresses are tried one after the other; only connections can be staggered.
     """
     families: dict[int, list[str]] = {6: [], 4: []}
     for address in addresses:
@@ -51,8 +50,8 @@ def service_rotations(services: Sequence[Service]) -> list[tuple[Candidate, ...]
     """Return the orders for the addresses of SRV records (RFC 2782), to be taken in turn.
 
     Those of the lowest priority come first as often as their weight says, evenly spread (nginx's smooth weighted round
-    robin); the others of that priority follow by whose turn is next, then those of higher priorities. A weight of 0
-    beside others is one turn of a cycle, the RFC's "very small chance".
+    robin); the others of that priority follow in order of their next turn, then those of higher priorities. A weight of
+    0 beside others is one turn of a cycle, the RFC's "very small chance".
     """
     ranked = sorted(services, key=lambda service: (service.priority, -service.weight))
     first = [service for service in ranked if service.priority == ranked[0].priority]
@@ -69,7 +68,7 @@ def service_rotations(services: Sequence[Service]) -> list[tuple[Candidate, ...]
 
 
 def _shares(weights: Sequence[float]) -> list[int]:
-    """Return small whole numbers that stand to each other about as the weights do, none of them 0."""
+    """Return small positive integers in about the same proportion as the weights."""
     total = sum(weights)
     shares = [max(1, round(weight * TURNS / total)) if total else 1 for weight in weights]
     divisor = gcd(*shares)

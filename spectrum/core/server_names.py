@@ -1,4 +1,4 @@
-"""Which of several apps on one port a TLS client is for: by the name that it asks for, and the protocols it offers."""
+"""Selects one of several apps on a port for a TLS client, by server name and ALPN protocols."""
 
 import re
 from collections.abc import Iterable
@@ -9,31 +9,30 @@ from spectrum.wire.client_hello import ClientHello
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
 
-# The protocol of ALPN that certificate authorities offer, and nobody else (RFC 8737 section 6.2).
+# The ALPN protocol of certificate authorities, which nobody else offers (RFC 8737 section 6.2).
 ACME_TLS = "acme-tls/1"
 
 T = TypeVar("T")
 
 
 def server_name(value: str) -> str:
-    """Return a name as it is compared: a host name, or `*.` and one.
+    """Return a name in the form for comparisons: a host name, or `*.` and one.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is neither.
     """
     name = value.lower().rstrip(".")
     if len(name) > 253 or not _NAME.fullmatch(name):
-        raise ValueError(f"{value!r} is no server name; write a.example or *.a.example")
+        raise ValueError(f"{value!r} is not a server name; write a.example or *.a.example")
     return name
 
 
 class ServerNames(Generic[T]):
-    """Finds what a ClientHello is for: the longest name first, and of those the one whose protocols are offered.
-
-    `*.a.example` is every name below a.example, however many labels it has. Who has no name takes every name.
+    """Finds the entry for a ClientHello: by the longest name, and among those by offered protocols. `*.a.example`
+    matches every name below a.example, with any number of labels. Entries without names match every name.
 
     Args:
-        entries: Names, protocols and what they stand for. No names are all names; no protocols are all protocols.
+        entries: Names, protocols and the value. No names match all names; no protocols match all protocols.
     """
 
     def __init__(self, entries: Iterable[tuple[tuple[str, ...], tuple[str, ...], T]]) -> None:
@@ -42,10 +41,10 @@ class ServerNames(Generic[T]):
             for name in names or ("",):
                 self._found.setdefault(name, []).append((frozenset(alpn), value))
         for known in self._found.values():
-            known.sort(key=lambda entry: not entry[0])  # those with protocols first
+            known.sort(key=lambda entry: not entry[0])  # Entries with protocols first.
 
     def find(self, hello: ClientHello) -> T | None:
-        """Return what a ClientHello is for; None where it is for nobody."""
+        """Return the value for a ClientHello; None if no entry matches."""
         for name in _candidates(hello.server_name):
             for protocols, value in self._found.get(name, ()):
                 if not protocols or not protocols.isdisjoint(hello.alpn):

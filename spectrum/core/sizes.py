@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them: `512KiB`, `64MiB`, `1GB`, or a number of bytes."""
+"""Amounts of memory in text form: `512KiB`, `64MiB`, `1GB`, or a number of bytes."""
 
 import re
 

@@ -16,8 +16,8 @@ from spectrum.core.tls.settings import TlsFiles, TlsSettings
 class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
     """A bound address and port of "tcp" or "udp". An empty address is every address of both families.
 
-    A `transparent` one takes what TPROXY rules or bindings send to it, whatever address and port that was for; with
-    port 0 it is bound to any, and is told apart by the `app` whose bindings lead to it.
+    A `transparent` one receives packets by TPROXY rules or bindings, with any destination address and port; with port 0
+    it is bound to an ephemeral port, and identified by the `app` of its bindings.
     """
 
     address: str
@@ -36,7 +36,7 @@ class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
         return msgspec.structs.replace(self, address=address)
 
     def overlaps(self, other: "ListenerKey") -> bool:
-        """Tell whether the kernel takes two listeners of one transport and port for the same (bind(2), EADDRINUSE)."""
+        """Return whether the kernel treats two listeners of one transport and port as equal (bind(2), EADDRINUSE)."""
         one, two = self.address, other.address
         if not one or not two:
             return True
@@ -81,24 +81,24 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
     drain_pace: int = 0
     limits: Limits = Limits()
     ip_firewall: bool = False
-    # Origins are connected to from the client's own address.
+    # Connections to origins use the client's address as source.
     transparent: bool = False
     sni: tuple[str, ...] = ()
     alpn: tuple[str, ...] = ()
     paces: Paces = Paces()
     tls: TlsSettings | None = None
-    # With TPROXY: the port of its socket, else 0; and what is sent to it.
+    # With TPROXY: the port of its socket, otherwise 0; and the destinations it receives.
     tproxy_port: int = 0
     tproxy_prefixes: tuple[str, ...] = ()
-    # Prefixes and ports that lead to it, 0 for any port.
+    # Prefixes and ports of its bindings, 0 for any port.
     bindings: tuple[tuple[str, int], ...] = ()
     fragments: str = "forward"
-    # It takes no new sessions or flows.
+    # It accepts no new sessions or flows.
     paused: bool = False
-    # What the sockets to clients and to origins get.
+    # Options of the sockets to clients and to origins.
     client_tcp: TcpOptions = TcpOptions()
     origin_tcp: TcpOptions = TcpOptions()
-    # Its zone and its account, as access rules name them: core.access.rules.scope_name.
+    # Its zone and account, for access rules: core.access.rules.scope_name.
     scopes: tuple[str, ...] = ()
     bounds: OriginBounds = OriginBounds()
 
@@ -117,12 +117,12 @@ class AppSettings(msgspec.Struct, frozen=True, array_like=True):
                 yield ListenerKey(address, port, self.transport), port - self.first_port
 
     def bound_addresses(self) -> list[str]:
-        """Return where the sockets are that bindings lead to: one for each family."""
+        """Return the addresses of the sockets for bindings: one for each family."""
         families = sorted({":" in prefix for prefix, _ in self.bindings})
         return ["::1" if is_ipv6 else "127.0.0.1" for is_ipv6 in families]
 
     def offset_of(self, port: int) -> int:
-        """Return the offset of a port in the app's range; 0 for one that a binding brings from outside it."""
+        """Return the offset of a port in the app's range; 0 for one outside it, by a binding."""
         return port - self.first_port if self.first_port <= port <= self.last_port else 0
 
 
@@ -140,18 +140,18 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     drain_timeout_s: float = 30.0
     tcp_limits: Limits = Limits()
     udp_limits: Limits = Limits()
-    # Of what slow receivers did not take yet, for all workers together.
+    # Buffered data for slow receivers, for all workers together.
     memory_bytes: int = 512 * 2**20
     access: AccessSettings = AccessSettings()
     tls: TlsFiles = TlsFiles()
-    # Records that were sent are kept until the supervisor tells that they are in its journal.
+    # Sent records are kept until the supervisor confirms that they are in its journal.
     has_journal: bool = False
-    # Sessions are told of when they are connected, and each time so many milliseconds are over (0: never).
+    # Sessions are recorded when they are connected, and then at this interval in milliseconds (0: never).
     tells_connects: bool = False
     progress_ms: int = 0
-    # Of apps that bound the sessions of their own origins: the number that each is counted by, in all workers.
+    # For apps with limits of their own origins: the number under which each is counted, in all workers.
     origin_places: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
-    # Of each app, so many records in a second of sessions at an origin are wanted; 0 for all of them.
+    # Limit of records per second of each app, of sessions at an origin; 0 for no limit.
     records_per_s: int = 0
 
     def listener_keys(self) -> list[ListenerKey]:
@@ -166,5 +166,5 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
 Addresses = Mapping[str, tuple[str, ...]]
 
-# Origins and pools of a node together. Their counts take 8 bytes each, for each worker.
+# Origins and pools of a node together. Their counters take 8 bytes each, for each worker.
 MAX_NUMBERS = 65_535

@@ -1,4 +1,4 @@
-"""`tcp` of an app: how the kernel sends to clients and to origins, for paths that are long or lose packets."""
+"""`tcp` of an app: TCP options of the kernel towards clients and origins, for long or lossy paths."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from spectrum.core.tcp_options import TcpOptions
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import App, Config
 
-# TCP_CA_NAME_MAX of linux/include/net/tcp.h, less its end.
+# TCP_CA_NAME_MAX of linux/include/net/tcp.h, without its terminator.
 _ALGORITHM = re.compile(r"[a-z0-9_-]{1,15}")
 # Below it a sender waits for its own process after each segment or two; the kernel's type is an int.
 MIN_NOTSENT, MAX_NOTSENT = 4096, 2**30
@@ -23,7 +23,7 @@ MIN_NOTSENT, MAX_NOTSENT = 4096, 2**30
 def _algorithm(value: Any) -> str:
     name = text(value, "bbr")
     if not _ALGORITHM.fullmatch(name):
-        raise ValueError(f"{name!r} is no algorithm; write bbr or cubic (tcp_available_congestion_control)")
+        raise ValueError(f"{name!r} is not an algorithm; write bbr or cubic (tcp_available_congestion_control)")
     return name
 
 
@@ -42,22 +42,22 @@ class OriginTcp(Strict):
 
     @property
     def options(self) -> TcpOptions:
-        """What workers and listeners get."""
+        """The options for workers and listeners."""
         return TcpOptions(self.congestion_control, self.notsent_lowat)
 
 
 class ClientTcp(OriginTcp):
     """`tcp.client`: options of the sockets to clients.
 
-    Fast Open is for clients only. Towards origins connect(2) would succeed before the origin was asked: an origin that
-    is down would look as if it were up, and one that speaks first would wait for ever (tcp(7), TCP_FASTOPEN_CONNECT).
+    Fast Open is for clients only. Towards origins connect(2) would succeed without an answer of the origin: an origin
+    that is down would appear to be up, and one that sends first would wait for ever (tcp(7), TCP_FASTOPEN_CONNECT).
     """
 
     fast_open: bool = False
 
     @property
     def options(self) -> TcpOptions:
-        """What workers and listeners get."""
+        """The options for workers and listeners."""
         return TcpOptions(self.congestion_control, self.notsent_lowat, self.fast_open)
 
 
@@ -80,14 +80,14 @@ def _misfits(app: "App") -> Iterator[Misfit]:
 
 
 def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
-    """Yield the apps that want other options of a listener than those that share it with them."""
+    """Yield apps that set other options of a listener than apps that share it."""
     first: dict[object, str] = {}
     for name, app in config.apps.items():
         if not app.is_named:
             continue
         other = first.setdefault((app.addresses, app.protocol, app.tproxy), name)
         if config.apps[other].tcp.client != app.tcp.client:
-            message = f"another than that of app {other}, which shares the listener: who is asked for is known later"
+            message = f"differs from app {other}, which shares the listener: options apply before the app is known"
             yield Fault(("apps", name, "tcp", "client"), message)
 
 

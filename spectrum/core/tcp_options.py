@@ -1,4 +1,4 @@
-"""What a session's sockets get of the kernel's TCP, as it is compiled for workers."""
+"""TCP options of a session's sockets, as compiled for workers."""
 
 import msgspec
 
@@ -7,8 +7,9 @@ class TcpOptions(msgspec.Struct, frozen=True, array_like=True):
     """Options of one side of an app's sessions, clients or origins.
 
     Attributes:
-        congestion_control: The algorithm (tcp(7), TCP_CONGESTION); "" for the machine's.
-        notsent_lowat: Bytes that the kernel keeps unsent (TCP_NOTSENT_LOWAT); 0 for the machine's, usually no limit.
+        congestion_control: The algorithm (tcp(7), TCP_CONGESTION); "" for the machine's default.
+        notsent_lowat: Limit of unsent bytes in the kernel (TCP_NOTSENT_LOWAT); 0 for the machine's default, usually no
+            limit.
         fast_open: Clients may send data with their SYN (RFC 7413).
     """
 

@@ -1,4 +1,4 @@
-"""`tproxy` of an app: it takes what is sent to any address of some prefixes, by way of nftables."""
+"""`tproxy` of an app: it receives packets to any address of some prefixes, by nftables."""
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Tproxy(Strict):
-    """`tproxy` of an app: it takes what is sent to any address of some prefixes, by way of nftables."""
+    """`tproxy` of an app: it receives packets to any address of some prefixes, by nftables."""
 
-    # Of the one socket that takes it all.
+    # The port of the one socket that receives them.
     port: int = Field(ge=1, le=65535)
     prefixes: Annotated[tuple[Network, ...], AsTuple] = Field(min_length=1)
 
@@ -30,7 +30,7 @@ class TproxyKeys(Strict):
 
 
 def tproxy_faults(apps: Mapping[str, "App"]) -> Iterator[Fault]:
-    """Yield where what TPROXY takes is another app's."""
+    """Yield conflicts between TPROXY and other apps."""
     earlier: dict[str, App] = {}
     listening = {name: app for name, app in apps.items() if app.tproxy is None}
     for name, app in apps.items():
@@ -43,7 +43,9 @@ def tproxy_faults(apps: Mapping[str, "App"]) -> Iterator[Fault]:
                     yield Fault(path, f"{prefix} and these ports are taken by app {other_name}")
             for other_name, other in listening.items():
                 if _collide(app, other) and any(address in prefix for address in other.edge_ips or ()):
-                    yield Fault(path, f"{prefix} has an address of app {other_name}, which would get nothing there")
+                    yield Fault(
+                        path, f"{prefix} contains an address of app {other_name}, which would receive nothing there"
+                    )
         earlier[name] = app
 
 
@@ -58,7 +60,7 @@ def _takes(app: "App", prefix: IPv4Network | IPv6Network) -> bool:
 
 
 def _meet(one: "App", other: "App") -> bool:
-    """Whether two apps have a port of a transport in common."""
+    """Return whether two apps share a port of a transport."""
     mine, theirs = one.protocol, other.protocol
     return mine.transport == theirs.transport and (
         mine.ports.first <= theirs.ports.last and theirs.ports.first <= mine.ports.last
@@ -66,15 +68,18 @@ def _meet(one: "App", other: "App") -> bool:
 
 
 def tproxy_misfits(app: "App") -> Iterator[Misfit]:
-    """Yield what does not go with TPROXY."""
+    """Yield settings that contradict TPROXY."""
     if app.tproxy is None:
         return
     if "edge_ips" in app.model_fields_set:
-        yield ("edge_ips",), "tproxy has its own prefixes; leave edge_ips out"
+        yield ("edge_ips",), "tproxy has its own prefixes; omit edge_ips"
     if app.bindings:
-        yield ("bindings",), "they do not go with tproxy, which takes the same by other means"
+        yield ("bindings",), "not possible together with tproxy, which serves the same purpose"
     if app.protocol.transport == "udp" and app.accept_proxy_protocol is not None:
-        yield ("accept_proxy_protocol",), "over UDP it does not go with tproxy, whose clients come themselves"
+        yield (
+            ("accept_proxy_protocol",),
+            "over UDP it is not possible together with tproxy, which receives datagrams of clients directly",
+        )
 
 
 def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:

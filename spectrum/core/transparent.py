@@ -23,7 +23,7 @@ from spectrum.core.balancing.objects import origin_ports
 from spectrum.core.configuration.config import App, Config
 from spectrum.wire.address import IPAddress
 
-# "SP" in ASCII: of the mark, and of the routing table and the priority of its rules.
+# "SP" in ASCII: the mark, the routing table, and the priority of its rules.
 MARK = 0x5350
 TABLE = 5350
 NFT_TABLE = "spectrum"
@@ -32,12 +32,12 @@ _MARKED = f"meta mark set 0x{MARK:08x} accept"
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One thing that the machine needs.
+    """A requirement on the machine.
 
     Attributes:
-        title: What it is for.
-        question: A command that prints what there is.
-        expected: A line of it, or a part of one, that shows that it is there.
+        title: Its purpose.
+        question: A command that prints the current state.
+        expected: A line of that, or a part of one, that shows that the requirement is met.
         make: The command that makes it.
         undo: The command that removes it.
         text: Standard input of `make`.
@@ -53,7 +53,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class OriginEndpoint:
-    """Where an app's origin is reached: `address` None stands for any that is not of this machine."""
+    """The address of an app's origin; `address` None stands for any other machine."""
 
     version: int
     address: IPAddress | None
@@ -80,7 +80,7 @@ def requirements(config: Config, local: Iterable[IPAddress]) -> list[Requirement
 
 
 def exposed_origins(config: Config, local: Iterable[IPAddress]) -> list[str]:
-    """Return the origins on this machine that listen where others reach them too, so that no rule can be made."""
+    """Return the origins on this machine that listen on addresses that others reach, so that no rule can be made."""
     known = frozenset(local)
     found = {
         str(place.address)
@@ -96,7 +96,7 @@ def _places(config: Config, app: App, local: frozenset[IPAddress]) -> Iterator[O
     transport = app.protocol.transport
     for origin in app.origin_direct or ():
         yield _place(origin.address, transport, origin.ports, local)
-    if app.looked_up is not None:  # an SRV record may have any port
+    if app.looked_up is not None:  # An SRV record may have any port.
         any_port = PortRange(1, 65535)
         yield from (OriginEndpoint(version, None, transport, app.origin_port or any_port) for version in (4, 6))
     balancer = config.load_balancers.get(app.load_balancer or "")
@@ -105,7 +105,7 @@ def _places(config: Config, app: App, local: frozenset[IPAddress]) -> Iterator[O
             ports = origin_ports(member.port, app.protocol.ports)
             try:
                 yield _place(parse_address(member.address), transport, ports, local)
-            except ValueError:  # a name
+            except ValueError:  # A name.
                 yield from (OriginEndpoint(version, None, transport, ports) for version in (4, 6))
 
 
@@ -115,7 +115,7 @@ def _place(address: IPAddress, transport: str, ports: PortRange, local: frozense
 
 
 def _interceptions(app: App) -> Iterator[Requirement]:
-    """Yield what TPROXY needs. Its rules come first: another one takes packets for sockets of ours as they are."""
+    """Yield the requirements of TPROXY. Its rules come first: another one accepts packets for our sockets unchanged."""
     if app.tproxy is None:
         return
     transport, ports = app.protocol.transport, app.protocol.ports
@@ -126,13 +126,13 @@ def _interceptions(app: App) -> Iterator[Requirement]:
         where = str(prefix.network_address) if prefix.num_addresses == 1 else str(prefix)
         to = f"tproxy {family} to :{app.tproxy.port} {_MARKED}"
         yield marking(
-            f"{transport} to {prefix} ports {ports} is given to port {app.tproxy.port}",
+            f"{transport} to {prefix} ports {ports} is redirected to port {app.tproxy.port}",
             f"{family} daddr {where} {transport} dport {ports} {to}",
         )
 
 
 def _local_routes(app: App, local: frozenset[IPAddress]) -> Iterator[Requirement]:
-    """Yield a route for each bound prefix: sk_lookup sees what this machine takes for its own, and nothing else."""
+    """Yield a route for each bound prefix: sk_lookup sees only packets to local addresses."""
     for prefix in dict.fromkeys(binding.prefix for binding in app.bindings):
         own = prefix.is_loopback or (prefix.num_addresses == 1 and prefix.network_address in local)
         if own or not prefix.prefixlen:
@@ -141,7 +141,7 @@ def _local_routes(app: App, local: frozenset[IPAddress]) -> Iterator[Requirement
         route = ("local", str(prefix), "dev", "lo")
         shown = str(prefix.network_address) if prefix.num_addresses == 1 else str(prefix)
         yield Requirement(
-            f"what is sent to {prefix} is taken for this machine's own",
+            f"packets to {prefix} are treated as local",
             ("ip", *family, "route", "show", "table", "local", "exact", str(prefix)),
             f"local {shown} dev lo",
             ("ip", *family, "route", "replace", *route),
@@ -192,7 +192,7 @@ def _rule(version: int, title: str, selector: str) -> Requirement:
 
 
 def marking(title: str, rule: str) -> Requirement:
-    """Return the requirement of a rule before routing; all are in one table, which goes as a whole."""
+    """Return the requirement of a rule before routing; all are in one table, which is removed as a whole."""
     return Requirement(
         title,
         ("nft", "list", "table", "inet", NFT_TABLE),
@@ -204,6 +204,6 @@ def marking(title: str, rule: str) -> Requirement:
 
 
 def is_shown(requirement: Requirement, printed: str) -> bool:
-    """Tell whether what a requirement's `question` printed shows that it is there."""
+    """Return whether the output of a requirement's `question` shows that it is met."""
     wanted = " ".join(requirement.expected.split())
     return any(wanted in " ".join(line.split()) for line in printed.splitlines())

@@ -86,6 +86,6 @@ def test_as_json_and_what_is_not_installed(tmp_path, monkeypatch):
         "title": "ip is installed",
         "remedy": "on Debian: apt-get install iproute2",
     }
-    assert findings["what is sent to 192.0.2.0/24 is taken for this machine's own"]["remedy"] == (
+    assert findings["packets to 192.0.2.0/24 are treated as local"]["remedy"] == (
         "ip route replace local 192.0.2.0/24 dev lo"
     )

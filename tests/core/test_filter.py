@@ -57,9 +57,9 @@ def test_a_rate_alone_is_a_limit():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("", "a rule without anything to match would be about every packet"),
-        ("packets_per_second: 5", "a rule without anything to match"),
-        ("protocol: tpc", "'tpc' is no protocol: icmp, tcp, udp, "),
+        ("", "a rule without a condition would match every packet"),
+        ("packets_per_second: 5", "a rule without a condition"),
+        ("protocol: tpc", "'tpc' is not a protocol: icmp, tcp, udp, "),
         ("protocol: 256", "256 is no protocol"),
         ("source_port: 65536", "not from a lower to a higher number, 65535 at most"),
         ("source_port: 20-10", "'20-10': not from a lower to a higher number"),
@@ -67,37 +67,37 @@ def test_a_rate_alone_is_a_limit():
         ("ttl: true", "expected a number up to 255, or a range such as 10-255, found true"),
         ("tcp_flags: syn syn", "'syn syn': each of fin, syn, "),
         ("tcp_flags: sin", "'sin': each of fin, syn, "),
-        ("source: 192.0.2.0/24, destination: '::/0'", "source and destination are of one family"),
-        ("fragment: true, source_port: 5", "later fragments show neither ports nor flags; `fragment: first`"),
-        ("fragment: later, tcp_flags: syn", "later fragments show neither ports nor flags"),
+        ("source: 192.0.2.0/24, destination: '::/0'", "source and destination must be of one family"),
+        ("fragment: true, source_port: 5", "later fragments have neither ports nor flags; `fragment: first`"),
+        ("fragment: later, tcp_flags: syn", "later fragments have neither ports nor flags"),
         ("source: 192.0.2.1/24", "'192.0.2.1/24' is not a prefix"),
         ("protocol: udp, packets_per_second: 0", "packets_per_second"),
-        ("action: log", "a rule without anything to match"),
+        ("action: log", "a rule without a condition"),
         (
             "protocol: udp, action: limit",
-            "packets_per_second is of limit and source-limit, and they need it; found limit",
+            "packets_per_second is for limit and source-limit, which need it; found limit",
         ),
         ("protocol: udp, action: log, packets_per_second: 5", "and they need it; found log"),
-        ("protocol: udp, action: cookie", "only SYNs get cookies"),
-        ("protocol: tcp, tcp_flags: ack, action: cookie", "only SYNs get cookies"),
-        ("window: 5", "window is of TCP: `protocol: tcp` belongs to it"),
-        ("version: 6, source: 192.0.2.0/24", "and of the version that is asked for"),
+        ("protocol: udp, action: cookie", "cookies are for SYNs"),
+        ("protocol: tcp, tcp_flags: ack, action: cookie", "cookies are for SYNs"),
+        ("window: 5", "window exists in TCP: add `protocol: tcp`"),
+        ("version: 6, source: 192.0.2.0/24", "and of the given version"),
         ("payload: 4756", "4756: the first bytes of a payload are 1 to 8, in quotes, of two hex digits each or ?"),
         ("payload: '475'", "of two hex digits each or ?"),
         ("payload: '????'", "of two hex digits each or ?"),
         ("payload: '112233445566778899'", "1 to 8"),
-        ("idle: false", "idle is true, or left out for packets of all flows; found false"),
-        ("idle: 1", "idle is true, or left out for packets of all flows; found 1"),
+        ("idle: false", "write idle: true, or omit it for packets of all flows; found false"),
+        ("idle: 1", "write idle: true, or omit it for packets of all flows; found 1"),
         ("fragment: First", "fragment: expected true, false, first or later, found 'First'"),
         ("fragment: [first]", "expected true, false, first or later, found "),
         ("fragment: 1", "expected true, false, first or later, found 1"),
         (
             "protocol: icmp, destination_port: 7",
-            "ports are of tcp and udp: with another protocol a rule matches nothing",
+            "ports exist in tcp and udp: with another protocol a rule matches nothing",
         ),
-        ("protocol: 18-255, source_port: 7", "ports are of tcp and udp"),
-        ("protocol: udp, tcp_flags: syn", "tcp_flags are of TCP"),
-        ("ttl: null, action: block", "a rule without anything to match would be about every packet"),
+        ("protocol: 18-255, source_port: 7", "ports exist in tcp and udp"),
+        ("protocol: udp, tcp_flags: syn", "tcp_flags exist in TCP"),
+        ("ttl: null, action: block", "a rule without a condition would match every packet"),
         ("sets: []", 'unknown key "sets"; known here: action, destination, destination_port, '),
     ],
 )
@@ -109,7 +109,7 @@ def test_what_is_wrong_with_rules(given, says):
 
 
 def test_names_of_rules():
-    with pytest.raises(ConfigError, match="'a b' is no name for a rule"):
+    with pytest.raises(ConfigError, match="'a b' is not a name for a rule"):
         load_text(f"{APPS}filter: {{interfaces: [lo], guard: ['::1/128'], rules: {{'a b': {{ttl: 1}}}}}}", "f")
 
 

@@ -84,8 +84,8 @@ def test_keys_of_sets_are_those_of_columns():
     ("rule", "says"),
     [
         ({"action": "limit"}, "limit without packets_per_second"),
-        ({"packets_per_second": 5}, "goes with limit and source-limit, not with block"),
-        ({"action": "cookie", "tcp_flags": (0x10, 0x10)}, "only SYNs get cookies"),
+        ({"packets_per_second": 5}, "is for limit and source-limit, not for block"),
+        ({"action": "cookie", "tcp_flags": (0x10, 0x10)}, "cookies are for SYNs"),
         ({"sets": (SetTerm("ttl", frozenset()),) * 3}, "2 sets at most, of 4096 values each"),
         ({"sets": (SetTerm("options", frozenset(range(4097))),)}, "2 sets at most, of 4096 values each"),
     ],

@@ -20,14 +20,14 @@ def test_the_order():
     rules = {"rules": {"all": {"protocol": "tcp"}}, "packets_per_second": 9}
     assert judged(rules, [LISTED], client="192.0.2.7") == (
         False,
-        ["filter on eth0: guard 192.0.2.0/24 holds it, so that none of its packets is dropped"],
+        ["filter on eth0: guard 192.0.2.0/24 contains it: none of its packets is dropped"],
     )
     assert judged(rules, [LISTED]) == (
         True,
-        ["filter on eth0: list drop has it (203.0.113.0/24 in /etc/drop.txt:17), so that all its packets are dropped"],
+        ["filter on eth0: list drop contains it (203.0.113.0/24 in /etc/drop.txt:17): all its packets are dropped"],
     )
     assert judged(rules) == (True, ["filter on eth0: rule all: its packets are dropped"])
-    assert judged({}) == (False, ["filter on eth0: nothing in it names its packets"])
+    assert judged({}) == (False, ["filter on eth0: no rule matches its packets"])
     assert judged({"syns_per_second": 5, "packets_per_second": 9}) == (
         False,
         [
@@ -42,7 +42,7 @@ def test_the_order():
 def test_a_dry_run_drops_nothing():
     head = "filter on eth0 (dry run, nothing is dropped)"
     found = judged({"dry_run": True}, [Listed("drop", "203.0.113.8/32", "")])
-    assert found == (False, [f"{head}: list drop has it (203.0.113.8/32), so that all its packets would be dropped"])
+    assert found == (False, [f"{head}: list drop contains it (203.0.113.8/32): all its packets would be dropped"])
     found = judged({"dry_run": True, "rules": {"all": {"protocol": "tcp"}}})
     assert found == (False, [f"{head}: rule all: its packets would be dropped"])
 
@@ -83,7 +83,7 @@ def test_a_dry_run_drops_nothing():
         ({"protocol": "tcp", "action": "cookie"}, "its packets get cookies if they are SYNs"),
         (
             {"protocol": "tcp", "action": "retry"},
-            "its packets are dropped when they come for the first time, and pass when they are sent again",
+            "its packets are dropped when first sent, and pass when retransmitted",
         ),
         (
             {"protocol": "tcp", "packets_per_second": 7, "action": "source-limit"},
@@ -98,7 +98,7 @@ def test_a_dry_run_drops_nothing():
 def test_rules(rule, those):
     verdict = judged({"rules": {"r": rule}})
     assert verdict.steps == [
-        f"filter on eth0: rule r: {those}" if those else "filter on eth0: nothing in it names its packets"
+        f"filter on eth0: rule r: {those}" if those else "filter on eth0: no rule matches its packets"
     ]
     assert verdict.drops == (those == "its packets are dropped")
 

@@ -56,9 +56,9 @@ def test_the_engine_has_room_for_as_many():
         ("load_balancer: lb, origin_max_sessions: 1", "tcp/80", "set max_sessions of the origins in its pools"),
         ("load_balancer: lb, queue: {size: 1}", "tcp/80", "set queue of the load balancer"),
         ("load_balancer: lb, retry_budget: {}", "tcp/80", "set retry_budget of its pools"),
-        (f"{DIRECT}, queue: {{size: 1}}", "tcp/80", "nobody waits in it without origin_max_sessions"),
+        (f"{DIRECT}, queue: {{size: 1}}", "tcp/80", "it has no effect without origin_max_sessions"),
         (f"{DIRECT}, origin_preconnect: 300", "tcp/80", "less than or equal to 256"),
-        (f"{DIRECT}, origin_preconnect: 1, source: client", "tcp/80", "which is not known ahead"),
+        (f"{DIRECT}, origin_preconnect: 1, source: client", "tcp/80", "which is not known in advance"),
         (
             f"{DIRECT}, origin_preconnect: 1, bindings: [{{prefix: 192.0.2.0/24}}]",
             "tcp/80",
@@ -69,8 +69,8 @@ def test_the_engine_has_room_for_as_many():
             "tcp/100-199",
             "5000 connections to each origin in each worker, over all ports; at most 4096",
         ),
-        ("origin_direct: ['udp://192.0.2.1:90'], origin_preconnect: 1", "udp/80", "over UDP nothing is connected"),
-        ("origin_direct: ['udp://192.0.2.1:90'], retry_budget: {}", "udp/80", "over UDP nothing is connected"),
+        ("origin_direct: ['udp://192.0.2.1:90'], origin_preconnect: 1", "udp/80", "UDP has no connections"),
+        ("origin_direct: ['udp://192.0.2.1:90'], retry_budget: {}", "udp/80", "UDP has no connections"),
     ],
 )
 def test_what_does_not_fit(body, protocol, message):

@@ -46,5 +46,5 @@ def test_names():
     assert server_name("A.Example.") == "a.example"
     assert server_name("*.a.example") == "*.a.example"
     for wrong in ("", "*", "*.", "a.*.example", "*a.example", "a..example", "a example", "x" * 64, "192.0.2.1:443"):
-        with pytest.raises(ValueError, match="is no server name; write"):
+        with pytest.raises(ValueError, match="is not a server name; write"):
             server_name(wrong)

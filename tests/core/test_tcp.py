@@ -17,8 +17,8 @@ def test_what_it_comes_to():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"client": {"congestion_control": "BBR"}}, "'BBR' is no algorithm; write bbr or cubic"),
-        ({"client": {"congestion_control": "a" * 16}}, "is no algorithm"),
+        ({"client": {"congestion_control": "BBR"}}, "'BBR' is not an algorithm; write bbr or cubic"),
+        ({"client": {"congestion_control": "a" * 16}}, "is not an algorithm"),
         ({"origin": {"notsent_lowat": 4095}}, "between 4KiB and 1GiB"),
         ({"origin": {"fast_open": True}}, "fast_open"),
     ],

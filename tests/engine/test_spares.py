@@ -195,7 +195,7 @@ def test_all_of_them_together_leave_descriptors_to_sessions(sockets):
 def test_nobody_connects_ahead_from_a_clients_address(sockets):
     edge, origin = sockets
     keeper = Keeper(edge, target(origin, transparent=True))
-    with pytest.raises(ValueError, match="which is not known ahead"):
+    with pytest.raises(ValueError, match="which is not known in advance"):
         keeper.keep(1)
 
 

@@ -70,7 +70,7 @@ cdef class Rendezvous:
         free(self._winners)
 
     cdef int _win(self, uint64_t bucket, const unsigned char *usable) noexcept nogil:
-        """The member with the highest score among those that are usable (NULL: all); -1 where there is none."""
+        """The member with the highest score among the usable ones (NULL: all); -1 without any."""
         cdef double score, best = 0
         cdef int i, winner = -1
         cdef uint64_t salt = finalise(bucket + INCREMENT)
@@ -86,7 +86,7 @@ cdef class Rendezvous:
         return winner
 
     def find(self, uint64_t key):
-        """Return the number of the member that `key` belongs to; -1 where no member has a weight."""
+        """Return the number of the member that `key` belongs to; -1 if no member has a weight."""
         cdef uint64_t bucket = key >> (64 - BUCKET_BITS)
         cdef int winner = self._winners[bucket]
         if winner == NOT_KNOWN:

@@ -1,4 +1,6 @@
-"""Pools and load balancers as compiled for workers: what depends on the file and on this node alone is decided here."""
+"""Pools and load balancers as compiled for workers: decisions that depend on the file and on this node alone are made
+here.
+"""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -11,10 +13,10 @@ from spectrum.core.address import is_name
 from spectrum.core.names import NameSettings
 from spectrum.core.origin_bounds import RetrySettings
 
-if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+if TYPE_CHECKING:  # A worker decodes settings without pydantic.
     from spectrum.core.balancing.objects import LoadBalancer, Node, Pool, PoolOrigin
 
-# Names of origins are looked up by their own TTL, as Cloudflare does it, and this is the latest.
+# Names of origins are looked up by their own TTL, as at Cloudflare; this is the maximum.
 ORIGIN_NAME_TTL_S = 60.0
 EARTH_RADIUS_KM = 6371.0
 
@@ -23,12 +25,12 @@ class OriginSettings(msgspec.Struct, frozen=True, array_like=True):
     """One origin of a pool.
 
     Attributes:
-        number: What messages and shared memory call it; the same over reloads.
-        tag: What the table of affinities calls it: a hash of pool and name, 40 bits.
-        address: An IP address; empty where `dns` is the name to look up.
-        port: The port of offset 0; 0 for the one that the client wrote to.
+        number: Its number in messages and shared memory; the same over reloads.
+        tag: Its tag in the table of affinities: a hash of pool and name, 40 bits.
+        address: An IP address; empty if `dns` is the name to look up.
+        port: The port of offset 0; 0 for the port that the client connected to.
         host: Its own Host header for HTTP monitors; empty for theirs.
-        max_sessions: That it has at once; 0 for any number.
+        max_sessions: Maximum number of open sessions; 0 for no limit.
     """
 
     number: int
@@ -47,9 +49,9 @@ class PoolSettings(msgspec.Struct, frozen=True, array_like=True):
     """One pool.
 
     Attributes:
-        number: As that of an origin.
-        monitored: The health of its origins counts.
-        retries: The budget of further connects to its origins; None for any number.
+        number: Its number, as that of an origin.
+        monitored: Whether the health of its origins counts.
+        retries: The retry budget of its origins; None for no limit.
     """
 
     number: int
@@ -72,7 +74,7 @@ class BalancerSettings(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         policy: How one of several pools is chosen; `geo` is resolved into `pools` and `country_pools`.
         pools: Names in the order of failover.
-        country_pools: The pools for clients of a country, where that decides.
+        country_pools: The pools for clients of a country, if that decides.
         weights: Of `pools`, in their order.
         affinity: "none", "ip" or "ip_port".
     """
@@ -89,7 +91,7 @@ class BalancerSettings(msgspec.Struct, frozen=True, array_like=True):
     drain_s: float | None
     failover: str
     failover_across_pools: bool
-    # Of sessions that wait for an origin, in each worker.
+    # Of waiting sessions, in each worker.
     queue_size: int = 0
     queue_timeout_s: float = 0.0
 
@@ -100,12 +102,12 @@ class BalancerSettings(msgspec.Struct, frozen=True, array_like=True):
 
 
 def pool_label(pool: str) -> str:
-    """Return what the number of a pool is assigned to."""
+    """Return the label of a pool to which its number is assigned."""
     return f"pool {pool}"
 
 
 def origin_label(pool: str, origin: str) -> str:
-    """Return what the number of an origin is assigned to."""
+    """Return the label of an origin to which its number is assigned."""
     return f"origin {pool}\0{origin}"
 
 
@@ -115,7 +117,7 @@ def origin_tag(pool: str, origin: str) -> int:
 
 
 def labels(pools: Mapping[str, "Pool"]) -> list[str]:
-    """Return everything of `pools` that needs a number."""
+    """Return the labels of everything in `pools` that needs a number."""
     found = []
     for name, pool in pools.items():
         found += [pool_label(name), *(origin_label(name, origin.name) for origin in pool.origins)]
@@ -123,7 +125,7 @@ def labels(pools: Mapping[str, "Pool"]) -> list[str]:
 
 
 def compile_pool(name: str, pool: "Pool", monitored: bool, numbers: Mapping[str, int]) -> PoolSettings:
-    """Return a pool with the numbers of its origins; `monitored` tells whether a monitor decides on their health."""
+    """Return a pool with the numbers of its origins; `monitored` says whether a monitor decides on their health."""
     shedding = pool.load_shedding
     return PoolSettings(
         number=numbers[pool_label(name)],
@@ -160,7 +162,7 @@ def _compile_origin(pool: str, origin: "PoolOrigin", numbers: Mapping[str, int])
 def compile_balancer(
     name: str, balancer: "LoadBalancer", pools: Mapping[str, "Pool"], node: "Node"
 ) -> BalancerSettings:
-    """Return a load balancer with its pools in the order that holds at this node."""
+    """Return a load balancer with its pools in the order for this node."""
     attributes = balancer.session_affinity_attributes
     order, by_country = _order(balancer, pools, node)
     steering = balancer.random_steering

@@ -1,1 +1,1 @@
-"""The objects of the file: fields, faults, checks, presets, and what a change of them takes."""
+"""The objects of the file: fields, faults, checks, presets, and the effects of changes."""

@@ -1,4 +1,4 @@
-"""What every file has, as a feature like any other: apps, with listeners and origins, and the daemon's own settings."""
+"""The feature that every file has: apps, with listeners and origins, and the daemon's own settings."""
 
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
@@ -10,7 +10,7 @@ from spectrum.core.configuration.config import App, Config, OriginDns
 from spectrum.core.configuration.feature import Feature, Named, Section
 from spectrum.core.names import NameSettings
 
-# For a ClientHello; nginx's preread_timeout is 30 s, and a parked connection costs as much as a session.
+# Deadline for a ClientHello; nginx's preread_timeout is 30 s, and an idle connection costs as much as a session.
 HELLO_TIMEOUT_S = 5.0
 
 

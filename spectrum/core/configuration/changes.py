@@ -1,4 +1,4 @@
-"""What differs between two configurations, for people."""
+"""Describes the differences between two configurations."""
 
 from collections.abc import Callable, Collection, Container, Iterator
 from typing import Any
@@ -11,14 +11,14 @@ from spectrum.core.configuration.fields import describe
 from spectrum.core.features import FIXED, SECTIONS
 from spectrum.core.identity import unlike_names
 
-# Tells whether there may be a secret at a place of the file.
+# Returns whether a path of the file may hold a secret.
 _Hides = Callable[[tuple[str, ...]], bool]
-# Compared object by object.
+# Sections that are compared object by object.
 _OBJECTS = frozenset(section.key for section in SECTIONS)
 _SETTINGS = tuple(field for field in Config.model_fields if field not in _OBJECTS)
-# Of the origins of a pool, for example, the first changes are told.
+# Number of changes listed, for example of the origins of a pool.
 MAX_PARTS_SHOWN = 10
-# What 0 is called in the file.
+# The file's words for 0.
 _NAMES = {"workers": "auto", "busy_poll": "off"}
 
 
@@ -29,7 +29,8 @@ def settings_differ(old: Config, new: Config) -> bool:
 
 
 def differing(old: Config, new: Config) -> Names | None:
-    """Return the names of objects that differ, by section; None where something else than objects does.
+    """Return the names of objects that differ, by section; None if anything other than objects differs. Unchanged
+    objects are the same Python objects.
 
     Objects that are unchanged are the same Python objects.
     """
@@ -40,12 +41,12 @@ def differing(old: Config, new: Config) -> Names | None:
 
 
 def changes(old: Config, new: Config, names: Names | None = None) -> list[str]:
-    """Return a line for each object that is added, removed or changed, and for each other setting that was.
+    """Return a line for each object that was added, removed or changed, and for each other changed setting.
 
     Args:
-        old: What there was.
-        new: What there is.
-        names: Those of the objects that differ, if they are known.
+        old: The former configuration.
+        new: The new configuration.
+        names: The names of the objects that differ, if known.
     """
     lines: list[str] = []
     hides = _hides(old, new)
@@ -82,7 +83,7 @@ def _changed_objects(
 
 
 def _changed_settings(old: Config, new: Config) -> Iterator[str]:
-    """Yield what differs at the top of the file, less its named objects."""
+    """Yield differences in the top-level settings, without named objects."""
     return _changed_fields(old, new, _hides(old, new), without=_OBJECTS)
 
 
@@ -94,7 +95,7 @@ def _changed_fields(
     prefix: str = "",
     without: Container[str] = (),
 ) -> Iterator[str]:
-    """Yield the path of each setting that differs, with both values where they are short and no secrets."""
+    """Yield the path of each setting that differs, with both values if they are short and not secrets."""
     for field, info in type(new).model_fields.items():
         if field in without:
             continue
@@ -113,7 +114,7 @@ def _changed_fields(
 
 
 def _by_name(value: Any) -> dict[str, BaseModel] | None:
-    """Return the objects in a list or mapping of the file by their names; None where they have none."""
+    """Return the objects in a list or mapping of the file by name; None if they have no names."""
     if isinstance(value, tuple):
         value = {getattr(item, "name", None): item for item in value}
     if isinstance(value, dict) and value and all(isinstance(item, BaseModel) for item in value.values()):
@@ -124,10 +125,10 @@ def _by_name(value: Any) -> dict[str, BaseModel] | None:
 def _changed_parts(
     old: dict[str, BaseModel], new: dict[str, BaseModel], hides: _Hides, place: tuple[str, ...], path: str
 ) -> Iterator[str]:
-    """Yield what differs between named objects within one, such as the origins of a pool: the first of them."""
+    """Yield the differences between named objects within an object, such as a pool's origins: the first of them."""
     found = [f"{path}.{name} added" for name in new if name not in old]
     found += [f"{path}.{name} removed" for name in old if name not in new]
-    # A list has them at other places than their names: where one may be a secret, all are taken for it.
+    # The position in a list may change: if one may be a secret, all are treated as secrets.
     hides_all = hides(place)
     for name in (name for name in new if name in old):
         found += _changed_fields(old[name], new[name], lambda _: hides_all, prefix=f"{path}.{name}.")

@@ -1,4 +1,4 @@
-"""How the listeners and origins of apps must fit together: no listener twice, equal ranges, no loops.
+"""Checks of listeners and origins of apps: no listener twice, equal ranges, no loops. Fast at 10,000 apps.
 
 Fast at 10,000 apps.
 """
@@ -16,7 +16,7 @@ _ANY4, _ANY6 = IPv4Address("0.0.0.0"), IPv6Address("::")
 
 
 class ListenerIndex:
-    """Which app listens on an address and port, wildcards included.
+    """An index of apps by listener address and port, wildcards included.
 
     Attributes:
         overlaps: (app, earlier app, address and port) for each pair of apps that want the same listener, once.
@@ -25,7 +25,7 @@ class ListenerIndex:
     def __init__(self, apps: Mapping[str, App], local: Iterable[IPAddress]) -> None:
         """Index `apps`; `local` are the addresses of this machine, which a wildcard listener covers."""
         self._local = frozenset(local)
-        # Per transport and port who listens on an address; None is every address of both families.
+        # By transport and port, the apps by address; None is the wildcard of both families.
         self._ports: dict[tuple[str, int], dict[IPAddress | None, str]] = {}
         self.overlaps: list[tuple[str, str, SocketAddress]] = []
         pairs: set[tuple[str, str]] = set()
@@ -42,7 +42,7 @@ class ListenerIndex:
                     taken.setdefault(address, name)
 
     def owner(self, transport: str, address: IPAddress, ports: PortRange) -> tuple[str, int] | None:
-        """Return the app, and the first of `ports`, that what this machine sends to `address` would reach."""
+        """Return the app, and the first of `ports`, that packets of this machine to `address` would reach."""
         wildcards = (None, _wildcard(address)) if address.is_loopback or address in self._local else ()
         for port in range(ports.first, ports.last + 1):
             taken = self._ports.get((transport, port))
@@ -54,7 +54,7 @@ class ListenerIndex:
 
 
 def _name_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
-    """Yield what is wrong with how apps share listeners by `sni` and `alpn`."""
+    """Yield faults of apps that share listeners by `sni` and `alpn`."""
     sharing: dict[object, list[str]] = {}
     for name, app in apps.items():
         if app.bound_ports:
@@ -67,12 +67,12 @@ def _name_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
             for claim in ((sni, alpn) for sni in app.sni or ("",) for alpn in app.alpn or ("",)):
                 earlier = taken.setdefault(claim, name)
                 if earlier != name:
-                    what = " with ".join(filter(None, claim)) or "every name that nobody else has"
+                    what = " with ".join(filter(None, claim)) or "every name that no other app has"
                     yield Fault(("apps", name, "sni" if app.sni else "protocol"), f"{what} is taken by app {earlier}")
             if app.accept_proxy_protocol != first.accept_proxy_protocol:
                 yield Fault(
                     ("apps", name, "accept_proxy_protocol"),
-                    f"apps on one port have the same; app {names[0]} has another one",
+                    f"apps on one port need the same value; app {names[0]} has another one",
                 )
 
 
@@ -81,7 +81,7 @@ def _wildcard(address: IPAddress) -> IPAddress:
 
 
 def _earlier(taken: Mapping[IPAddress | None, str], address: IPAddress | None) -> str | None:
-    """Who of `taken` has what a listener on `address` would have. Not a search: thousands may share a port."""
+    """Return the app of `taken` that conflicts with a listener on `address`. No search: thousands may share a port."""
     if address is None:
         return next(iter(taken.values()), None)
     for listening in (address, None, _wildcard(address)):
@@ -113,42 +113,42 @@ def check_apps(config: Config, surroundings: Surroundings) -> list[Fault]:
 
 
 def app_misfits(app: App) -> Iterator[Misfit]:
-    """Yield each setting that the app's transport, or its header, has no use for."""
+    """Yield each setting that contradicts the app's transport, or its PROXY header."""
     given, udp, header = app.model_fields_set, app.protocol.transport == "udp", app.proxy_protocol
     if udp and header == "v1":
-        yield ("proxy_protocol",), "v1 is for TCP; a UDP origin is told by simple or v2"
+        yield ("proxy_protocol",), "v1 is for TCP; for UDP use simple or v2"
     if not udp and header == "simple":
-        yield ("proxy_protocol",), "simple is for UDP; a TCP origin is told by v1 or v2"
+        yield ("proxy_protocol",), "simple is for UDP; for TCP use v1 or v2"
     if "proxy_header_datagram" in given and not (udp and header == "v2"):
-        yield ("proxy_header_datagram",), "it goes with a UDP app and proxy_protocol: v2"
+        yield ("proxy_header_datagram",), "it is for UDP apps with proxy_protocol: v2"
     if "spp_replies" in given and header != "simple":
-        yield ("spp_replies",), "it goes with proxy_protocol: simple"
+        yield ("spp_replies",), "it is for proxy_protocol: simple"
     if app.origin_socket == "shared" and (header, app.spp_replies) != ("simple", "strict"):
         yield (
             ("origin_socket",),
-            "shared needs proxy_protocol: simple and strict replies, by which flows are told apart",
+            "shared needs proxy_protocol: simple and strict replies, to assign replies to flows",
         )
     if not udp and "fragments" in given:
         yield ("fragments",), "it is for UDP; TCP cuts its segments to fit the path"
     if udp and app.is_named:
-        yield ("sni" if app.sni else "alpn",), "it is for TCP, whose first bytes a TLS client sends"
+        yield ("sni" if app.sni else "alpn",), "it is for TCP, as it needs the ClientHello"
     if udp and "keepalive" in given:
         yield ("keepalive",), "it is for TCP; a UDP flow ends after timeouts: {idle: ...}"
     if udp and "connect_s" in app.timeouts.model_fields_set:
-        yield ("timeouts", "connect"), "it is for TCP; over UDP nothing is connected"
+        yield ("timeouts", "connect"), "it is for TCP; UDP has no connections"
     if udp and "drain_pace" in given:
-        yield ("drain_pace",), "it is for TCP; a datagram that is not taken is lost"
+        yield ("drain_pace",), "it is for TCP; UDP datagrams are dropped instead"
     if udp and app.on_remove != "keep":
         yield (
             ("on_remove",),
-            "it is for TCP; flows of a removed UDP app end, for want of a socket for replies",
+            "it is for TCP; flows of a removed UDP app end, as there is no socket for replies",
         )
     if app.source == "client" and app.source_ips:
         yield ("source_ips",), "with source: client the source is the client's address"
     if app.source == "client" and app.origin_socket == "shared":
         yield ("origin_socket",), "with source: client each flow has a socket of its own"
     if udp and app.accept_proxy_protocol is not None and "timeout_s" in app.accept_proxy_protocol.model_fields_set:
-        yield ("accept_proxy_protocol", "timeout"), "it is for TCP; a datagram has its header or not"
+        yield ("accept_proxy_protocol", "timeout"), "it is for TCP; a datagram is complete with its header"
 
 
 def _range_faults(name: str, app: App) -> Iterator[Fault]:
@@ -165,7 +165,7 @@ def _range_faults(name: str, app: App) -> Iterator[Fault]:
             yield Fault(
                 ("apps", name, *path),
                 f"{given} has {len(given)} ports, protocol {app.protocol} has {len(ports)}; "
-                f"write {right} for the same offsets",
+                f"write {right} for the same number of ports",
             )
 
 
@@ -173,13 +173,13 @@ def _loop_faults(name: str, app: App, index: ListenerIndex) -> Iterator[Fault]:
     for i, origin in enumerate(app.origin_direct or ()):
         path = ("apps", name, "origin_direct", i)
         if origin.transport != app.protocol.transport:
-            yield Fault(path, f"{origin} is not {app.protocol.transport}, which the app's protocol is")
+            yield Fault(path, f"{origin} is not {app.protocol.transport}, the transport of the app's protocol")
             continue
         taken = index.owner(origin.transport, origin.address, origin.ports)
         if taken is None:
             continue
         where = f"{host_text(origin.address)}:{taken[1]}"
         if taken[0] == name:
-            yield Fault(path, f"{where} is this app's own listener: a loop; name the server behind it")
+            yield Fault(path, f"{where} is this app's own listener: a loop; use the address of the server behind it")
         else:
-            yield Fault(path, f"{where} is the listener of app {taken[0]}; name that app's origin instead")
+            yield Fault(path, f"{where} is the listener of app {taken[0]}; use the origin of that app instead")

@@ -1,8 +1,7 @@
-"""Keys that Cloudflare's objects have and that mean nothing here, or have one value that holds.
-
-Its clients (the API's, Terraform) send them and expect them back, so the file takes them, too. A value that would ask
-for something else is a fault: nothing is taken and then not done. What is only about how Cloudflare's DNS, or its
-cookies, would answer is taken as it is: there are none at layer 4.
+"""Keys of Cloudflare's objects that have no meaning here, or only one possible value. Its clients (of the API,
+Terraform) send them and expect them back, so the file accepts them. A value that requests other behaviour is a fault,
+so that no setting is ignored silently. Settings of Cloudflare's DNS answers and cookies are accepted with any value:
+layer 4 has neither.
 """
 
 from typing import Annotated, Any, Literal
@@ -24,8 +23,8 @@ def _only(expected: Any, why: str) -> BeforeValidator:
 class CloudflareKeysOfApp(Strict):
     """In an app."""
 
-    traffic_type: Annotated[str, _only("direct", "bytes go to the origin as they came")] = "direct"
-    argo_smart_routing: Annotated[bool, _only(False, "there are no other routes")] = False
+    traffic_type: Annotated[str, _only("direct", "bytes are not changed on the way to the origin")] = "direct"
+    argo_smart_routing: Annotated[bool, _only(False, "no other routes exist")] = False
 
 
 class NotificationsOf(Strict):
@@ -49,7 +48,7 @@ Networks = Annotated[tuple[Annotated[str, _only("cloudflare", "there are no othe
 
 
 class CloudflareKeysOfPool(Strict):
-    """In a pool. Origins are probed from where the daemon is, whatever `check_regions` says."""
+    """In a pool. Origins are probed from the daemon, whatever `check_regions` says."""
 
     check_regions: Annotated[tuple[CheckRegion, ...] | None, AsTuple] = None
     notification_email: Annotated[str, _only("", "no mail is sent")] = ""
@@ -60,17 +59,17 @@ class CloudflareKeysOfPool(Strict):
 class CloudflareKeysOfOrigin(Strict):
     """In an origin of a pool."""
 
-    flatten_cname: Annotated[bool, _only(True, "names are followed to their addresses")] = True
+    flatten_cname: Annotated[bool, _only(True, "names are always resolved to addresses")] = True
 
 
 class CloudflareKeysOfMonitor(Strict):
     """In a monitor."""
 
-    probe_zone: Annotated[str, _only("", "probes go to the origin itself")] = ""
+    probe_zone: Annotated[str, _only("", "probes are sent to the origin directly")] = ""
 
 
 class CloudflareKeysOfCertificate(Strict):
-    """In a certificate: the chain is served as it is, and what serves clients without SNI an app says."""
+    """In a certificate: the chain is served unchanged, and each app defines the certificate for clients without SNI."""
 
     bundle_method: Literal["ubiquitous", "optimal", "force"] = "ubiquitous"
     type: Literal["legacy_custom", "sni_custom"] = "legacy_custom"
@@ -84,7 +83,7 @@ class LocationStrategy(Strict):
 
 
 class CloudflareKeysOfAffinity(Strict):
-    """In `session_affinity_attributes`: how a cookie, or headers, would be."""
+    """In `session_affinity_attributes`: settings of cookies or headers."""
 
     samesite: Literal["Auto", "Lax", "None", "Strict"] = "Auto"
     secure: Literal["Auto", "Always", "Never"] = "Auto"
@@ -96,7 +95,7 @@ class CloudflareKeysOfBalancer(Strict):
     """In a load balancer."""
 
     proxied: bool = False
-    # Of the name in DNS, in seconds.
+    # Time to live of the DNS name, in seconds.
     ttl: float | None = Field(None, ge=0)
     networks: Networks = ()
     location_strategy: LocationStrategy = LocationStrategy()

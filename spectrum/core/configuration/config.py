@@ -1,7 +1,6 @@
-"""The objects of the configuration file, with Cloudflare's field names. Shape and values only; `checks` relates them.
-
-Here is what every file has: apps, and the daemon's own settings. What a feature adds is in its own folder, as a class
-that `App` or `Config` inherits from. Keys are listed in the opposite order of these classes.
+"""The objects of the configuration file, with Cloudflare's field names. Shape and values only; `checks` compares
+objects. This file has the common part: apps, and the daemon's own settings. Features add theirs in their folders, as
+classes that `App` or `Config` inherits from. Keys are listed in the opposite order of these classes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -51,29 +50,29 @@ from spectrum.core.tls.objects import TlsKeys, TlsKeysOfApp
 from spectrum.core.tproxy import TproxyKeys
 from spectrum.wire.address import IPAddress
 
-# One worker per core is the use; the bound keeps a typo from starting thousands of processes.
+# One worker per core is usual; the limit prevents that a typo starts thousands of processes.
 MAX_WORKERS = 256
 # The table of flows is reserved whole, 250 MB of address space at this number.
 MAX_FLOWS = 1_000_000
-# 16 MB/s: above it a slow link would be taken for a stuck peer.
+# 16 MB/s: above it a slow link would count as a receiver that does not read.
 MAX_PACE = 16_000_000
 # Each has about 28,000 ports towards one origin.
 MAX_SOURCE_IPS = 64
 # Workers report each second; a busy machine may delay two reports.
 MIN_WORKER_TIMEOUT_S = 3
-# sun_path less its end (unix(7)).
+# sun_path without its terminator (unix(7)).
 MAX_SOCKET_PATH = 107
 
 
 ServerName = Annotated[str, PlainValidator(lambda value: server_name(text(value)))]
-# Records with a TTL of 0 are asked for as often; Cloudflare's own minimum is 600, Envoy's a second.
+# The interval for records with a TTL of 0; Cloudflare's minimum is 600, Envoy's a second.
 MIN_TTL_S = 1
-# The busy poll holds the worker's loop; longer than this it would starve everything else on it.
+# Busy polling blocks the worker's loop; longer than this would starve all other tasks.
 MAX_BUSY_POLL_S = 0.001
 
 
 class OriginDns(Strict):
-    """`origin_dns`: a name, which of its records, and after which time at the latest to look it up again."""
+    """`origin_dns`: a name, the type of its records, and the maximum interval between look-ups."""
 
     name: str
     type: Literal["", "A", "AAAA", "SRV"] = ""
@@ -89,7 +88,7 @@ class OriginDns(Strict):
         except ValueError:
             hint = "" if value.isascii() else "; write it in ASCII, as xn--..."
             raise ValueError(f"{value!r} is not a host name{hint}") from None
-        raise ValueError(f"{value!r} is an address; it goes into origin_direct")
+        raise ValueError(f"{value!r} is an address; write it in origin_direct")
 
     @field_validator("ttl_s")
     @classmethod
@@ -100,15 +99,15 @@ class OriginDns(Strict):
 
 
 class AcceptProxyProtocol(Strict):
-    """`accept_proxy_protocol`: whose PROXY header is believed. Anybody else is refused."""
+    """`accept_proxy_protocol`: the proxies whose PROXY headers are trusted. Others are refused."""
 
     trusted: Annotated[tuple[Network, ...], AsTuple] = Field(alias="from", min_length=1)
     timeout_s: PositiveDuration = Field(5.0, alias="timeout")
 
 
-# nginx's stream proxy_timeout is 10 minutes, HAProxy insists on a value, Envoy takes 1 hour.
+# nginx's stream proxy_timeout is 10 minutes, HAProxy has no default, Envoy has 1 hour.
 DEFAULT_TCP_IDLE_S = 3600.0
-# Cloudflare's for UDP. Traefik's 3 s is what its users complain of (traefik#6859): DTLS and VoIP pause longer.
+# Cloudflare's for UDP. Users of Traefik complain of its 3 s (traefik#6859): DTLS and VoIP pause longer.
 DEFAULT_UDP_IDLE_S = 30.0
 
 
@@ -116,12 +115,12 @@ class Timeouts(Strict):
     """`timeouts` of an app."""
 
     connect_s: PositiveDuration = Field(5.0, alias="connect")
-    # 0: never. None: the transport's default.
+    # 0: never. None: the default of the transport.
     idle_s: Duration | None = Field(None, alias="idle")
 
 
 class Keepalive(Strict):
-    """`keepalive` of an app: how a peer that vanished is found, on both legs."""
+    """`keepalive` of an app: detection of dead peers, on both legs."""
 
     idle_s: WholeSeconds = Field(60, alias="idle")
     interval_s: WholeSeconds = Field(15, alias="interval")
@@ -129,15 +128,15 @@ class Keepalive(Strict):
 
     @property
     def user_timeout_ms(self) -> int:
-        """TCP_USER_TIMEOUT just under the keepalive's own end, so that `count` keeps its meaning (tcp(7))."""
+        """TCP_USER_TIMEOUT just below the end of keepalive, so that `count` keeps its meaning (tcp(7))."""
         return (self.idle_s + self.interval_s * self.count) * 1000 - 500
 
 
 def _edge_ips(value: Any) -> Any:
-    """Take a plain list, or Cloudflare's object: {type: static, ips: [...]} or {type: dynamic, connectivity: all}."""
+    """Accept a list, or Cloudflare's object: {type: static, ips: [...]} or {type: dynamic, connectivity: all}."""
     if isinstance(value, list):
         if not value:
-            raise ValueError("an empty list listens nowhere; leave edge_ips out for every address")
+            raise ValueError("an empty list would listen nowhere; omit edge_ips for every address")
         return tuple(value)
     if not isinstance(value, dict):
         hint = f"; write [{value}]" if isinstance(value, str) else ""
@@ -157,9 +156,9 @@ _ANY: dict[str, tuple[str, ...] | None] = {"all": None, "ipv4": ("0.0.0.0",), "i
 
 
 class AppBasics(Strict):
-    """What every app has: what it listens on, where it goes, what the origin is told."""
+    """The basic settings of an app: listeners, origins, PROXY protocol."""
 
-    # What it filled in is in the other keys: core.configuration.presets.
+    # Its values are filled in other keys: core.configuration.presets.
     preset: str | None = None
     protocol: AppProtocol
     edge_ips: Annotated[tuple[Address, ...] | None, BeforeValidator(_edge_ips)] = None
@@ -168,24 +167,24 @@ class AppBasics(Strict):
     load_balancer: str | None = None
     origin_port: Ports | None = None
     proxy_protocol: Literal["off", "v1", "v2", "simple"] = "off"
-    # Receivers of PROXY v2 over UDP expect one of three dialects: docs/protocols.md.
+    # Receivers of PROXY v2 over UDP expect one of three variants: docs/protocols.md.
     proxy_header_datagram: Literal["first", "standalone", "each"] = "first"
     spp_replies: Literal["strict", "lenient"] = "strict"
     origin_socket: Literal["flow", "shared"] = "flow"
-    # UDP: whether datagrams that came in fragments, or too long for the path, go on in fragments.
+    # UDP: whether datagrams that arrive in fragments, or are too long for the path, are forwarded in fragments.
     fragments: Literal["forward", "drop"] = "forward"
     accept_proxy_protocol: AcceptProxyProtocol | None = None
-    # Several apps on one port are told apart by what TLS clients ask for; the TLS passes through.
+    # Several apps on one port are selected by the TLS ClientHello; the TLS passes through.
     sni: Annotated[tuple[ServerName, ...], AsTuple] = ()
     alpn: Annotated[tuple[str, ...], AsTuple] = ()
     timeouts: Timeouts = Timeouts()
     keepalive: Keepalive = Keepalive()
-    # What becomes of TCP sessions when a reload removes the app.
+    # What happens to TCP sessions when a reload removes the app.
     on_remove: Literal["keep", "drain", "close"] = "keep"
-    # Bytes per second that a peer takes at least, of what waits for it. 0: none.
+    # Minimum rate in bytes per second at which a peer must read buffered data. 0: none.
     drain_pace: int = Field(100, ge=0, le=MAX_PACE)
     source_ips: Annotated[tuple[Address, ...], AsTuple] = Field((), max_length=MAX_SOURCE_IPS)
-    # The address that origins see: one of this machine, or the client's own.
+    # The source address that origins see: one of this machine, or the client's.
     source: Literal["edge", "client"] = "edge"
 
     @field_validator("origin_direct")
@@ -197,7 +196,7 @@ class AppBasics(Strict):
 
     @property
     def looked_up(self) -> OriginDns | None:
-        """The name that origins are looked up by; beside a load balancer `origin_dns` only repeats its name."""
+        """The name that origins are looked up by; with a load balancer `origin_dns` only repeats its name."""
         return self.origin_dns if self.load_balancer is None else None
 
     @model_validator(mode="after")
@@ -208,18 +207,18 @@ class AppBasics(Strict):
             given = ["load_balancer"]
         if len(given) != 1:
             raise ValueError(
-                f"an app has exactly one of origin_direct, origin_dns and load_balancer; "
+                f"an app needs exactly one of origin_direct, origin_dns and load_balancer; "
                 f"found {' and '.join(given) or 'none of them'}"
             )
         if self.load_balancer is not None and self.origin_port not in (None, self.protocol.ports):
             raise ValueError(
                 f"origin_port {self.origin_port}: the ports of a load balancer's origins are in its pools; "
-                f"leave it out, or write {self.protocol.ports}"
+                f"omit it, or write {self.protocol.ports}"
             )
         if self.looked_up is not None and (self.looked_up.type == "SRV") is (self.origin_port is not None):
             if self.origin_port is None:
                 raise ValueError("origin_dns needs origin_port, unless its type is SRV")
-            raise ValueError("the port comes from the SRV record; leave origin_port out")
+            raise ValueError("the port comes from the SRV record; omit origin_port")
         return self
 
 
@@ -239,7 +238,7 @@ class App(
 
     @property
     def idle_timeout_s(self) -> float:
-        """Seconds after which a quiet session or flow ends; 0 for never."""
+        """Seconds after which an idle session or flow ends; 0 for never."""
         if self.timeouts.idle_s is not None:
             return self.timeouts.idle_s
         return DEFAULT_UDP_IDLE_S if self.protocol.transport == "udp" else DEFAULT_TCP_IDLE_S
@@ -267,12 +266,12 @@ class App(
         return range(self.protocol.ports.first, self.protocol.ports.last + 1)
 
     def shares_with(self, other: "App") -> bool:
-        """Tell whether it has the same listeners as another app, which clients' names tell apart."""
+        """Return whether it has the same listeners as another app, distinguished by clients' names."""
         same = self.addresses == other.addresses and self.protocol == other.protocol and self.tproxy == other.tproxy
         return same and (self.is_named or other.is_named)
 
     def ports_of(self, binding: BindingTo) -> range:
-        """Return the ports that a binding of this app takes; port 0 is any."""
+        """Return the ports that a binding of this app covers; port 0 is any."""
         if binding.port is None:
             return range(self.protocol.ports.first, self.protocol.ports.last + 1)
         return range(binding.port, binding.port + 1)
@@ -282,7 +281,7 @@ _EVERY: dict[int, IPAddress] = {4: IPv4Address("0.0.0.0"), 6: IPv6Address("::")}
 
 
 class Metrics(Strict):
-    """`metrics`: where Prometheus scrapes, and where /healthz and /readyz answer."""
+    """`metrics`: the address for Prometheus, /healthz and /readyz."""
 
     listen: Listen
 
@@ -296,7 +295,7 @@ def _socket_path(value: Any) -> str:
 
 
 class Control(Strict):
-    """`control`: the UNIX socket that `spectrum status` and `spectrum reload` talk to."""
+    """`control`: the UNIX socket for `spectrum status`, `spectrum reload` and other commands."""
 
     socket: Annotated[str, PlainValidator(_socket_path)]
 
@@ -321,7 +320,7 @@ def _busy_poll(value: Any) -> float:
         return 0.0
     seconds = duration(value)
     if seconds > MAX_BUSY_POLL_S:
-        raise ValueError(f"{value!r} would hold a worker too long; off, or up to 1ms")
+        raise ValueError(f"{value!r} would block a worker too long; write off, or up to 1ms")
     return seconds
 
 
@@ -336,19 +335,19 @@ class Kernel(Strict):
 
 
 class DaemonKeys(Strict):
-    """At the top of the file: what every daemon has."""
+    """Top-level keys that every daemon has."""
 
-    # What root becomes; None: it stays what it was started as.
+    # The user that root switches to; None: no switch.
     user: str | None = Field(None, min_length=1, max_length=32)
-    # Workers do without system calls that they do not need, where libseccomp is present.
+    # Whether workers run under seccomp, without system calls that they do not need, if libseccomp is present.
     seccomp: bool = False
     # 0: one per core.
     workers: Annotated[int, PlainValidator(_workers)] = 0
     busy_poll_s: Annotated[float, PlainValidator(_busy_poll)] = Field(DEFAULT_BUSY_POLL_S, alias="busy_poll")
     drain_timeout_s: Duration = Field(30.0, alias="drain_timeout")
-    # For TCP sessions of the workers before an upgrade; 0: as long as they last.
+    # Time limit for TCP sessions of former workers after an upgrade; 0: none.
     handover_timeout_s: Duration = Field(0.0, alias="handover_timeout")
-    # A worker without a sign of life for so long is replaced; 0: never.
+    # A worker that does not respond for this time is replaced; 0: never.
     worker_timeout_s: Annotated[float, PlainValidator(_worker_timeout)] = Field(30.0, alias="worker_timeout")
     # UDP flows in each worker, 336 bytes each.
     max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
@@ -375,21 +374,21 @@ class Config(
     LimitKeys,
     DaemonKeys,
 ):
-    """A whole file that passed every check."""
+    """A whole file that has passed all checks."""
 
     apps: dict[str, App] = Field(default_factory=dict)
     _hidden: frozenset[tuple[str | int, ...]] = PrivateAttr(frozenset())
 
     def hide(self, places: Iterable[tuple[str | int, ...]]) -> None:
-        """Note where values stand that may be secrets."""
+        """Note the paths of values that may be secrets."""
         self._hidden = frozenset(place[:length] for place in places for length in range(1, len(place) + 1))
 
     def with_objects(self, objects: Mapping[str, Mapping[str, BaseModel]]) -> "Config":
-        """Return the same with more named objects, by section; it has none of these names."""
+        """Return a copy with more named objects, by section; it has none of these names."""
         return self._with({section: {**getattr(self, section), **some} for section, some in objects.items()})
 
     def changed(self, objects: Mapping[str, Mapping[str, BaseModel | None]]) -> "Config":
-        """Return the same with some named objects as they are given, by section; without those that are None."""
+        """Return a copy with some named objects replaced, by section; None removes one."""
         parts = {}
         for section, some in objects.items():
             part = dict(getattr(self, section))
@@ -407,5 +406,5 @@ class Config(
         return config
 
     def hides(self, place: tuple[str | int, ...]) -> bool:
-        """Tell whether there may be a secret at a place of the file, or below it."""
+        """Return whether a path of the file, or one below it, may hold a secret."""
         return place in self._hidden

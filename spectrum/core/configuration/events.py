@@ -1,4 +1,4 @@
-"""One record for each change of what is configured, as the journal keeps it beside those of sessions."""
+"""Records of changes of the configuration, kept in the journal beside those of sessions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-# Of a change of thousands of objects the record tells the first ones.
+# Number of objects listed in a record of a change of thousands.
 MAX_TEXT = 1000
 
 # At a start; by a reload of the file; by the API.
@@ -14,10 +14,8 @@ Occasion = Literal["configurationStarted", "configurationReloaded", "configurati
 
 
 class ConfigurationEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A configuration that is served from now on.
-
-    `Revision` is its number since the daemon's start, the generation of `spectrum status`; `Author` who made it, where
-    that is known: the API's token or user. `Text` says what changed, a sentence for each object.
+    """A configuration that is served from now on. `Revision` is its generation, as in `spectrum status`; `Author` is
+    the API's token or user, if known. `Text` describes the change, a sentence for each object.
     """
 
     Event: Occasion
@@ -33,11 +31,11 @@ def configuration_event(
     """Return the record of a change.
 
     Args:
-        occasion: What brought it.
+        occasion: The kind of change.
         at: When it was served.
-        revision: The number of what is served.
-        author: Who made it; empty where nobody is known.
-        changes: What changed, a line for each object.
+        revision: The generation.
+        author: Who made it; empty if unknown.
+        changes: The changes, a line for each object.
     """
     told: list[str] = []
     room = MAX_TEXT - len(f"; and {len(changes)} more")
@@ -54,5 +52,5 @@ def configuration_event(
 
 
 def as_text(event: ConfigurationEvent) -> str:
-    """Return the event as a line for people, without its time."""
+    """Return the event as a line of text, without its time."""
     return f"revision {event.Revision}{event.Author and f' by {event.Author}'}: {event.Text or 'nothing changed'}"

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: a path into it, what was found, what would be right."""
+"""Faults of a configuration: a path into it, the value found, the value expected."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from pydantic import BaseModel, ValidationError
 from spectrum.core.configuration.fields import describe
 
 Path = tuple[str | int, ...]
-# Of a mapping that is something else, the first ones: its own page of the docs has them all.
+# Number of keys of a mapping in a message: its page of the docs has all.
 MAX_KEYS_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. `at_key` tells that the key itself is meant, not the value behind it."""
+    """One fault. `at_key` says that it is about the key itself, not its value."""
 
     path: Path
     message: str
@@ -25,29 +25,29 @@ class Fault:
 
 
 def faults_of(error: ValidationError, model: type[BaseModel], prefix: Path) -> Iterator[Fault]:
-    """Yield the faults that pydantic found in a `model` that stands at `prefix` of the file."""
+    """Yield the faults that pydantic found in a `model` at `prefix` of the file."""
     for item in error.errors(include_url=False):
         if item["type"] == "too_short" and item["input"]:
-            continue  # pydantic counts the entries that are right; each of the others is a fault of its own
+            continue  # pydantic also counts valid entries; each of the others is a fault of its own.
         path: Path = tuple(item["loc"])
         message = _message(item, model, path)
         yield Fault(prefix + path, message, at_key=item["type"] == "extra_forbidden")
 
 
 def nearest(word: object, known: list[str]) -> str:
-    """Return `; did you mean ...` for a typo, else the list of what is known."""
+    """Return `; did you mean ...` for a typo, otherwise the list of known names."""
     close = get_close_matches(str(word), known, n=1)
     return f'; did you mean "{close[0]}"?' if close else f"; known here: {', '.join(sorted(known))}"
 
 
-# What other proxies, and YAML 1.1, call it.
+# Names in other proxies, and in YAML 1.1.
 _MEANT = {
     **dict.fromkeys(("deny", "drop", "reject", "refuse"), "block"),
     **dict.fromkeys(("permit", "accept", "pass"), "allow"),
     **dict.fromkeys(("on", "true", "yes", "terminate"), "flexible"),
     **dict.fromkeys(("no", "false", "none"), "off"),
 }
-# Keys that other files have.
+# Keys of other files.
 _ELSEWHERE = {
     "include": "files are included at the top of a file",
 }
@@ -100,7 +100,7 @@ def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
         field = next((f for name, f in model.model_fields.items() if (f.alias or name) == step), None)
         annotation = field.annotation if field else None
         if get_origin(annotation) is dict:
-            if next(steps, None) is None:  # the mapping of names itself
+            if next(steps, None) is None:  # The mapping of names itself.
                 return []
             annotation = get_args(annotation)[1]
         inner = _model_in(annotation)

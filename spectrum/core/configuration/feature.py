@@ -1,7 +1,5 @@
-"""What a feature has in the configuration file: it registers that once, in `core/features.py`.
-
-Its keys are classes that `Config` and `App` inherit from. What it does in a daemon its actor does:
-`control/features.py`.
+"""A feature's part of the configuration file, registered once in `core/features.py`. Its keys are classes that `Config`
+and `App` inherit from. Its part of a daemon is its actor: `control/features.py`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -35,13 +33,13 @@ class Section:
     """A mapping of named objects at the top of the file.
 
     Attributes:
-        key: Of the mapping.
-        kind: What one object is called.
-        model: Of one object.
+        key: The key of the mapping.
+        kind: The name of one object.
+        model: The model of one object.
         refers_to: Returns the objects that an object names.
-        shows: Returns what those that refer to an object depend on, beside that it is there: where it is equal, they
-            are not checked again.
-        passes_on: What refers to an object depends on what that refers to, too.
+        shows: Returns the part of an object that referring objects depend on, beside its existence: if it is unchanged,
+            they are not checked again.
+        passes_on: Objects that refer to an object also depend on what that refers to.
     """
 
     key: str
@@ -52,30 +50,30 @@ class Section:
     passes_on: bool = False
 
     def named_by(self, one: Any) -> Iterator[Named]:
-        """Yield the objects that an object names, its account and its zone among them."""
+        """Yield the objects that an object refers to, including its account and zone."""
         yield from self.refers_to(one)
         for key, section in (("account", "accounts"), ("zone", "zones")):
             if (name := getattr(one, key, None)) is not None:
                 yield section, name
 
     def shown_by(self, one: Any) -> object:
-        """Return all of an object that those depend on that refer to it: also whose it is."""
+        """Return the part of an object that referring objects depend on, including its account and zone."""
         return self.shows(one), getattr(one, "account", None), getattr(one, "zone", None)
 
     @property
     def one(self) -> str:
-        """One object, with its article."""
+        """The name of one object, with its article."""
         return f"{'an' if self.kind[0] in 'aeio' else 'a'} {self.kind}"
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What checks need beside the objects that they are to check.
+    """The context of checks, beside the objects that are checked.
 
     Attributes:
-        names: Of each section all names that stand there, so that a malformed object is not also missing.
-        index: Which app listens where, of those that are checked.
-        whole: All objects that are well-formed by themselves, the checked ones among them.
+        names: All names of each section, so that a malformed object is not also reported as missing.
+        index: The listeners of the checked apps.
+        whole: All well-formed objects, the checked ones included.
     """
 
     names: Names
@@ -83,7 +81,7 @@ class Surroundings:
     whole: "Config"
 
 
-# Where a setting stands in an app, and what is wrong with it.
+# The path of a setting in an app, and its fault.
 Misfit = tuple[tuple[str, ...], str]
 
 

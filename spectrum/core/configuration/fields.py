@@ -1,7 +1,5 @@
-"""The kinds of values that stand in the configuration file, each with the message for what it is not.
-
-Every field takes the plain value that YAML gives and says, in one sentence, what is wrong with it and what would be
-right.
+"""The types of values in the configuration file, with their error messages. Every field takes the value that YAML
+gives; its message says in one sentence what is wrong and what would be right.
 """
 
 import re
@@ -33,14 +31,14 @@ _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 
 
 def text(value: object, example: str = "") -> str:
-    """Return a text as it is; raise ValueError for anything else, with an example of what would be right."""
+    """Return a text unchanged; raise ValueError for anything else, with an example."""
     if not isinstance(value, str):
         raise ValueError(f"expected text{example and f' such as {example}'}, found {describe(value)}")
     return value
 
 
 def describe(value: object) -> str:
-    """Return a value from the file as an error message shows it."""
+    """Return a value from the file in the form for messages."""
     match value:
         case None:
             return "nothing"
@@ -56,22 +54,22 @@ def describe(value: object) -> str:
 
 
 def duration(value: Any) -> float:
-    """Return a duration in seconds; raise ValueError where it is none."""
+    """Return a duration in seconds; raise ValueError if it is not one."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"expected a duration such as 5s or 1h, found {describe(value)}")
     return parse_duration_s(value)
 
 
 def positive_duration(value: Any) -> float:
-    """Return a duration above zero in seconds; raise ValueError where it is none."""
+    """Return a duration above zero in seconds; raise ValueError if it is not one."""
     seconds = duration(value)
     if seconds <= 0:
-        raise ValueError(f"{value!r}: a duration has to be longer than 0")
+        raise ValueError(f"{value!r}: a duration must be longer than 0")
     return seconds
 
 
 def size(value: Any) -> int:
-    """Return a size in bytes; raise ValueError where it is none."""
+    """Return a size in bytes; raise ValueError if it is not one."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"expected a size such as 64MiB, found {describe(value)}")
     return parse_size(value)
@@ -81,12 +79,12 @@ def _whole_seconds(value: Any) -> int:
     seconds = positive_duration(value)
     # TCP_KEEPIDLE and TCP_KEEPINTVL count seconds, 1 to 32767 (linux/include/net/tcp.h, MAX_TCP_KEEPIDLE).
     if seconds != int(seconds) or not 1 <= seconds <= 32767:
-        raise ValueError(f"{value!r}: whole seconds between 1s and 32767s; the kernel counts no finer")
+        raise ValueError(f"{value!r}: write whole seconds between 1s and 32767s, the kernel's unit")
     return int(seconds)
 
 
 def network(value: Any) -> IPv4Network | IPv6Network:
-    """Return a prefix, or a single address as one, unmapped; raise ValueError where it is none."""
+    """Return a prefix, or a single address as one, unmapped; raise ValueError if it is not one."""
     try:
         if "%" in text(value):
             raise ValueError("a zone is not supported")
@@ -96,7 +94,8 @@ def network(value: Any) -> IPv4Network | IPv6Network:
 
 
 def read_networks(data: bytes) -> tuple[list[IPv4Network | IPv6Network], list[tuple[int, str]]]:
-    """Return the prefixes in a list, an address or a prefix a line, and what is wrong with which line.
+    """Return the prefixes of a list, one address or prefix per line, and the faults by line. `#` and `;` begin a
+    comment, as in lists of access rules.
 
     `#` and `;` begin a comment, as in the lists of access rules.
     """
@@ -114,19 +113,19 @@ def read_networks(data: bytes) -> tuple[list[IPv4Network | IPv6Network], list[tu
 
 
 def country(value: Any) -> str:
-    """Return a country's code; raise ValueError where it is none."""
+    """Return a country code; raise ValueError if it is not one."""
     code = text(value)
     if not re.fullmatch("[A-Z]{2}", code):
-        raise ValueError(f"{value!r} is no country; write two capital letters of ISO 3166, such as DE")
+        raise ValueError(f"{value!r} is not a country; write two capital letters of ISO 3166, such as DE")
     return code
 
 
 def asn(value: Any) -> int:
-    """Return the number of an autonomous system, as AS64500 or 64500; raise ValueError where it is none."""
+    """Return the number of an autonomous system, as AS64500 or 64500; raise ValueError if it is not one."""
     digits = "" if isinstance(value, bool) else str(value).upper().removeprefix("AS")
     if digits.isascii() and digits.isdecimal() and 0 < len(digits) < 11 and 0 < int(digits) <= MAX_ASN:
         return int(digits)
-    raise ValueError(f"{describe(value)} is no autonomous system; write AS64500")
+    raise ValueError(f"{describe(value)} is not an autonomous system; write AS64500")
 
 
 def _absolute(value: Any) -> str:
@@ -163,32 +162,32 @@ Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]
 AbsolutePath = Annotated[str, PlainValidator(_absolute)]
 Ports = Annotated[PortRange, PlainValidator(_ports)]
 Listen = Annotated[SocketAddress, PlainValidator(_listen)]
-# One that takes dynamic updates (RFC 2136).
+# A server that accepts dynamic updates (RFC 2136).
 DnsServer = Annotated[SocketAddress, PlainValidator(_dns_server)]
 Origin = Annotated[OriginAddress, PlainValidator(lambda value: parse_origin(text(value, "tcp://192.0.2.1:22")))]
 AppProtocol = Annotated[Protocol, PlainValidator(lambda value: parse_protocol(text(value, "tcp/2222")))]
 
 
 class Strict(BaseModel):
-    """A mapping that takes the keys it knows and no others."""
+    """A mapping that accepts only known keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 def check_name(name: object, kind: str) -> str | None:
-    """Return what is wrong with the name of a `kind` of object, such as "an app", or None."""
+    """Return the fault of the name of a `kind` of object, such as "an app", or None."""
     if isinstance(name, str) and _NAME.fullmatch(name):
         return None
-    return f"{describe(name)} is no name for {kind}; letters, digits, dot, dash and underscore, at most 63"
+    return f"{describe(name)} is not a name for {kind}; letters, digits, dot, dash and underscore, at most 63"
 
 
 def switch(value: Any) -> Any:
-    """Let `true` stand for a section with nothing in it, and `false` for none."""
+    """Read `true` as an empty section, and `false` as none."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 def sequence(value: Any) -> Any:
-    """Return a list from the file as a tuple, anything else as it is."""
+    """Return a list from the file as a tuple, anything else unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 

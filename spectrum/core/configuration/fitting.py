@@ -1,4 +1,4 @@
-"""Whether a change fits in a configuration: checked are what changed and what depends on it, not all of thousands."""
+"""Checks of changes to a configuration: only changed objects and those that depend on them are checked."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -16,7 +16,8 @@ _SECTIONS = {section.key: section for section in SECTIONS}
 
 
 class Fitting:
-    """A configuration without faults, and what a change of it would be at odds with.
+    """A configuration without faults, with what is needed to check changes of it. Unchanged objects must be the same
+    Python objects. Not thread-safe.
 
     Objects that are unchanged must be the same Python objects. Not for several threads at once.
 
@@ -39,15 +40,15 @@ class Fitting:
                 self._add((section.key, name))
 
     def faults(self, after: Config, changed: Names) -> list[Fault]:
-        """Go by another configuration, unless it has faults.
+        """Replace the configuration, unless the new one has faults.
 
         Args:
             after: The configuration.
-            changed: What it has that `config` has not, or otherwise, and what it lacks. That may be too much.
+            changed: The objects that differ from `config`, or a superset of them.
 
         Returns:
-            Its faults. Of those that a change of one object brings to many others, some may be missing. Where two
-            objects are at odds, it is the changed one that is told of, as far as the check is about both alike.
+            Its faults. If a change of one object causes faults in many others, some may be missing. If two objects
+                conflict, the fault is reported for the changed one, where the check is symmetric.
         """
         before, names = self.config, {key: getattr(after, key) for key in _SECTIONS}
         if settings_differ(before, after):
@@ -61,7 +62,7 @@ class Fitting:
         return found
 
     def take(self, after: Config, changed: Names) -> list[Named]:
-        """Go by another configuration, which is known to have no faults.
+        """Replace the configuration by one that is known to have no faults.
 
         Args:
             after, changed: As for `faults`.
@@ -90,9 +91,11 @@ class Fitting:
         return list(touched)
 
     def _part(self, before: Config, changed: Names, touched: list[Named]) -> Config:
-        """Return what is to be checked of the configuration, what changed last: it is told of in a fault of two."""
+        """Return the part of the configuration to be checked, with changed objects last: a conflict is reported for the
+        last.
+        """
         after, drawn = self.config, chain.from_iterable(one.draws_in(before, self.config, changed) for one in FEATURES)
-        # The order in which apps are looked at decides which of two is told of.
+        # In a conflict of two apps the later one is reported.
         last = dict.fromkeys((section, name) for section, names in changed.items() for name in names)
         parts: dict[str, list[str]] = {}
         first = (one for one in dict.fromkeys((*self._beside(touched), *drawn, *touched)) if one not in last)
@@ -101,7 +104,7 @@ class Fitting:
         return with_only(after, parts)
 
     def _beside(self, touched: list[Named]) -> Iterator[Named]:
-        """Yield the apps that must fit together with those that are touched."""
+        """Yield the apps that may conflict with the changed ones."""
         after, neighbours = self.config, self._neighbours
         apps = (after.apps[name] for section, name in touched if section == "apps" and name in after.apps)
         yield from (("apps", other) for other in neighbours.of_all(apps, after))
@@ -110,7 +113,7 @@ class Fitting:
                 yield from (("apps", other) for other in neighbours.senders(name))
 
     def _add(self, one: Named) -> None:
-        """Find an object of the configuration by what it has to do with."""
+        """Add an object of the configuration to the indexes."""
         config, neighbours, (section, name) = self.config, self._neighbours, one
         found = getattr(config, section).get(name)
         if found is None:
@@ -122,7 +125,7 @@ class Fitting:
             neighbours.add_pool(name, found)
 
     def _remove(self, one: Named) -> None:
-        """Find it no longer."""
+        """Remove an object from the indexes."""
         config, neighbours, (section, name) = self.config, self._neighbours, one
         found = getattr(config, section).get(name)
         if found is None:
@@ -135,7 +138,7 @@ class Fitting:
 
 
 def with_only(config: Config, names: Names) -> Config:
-    """Return a configuration with only some objects, those of them that there are, and with all settings."""
+    """Return a configuration with only some objects, as far as they exist, and all settings."""
     parts = {}
     for key in _SECTIONS:
         objects = getattr(config, key)
@@ -144,7 +147,7 @@ def with_only(config: Config, names: Names) -> Config:
 
 
 def _shown(config: Config, one: Named) -> object:
-    """Return what others depend on of an object."""
+    """Return the part of an object that others depend on."""
     section, name = one
     found = getattr(config, section).get(name)
     return None if found is None else _SECTIONS[section].shown_by(found)

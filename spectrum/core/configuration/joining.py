@@ -1,6 +1,5 @@
-"""Which objects of a store fit a file: all that do are served, and the others are set aside, each with the reason.
-
-What the file has comes first, then what must be served, because it is served already, then all the rest.
+"""Decides which objects of a store are compatible with a file: they are served, and the others are set aside, each with
+the reason. The file has precedence, then objects that must be served because they are served already, then the rest.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,15 +25,15 @@ class SetAside:
 
 
 class Growing(Protocol):
-    """A configuration without faults that grows."""
+    """A configuration without faults, to which objects are added."""
 
     def faults(self, after: Config, changed: Names) -> list[Fault]:
-        """Go by a configuration with more objects, unless it has faults; return these."""
+        """Add objects, unless that leads to faults; return these."""
         ...
 
 
 class NotFitting(Exception):
-    """What must be served cannot be."""
+    """An object that must be served has a conflict."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__(f"{len(faults)} faults")
@@ -49,18 +48,18 @@ def fitting(
     find_faults: Callable[[Config], list[Fault]],
     grow: Callable[[Config], Growing],
 ) -> tuple[Config, list[SetAside]]:
-    """Return a configuration with a file and the objects that fit it, and the others.
+    """Return a configuration with a file and the compatible objects, and the other objects.
 
     Args:
-        file: Fits together by itself.
+        file: It is valid by itself.
         objects: Well-formed by themselves, and none of a name that the file has.
         order: All of them; none refers to a later one.
         must: Those that may not be set aside.
-        find_faults: Returns what does not fit together in a configuration.
-        grow: Returns what tells that, at less cost, of a configuration without faults to which objects are added.
+        find_faults: Returns the faults of a configuration.
+        grow: Returns an object that does so faster for a configuration without faults to which objects are added.
 
     Raises:
-        NotFitting: If those that must be served do not fit.
+        NotFitting: If an object that must be served has a conflict.
     """
     if not order:
         return file, []
@@ -89,7 +88,7 @@ def fitting(
     growing = grow(made(kept))
 
     def add(some: Sequence[Named]) -> None:
-        """Keep those that fit: all at once, else each half by itself."""
+        """Add compatible objects: all at once if possible, otherwise each half separately."""
         names: dict[str, list[str]] = {}
         for section, name in some:
             names.setdefault(section, []).append(name)

@@ -1,6 +1,5 @@
-"""JSON Schema of the file's models: kinds of values and choices as they stand in the file.
-
-What only a validator of ours knows (that a name exists, that an address is one) it takes as it is.
+"""JSON Schema of the file's models: types of values and choices in the file. It does not contain the checks of
+validators in code (a name exists, a text is an address).
 """
 
 import ast
@@ -16,7 +15,7 @@ from spectrum.core.configuration import fields
 
 _TIME: JsonSchemaValue = {"type": ["string", "number"], "examples": ["5s", "1h"]}
 _TEXT: JsonSchemaValue = {"type": "string"}
-# What validators of `core.configuration.fields` take, by their functions.
+# The input types of validators in `core.configuration.fields`, by function.
 _TAKEN: dict[Callable[..., Any], JsonSchemaValue] = {
     fields.duration: _TIME,
     fields.positive_duration: _TIME,
@@ -27,26 +26,26 @@ _TAKEN: dict[Callable[..., Any], JsonSchemaValue] = {
 
 
 class ModelSchema(GenerateJsonSchema):
-    """What YAML gives for a field, where pydantic knows only what comes of it."""
+    """The schema of a field's YAML value, if pydantic knows only the converted type."""
 
     def function_plain_schema(self, schema: core_schema.PlainValidatorFunctionSchema) -> JsonSchemaValue:
-        """Return what a validator of ours takes; anything, where that is not known."""
+        """Return the input type of a validator; any type if it is unknown."""
         return dict(_TAKEN.get(schema["function"]["function"], {}))
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        """Return what stands behind a validator, and anything else that it may make into that."""
+        """Return the type behind a validator, or any other that it converts to that."""
         inner = self.generate_inner(schema["schema"])
         return inner if schema["function"]["function"] is fields.sequence else {"anyOf": [inner, {}]}
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Return a field without a default that is an object of ours."""
+        """Return a field without its default if that is an object of ours."""
         if isinstance(schema.get("default"), str | int | float):
             return super().default_schema(schema)
         return self.generate_inner(schema["schema"])
 
 
 def describe(schema: dict[str, Any], root: type[BaseModel]) -> None:
-    """Give the keys of a model's schema the comments above their fields: that is where their meaning is written."""
+    """Add the comments above fields to the schema as descriptions."""
     for model in set(_models(root)):
         properties = (schema if model is root else schema["$defs"][model.__name__])["properties"]
         for base in model.__mro__:
@@ -57,7 +56,7 @@ def describe(schema: dict[str, Any], root: type[BaseModel]) -> None:
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that a type consists of."""
+    """Yield the models that a type contains."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         yield kind
         for field in kind.model_fields.values():

@@ -1,4 +1,4 @@
-"""Which apps can be at odds with an app: of thousands, those that share a port or an address with it."""
+"""Finds apps that may conflict with an app: those that share a port or an address with it."""
 
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import product
@@ -8,15 +8,13 @@ from spectrum.core.balancing.objects import Pool, origin_ports
 from spectrum.core.configuration.config import App, Config
 from spectrum.wire.address import IPAddress
 
-# How an app's origins are told of clients, as the file has it.
+# The PROXY protocol and similar settings of an app's origins.
 _HEADERS = ("off", "v1", "v2", "simple")
 
 
 class Neighbours:
-    """Finds the apps that an app must fit together with; what the others are does not matter to it.
-
-    What is checked between apps (`check` of each feature) is what they listen on, where they lead, what they take by
-    TPROXY and by bindings, and which headers they send to a pool that they have in common.
+    """Finds the apps that may conflict with an app. Checks between apps (`check` of each feature) concern listeners,
+    origins, TPROXY and bindings, and the headers that they send to a common pool.
 
     Args:
         local: The addresses of this machine.
@@ -27,30 +25,29 @@ class Neighbours:
         self._marked: dict[Hashable, dict[str, None]] = {}
 
     def add(self, name: str, app: App, config: Config) -> None:
-        """Find an app from now on; its load balancer and the pools of that are in `config`."""
+        """Add an app; its load balancer and the pools of that are in `config`."""
         self._add(name, self._marks(app, config))
 
     def remove(self, name: str, app: App, config: Config) -> None:
-        """Find it no longer; `config` as it was when it was added."""
+        """Remove an app; `config` must be as it was when the app was added."""
         self._remove(name, self._marks(app, config))
 
     def add_pool(self, name: str, pool: Pool) -> None:
-        """Know where a pool leads to."""
+        """Add a pool."""
         self._add(name, self._marks_of_pool(pool))
 
     def remove_pool(self, name: str, pool: Pool) -> None:
-        """Know it no longer."""
+        """Remove a pool."""
         self._remove(name, self._marks_of_pool(pool))
 
     def of(self, app: App, config: Config) -> dict[str, None]:
-        """Return the names of the apps that share something with an app, that one among them.
-
-        Of those that do by way of a pool that is the same for all of them, some stand for the others.
+        """Return the names of the apps that share something with an app, itself included. Of apps that share one pool,
+        some represent the others.
         """
         return self.of_all((app,), config)
 
     def of_all(self, apps: Iterable[App], config: Config) -> dict[str, None]:
-        """Return the same of several apps; what many of them share is looked at once."""
+        """Return the same for several apps; shared keys are looked up once."""
         found: dict[str, None] = {}
         seen: set[Hashable] = set()
         for app in apps:
@@ -67,7 +64,7 @@ class Neighbours:
         return found
 
     def senders(self, pool: str) -> dict[str, None]:
-        """Return the names of some apps that a pool's origins have clients of: one for each header and transport."""
+        """Return representative apps that use a pool: one for each header and transport."""
         return self._senders(pool, "tcp") | self._senders(pool, "udp")
 
     def _senders(self, pool: str, transport: str) -> dict[str, None]:
@@ -86,7 +83,7 @@ class Neighbours:
                 self._marked.pop(mark, None)
 
     def _marks(self, app: App, config: Config) -> Iterator[Hashable]:
-        """Yield what an app is found by."""
+        """Yield the keys by which an app is found."""
         transport = app.protocol.transport
         if app.tproxy is not None:
             yield "tproxy", transport
@@ -107,7 +104,7 @@ class Neighbours:
             yield "sends", pool, transport, app.proxy_protocol
 
     def _marks_of_pool(self, pool: Pool) -> Iterator[Hashable]:
-        """Yield what a pool is found by: where the first port of each app leads that uses it."""
+        """Yield the keys by which a pool is found: the targets for the first port of each app that uses it."""
         for origin in pool.origins:
             if origin.port and not is_name(origin.address):
                 address = parse_address(origin.address)
@@ -116,7 +113,7 @@ class Neighbours:
                     yield "pool here", origin.port
 
     def _sought(self, app: App, config: Config) -> Iterator[Hashable]:
-        """Yield the marks of those that an app must fit together with."""
+        """Yield the keys of apps that may conflict with an app."""
         transport = app.protocol.transport
         yield "tproxy", transport
         if app.dns is not None:
@@ -138,7 +135,7 @@ class Neighbours:
         yield from _bound(app)
 
     def _sought_of_pools(self, app: App) -> Iterator[Hashable]:
-        """Yield the marks of pools that may lead to where an app listens."""
+        """Yield the keys of pools that may lead to an app's listeners."""
         for port, address in product(app.bound_ports, app.addresses or (None,)):
             if address is None or address.is_unspecified:
                 yield "pool here", port
@@ -150,7 +147,7 @@ class Neighbours:
 
 
 def _bound(app: App) -> Iterator[Hashable]:
-    """Yield what an app takes by bindings."""
+    """Yield the ports and prefixes of an app's bindings."""
     transport = app.protocol.transport
     for binding in app.bindings:
         yield from (("bound", transport, binding.prefix, port) for port in app.ports_of(binding))
@@ -162,18 +159,18 @@ def _pools(app: App, config: Config) -> tuple[str, ...]:
 
 
 def _direct_targets(app: App) -> Iterator[tuple[int, IPAddress]]:
-    """Yield the ports and addresses that an app leads to itself."""
+    """Yield the ports and addresses of an app's own origins."""
     for direct in app.origin_direct or ():
         yield from ((port, direct.address) for port in range(direct.ports.first, direct.ports.last + 1))
 
 
 def _balanced_targets(app: App, config: Config, beyond_pools: bool = False) -> Iterator[tuple[int, IPAddress]]:
-    """Yield the ports and addresses that an app leads to by its load balancer.
+    """Yield the ports and addresses of an app's origins by its load balancer.
 
     Args:
         app: The app.
         config: Its load balancers and pools.
-        beyond_pools: Leave out what a pool is found by itself.
+        beyond_pools: Leave out the keys of the pools themselves.
     """
     for pool in filter(None, map(config.pools.get, _pools(app, config))):
         for origin in pool.origins:

@@ -1,21 +1,21 @@
-"""From the objects of a configuration back to plain values, as a file has them."""
+"""Converts objects of a configuration back to plain values of a file."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-# In place of what may be a secret.
+# Replaces possible secrets.
 HIDDEN = "(hidden)"
 Place = tuple[str | int, ...]
 
 
 def plain(model: BaseModel, place: Place = (), hides: Callable[[Place], bool] = lambda place: False) -> dict[str, Any]:
-    """Return the keys of a model that were given, with values that it would be read from again.
+    """Return the keys of a model that were given, with values that can be read again.
 
     Args:
         model: An object of the file, or a part of one.
-        place: Where it stands in the file.
+        place: Its path in the file.
         hides: Tells whether there may be a secret at a place. A text there is left out.
     """
     given = model.model_fields_set

@@ -1,7 +1,5 @@
-"""One word for what a protocol usually needs: `preset: ssh` in an app.
-
-A preset fills what the app leaves out, before anything is checked: its protocol and timeouts; and for a load balancer
-the monitor of those of its pools that have none.
+"""Presets with the usual settings of protocols: `preset: ssh` in an app. A preset sets what the app omits, before any
+check: its protocol and timeouts, and the monitor of its load balancer's pools without one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,12 +9,12 @@ from spectrum.core.configuration.faults import Fault, nearest
 
 
 class Preset(NamedTuple):
-    """What a protocol usually needs.
+    """The usual settings of a protocol.
 
     Attributes:
-        protocol: The port that it is assigned (IANA), or that everybody uses.
-        idle: How long its sessions pause and are not over.
-        monitor: What its servers answer to without a login.
+        protocol: The port assigned by IANA, or the usual one.
+        idle: How long its sessions may be idle.
+        monitor: A probe that its servers answer without a login.
     """
 
     protocol: str
@@ -56,9 +54,8 @@ PRESETS: dict[str, Preset] = {
 
 
 def expand(document: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Fault]]:
-    """Return a file's content with what its apps' presets fill in, and what is wrong with them.
-
-    Nothing that stands in the file is changed.
+    """Return a file's content with the settings of presets added, and faults of presets. Settings in the file are not
+    changed.
     """
     filled, faults = dict(document), list[Fault]()
     apps = document.get("apps")
@@ -72,7 +69,7 @@ def expand(document: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[Fault]]:
         preset = PRESETS.get(word) if isinstance(word, str) else None
         if preset is None:
             faults.append(Fault(("apps", name, "preset"), f"there is no preset {word!r}{nearest(word, list(PRESETS))}"))
-            # That the app has no protocol either is no second fault.
+            # The missing protocol of the app is no second fault.
             preset = Preset("tcp/1", "1h", _TCP)
         filled["apps"][name] = _fill(app, preset)
         for pool in _unmonitored(document, filled["apps"][name]):
@@ -88,7 +85,7 @@ def _fill(app: Mapping[Any, Any], preset: Preset) -> dict[Any, Any]:
 
 
 def _unmonitored(document: Mapping[Any, Any], app: Mapping[Any, Any]) -> Iterator[str]:
-    """Yield the names of an app's pools that do not say which monitor they have."""
+    """Yield the names of an app's pools without a monitor."""
     balancers, pools = document.get("load_balancers"), document.get("pools")
     balancer = balancers.get(app.get("load_balancer")) if isinstance(balancers, dict) else None
     if not isinstance(balancer, dict) or not isinstance(pools, dict):
@@ -107,6 +104,6 @@ def _monitor(filled: dict[Any, Any], pool: str, name: str, monitor: Mapping[str,
     port = protocol.rpartition("/")[2]
     origins = filled["pools"][pool].get("origins")
     if port.isdecimal() and any(isinstance(o, dict) and not o.get("port") for o in origins or ()):
-        name, monitor = f"{name}-{port}", {**monitor, "port": int(port)}  # these have the port that clients write to
+        name, monitor = f"{name}-{port}", {**monitor, "port": int(port)}  # These have the port that clients connect to.
     filled["monitors"] = {name: dict(monitor)} | (monitors or {})
     filled["pools"] = filled["pools"] | {pool: filled["pools"][pool] | {"monitor": name}}

@@ -1,4 +1,4 @@
-"""Who refers to an object: of thousands, found by its name."""
+"""An index of the objects that refer to an object."""
 
 from collections.abc import Iterable
 
@@ -6,18 +6,18 @@ from spectrum.core.configuration.feature import Named
 
 
 class Referrers:
-    """Finds the objects that name an object, whether it is there or not. They are given in the order they came in."""
+    """Finds the objects that refer to an object, whether that exists or not, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._by_named: dict[Named, dict[Named, None]] = {}
 
     def add(self, one: Named, refers_to: Iterable[Named]) -> None:
-        """Find an object from now on, by those that it refers to."""
+        """Add an object, by those that it refers to."""
         for named in refers_to:
             self._by_named.setdefault(named, {})[one] = None
 
     def remove(self, one: Named, refers_to: Iterable[Named]) -> None:
-        """Find it no longer."""
+        """Remove an object."""
         for named in refers_to:
             found = self._by_named.get(named, {})
             found.pop(one, None)

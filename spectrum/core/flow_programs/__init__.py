@@ -1,1 +1,1 @@
-"""Flow programs: operators' own programs, which judge datagrams to where their apps are served."""
+"""Flow programs: operators' programs that judge datagrams to their apps."""

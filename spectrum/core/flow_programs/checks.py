@@ -1,4 +1,4 @@
-"""How flow programs fit together with apps, and with the detection that knows which flows are in use."""
+"""Checks of flow programs against apps, and against detection, which knows the flows in use."""
 
 from collections.abc import Iterator
 from operator import attrgetter
@@ -13,10 +13,10 @@ MAX_PROGRAMS = 16
 
 
 def check_flow_programs(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
-    """Yield what does not fit.
+    """Yield conflicts.
 
     Args:
-        config: Holds the objects that are looked at.
+        config: The objects that are checked.
         surroundings: The others.
     """
     whole = surroundings.whole
@@ -34,13 +34,11 @@ def check_flow_programs(config: Config, surroundings: Surroundings) -> Iterator[
 
 
 def _missing(whole: Config) -> str:
-    """Return what flow programs lack; empty for nothing."""
+    """Return what flow programs need and the file lacks; empty if nothing."""
     if whole.filter is None:
         return "flow programs are called by the filter; write filter: {interfaces: [NAME], guard: [PREFIX]}"
     if whole.ddos is None:
-        return (
-            "flow programs leave flows in use alone, which are known only while attacks are looked for; write ddos: {}"
-        )
+        return "flow programs do not judge flows in use, which are known only with attack detection; write ddos: {}"
     return ""
 
 
@@ -48,7 +46,7 @@ def _misfit(name: str, app: str, whole: Config, surroundings: Surroundings) -> s
     if app not in surroundings.names["apps"]:
         return f'there is no app "{app}"{nearest(app, list(surroundings.names["apps"]))}'
     if app in whole.apps and whole.apps[app].protocol.transport != "udp":
-        return f"{app} is served by {whole.apps[app].protocol.transport}: flow programs judge datagrams, of UDP"
+        return f"{app} is served by {whole.apps[app].protocol.transport}: flow programs judge UDP datagrams"
     for other, one in whole.flow_programs.items():
         if other == name:
             return None

@@ -1,4 +1,4 @@
-"""Objects as clang writes them for BPF (ELF-64), and the flow program in one."""
+"""Object files of clang for BPF (ELF-64), and the flow program in one."""
 
 import struct
 import sys
@@ -15,7 +15,7 @@ from spectrum.core.flow_programs.instructions import (
 )
 
 MAX_OBJECT_BYTES = 4 * 2**20
-# The function that an operator writes, and the sections that it may be in: include/spectrum_flow.h.
+# The operator's function, and the sections that it may be in: include/spectrum_flow.h.
 HEADER = "spectrum_flow.h"
 FUNCTION = "flow_judge"
 PLAIN, WITH_STATE = "flow/plain", "flow/state"
@@ -38,7 +38,7 @@ _LINE = struct.Struct(f"{_ORDER}IIII")
 
 
 class ElfSection(NamedTuple):
-    """A section: its name, type, flags, what is in it, and what else it says of itself."""
+    """A section: its name, type, flags, content, and further fields of its header."""
 
     name: str
     kind: int
@@ -49,7 +49,7 @@ class ElfSection(NamedTuple):
 
 
 class ElfSymbol(NamedTuple):
-    """A symbol: its name, kind, the section that it is in, and where there."""
+    """A symbol: its name, kind, section, and position in it."""
 
     name: str
     kind: int
@@ -61,17 +61,17 @@ class ElfObject:
     """An object file.
 
     Args:
-        data: What is in it.
+        data: Its content.
 
     Raises:
-        ProgramError: If it is none, or none of BPF.
+        ProgramError: If it is not an object file for BPF.
     """
 
     def __init__(self, data: bytes) -> None:
         if len(data) > MAX_OBJECT_BYTES:
             raise ProgramError(f"an object of more than {MAX_OBJECT_BYTES} bytes")
         if not data.startswith(_MAGIC):
-            raise ProgramError("it is no object of a compiler (ELF, 64 bits)")
+            raise ProgramError("it is not an object file (ELF, 64 bits)")
         try:
             self.sections = list(_sections(data))
             self.symbols = list(self._symbols())
@@ -79,7 +79,7 @@ class ElfObject:
             raise ProgramError(f"a broken object: {exc}") from exc
 
     def number(self, name: str) -> int | None:
-        """Return the number of the section of a name; None if there is none with anything in it."""
+        """Return the number of the section with a name; None if there is none, or it is empty."""
         return next((n for n, one in enumerate(self.sections) if one.name == name and one.data), None)
 
     def relocations(self, section: int) -> Iterator[tuple[int, ElfSymbol]]:
@@ -113,7 +113,7 @@ def _name(names: bytes, at: int) -> str:
 
 
 class SourceLine(NamedTuple):
-    """Which line an instruction and those behind it are of."""
+    """The source line of an instruction and those that follow it."""
 
     instruction: int
     file: str
@@ -122,12 +122,12 @@ class SourceLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FlowCode:
-    """A flow program as the kernel gets it.
+    """A flow program in the form for the kernel.
 
     Attributes:
-        code: Its instructions, and those of its functions behind them.
+        code: Its instructions, followed by those of its functions.
         has_state: Whether it keeps a state for each source.
-        lines: Where they come from, in order; empty where the object does not say.
+        lines: Their source lines, in order; empty if the object has none.
     """
 
     code: bytes
@@ -135,9 +135,9 @@ class FlowCode:
     lines: tuple[SourceLine, ...] = ()
 
     def line_of(self, instruction: int) -> str:
-        """Return where an instruction comes from, as FILE:LINE; empty where that is not known."""
+        """Return the source line of an instruction, as FILE:LINE; empty if unknown."""
         before = [one for one in self.lines if one.instruction <= instruction]
-        # What is read by functions of the header is told of the line that calls them.
+        # Functions of the header are reported with the line that calls them.
         before = [one for one in before if not one.file.endswith(HEADER)] or before
         return f"{before[-1].file}:{before[-1].line}" if before else ""
 
@@ -146,8 +146,8 @@ def read_flow_code(data: bytes) -> FlowCode:
     """Return the flow program of an object.
 
     Raises:
-        ProgramError: If there is none in it, or it does anything but compute; the message begins with FILE:LINE where
-            the object tells.
+        ProgramError: If there is none in it, or it does anything but compute; the message begins with FILE:LINE if
+            known.
     """
     one = ElfObject(data)
     starts = [number for name in (PLAIN, WITH_STATE) if (number := one.number(name)) is not None]
@@ -178,14 +178,14 @@ def read_flow_code(data: bytes) -> FlowCode:
 
 
 def _relocate(one: ElfObject, code: bytearray, begins: dict[int, int], at: int, symbol: ElfSymbol) -> None:
-    """Let a call go where its function is."""
+    """Set the target of a call."""
     operation, registers, offset, number = INSTRUCTION.unpack_from(code, at * INSTRUCTION.size)
     if symbol.section == _UNDEFINED:
         raise ProgramError(f"there is no {symbol.name}: a program may use what is in its file and spectrum_flow.h", at)
     if operation != CALL or symbol.section not in begins:
         raise ProgramError(f"it uses {_told(one, symbol)}", at)
     target = begins[symbol.section] + symbol.value // INSTRUCTION.size
-    if symbol.kind == _A_SECTION:  # where in it the instruction says
+    if symbol.kind == _A_SECTION:  # The instruction says where in it.
         target += number + 1
     INSTRUCTION.pack_into(
         code, at * INSTRUCTION.size, operation, registers & 15 | CALLS_FUNCTION << 4, offset, target - at - 1
@@ -203,7 +203,7 @@ def _told(one: ElfObject, symbol: ElfSymbol) -> str:
 
 
 def _lines(one: ElfObject, begins: dict[int, int]) -> Iterator[SourceLine]:
-    """Yield where instructions come from: sections .BTF and .BTF.ext (kernel.org, "BPF Type Format")."""
+    """Yield the source lines of instructions: sections .BTF and .BTF.ext (kernel.org, "BPF Type Format")."""
     texts, more = one.number(".BTF"), one.number(".BTF.ext")
     if texts is None or more is None:
         return
@@ -244,10 +244,10 @@ def link(code: bytes, calls: Iterable[int], behind: bytes, wide: Mapping[int, in
 
     Args:
         code: The wrapper's instructions.
-        calls: Which of them call the program.
+        calls: The instructions that call the program.
         behind: The program's.
-        wide: By the wrapper's instructions that load a wide number, that number: a descriptor of a map.
-        kind: What these are, as the kernel calls it.
+        wide: The descriptors of maps, by the wrapper's instruction that loads them.
+        kind: The kernel's type of these numbers.
     """
     linked = bytearray(code + behind)
     for at, number in wide.items():

@@ -1,30 +1,30 @@
 """What a flow program may consist of: instructions that compute, and nothing else (RFC 9669).
 
-The kernel's verifier sees to it that a program ends, and stays within the memory that it is given. What it would let
-pass beyond that is refused here: helpers, maps, and packets themselves, which a program of its type could write to.
+The kernel's verifier ensures that a program ends, and accesses only its own memory. What it allows beyond that is
+refused here: helpers, maps, and the packets themselves, which a program of this type could write to.
 """
 
 import struct
 
 MAX_INSTRUCTIONS = 4096
 INSTRUCTION = struct.Struct("=BBhi")
-WIDE = 0x18  # a 64-bit number, in two instructions
+WIDE = 0x18  # A 64-bit number, in two instructions.
 CALL = 0x85
-CALLS_FUNCTION = 1  # of the same program (BPF_PSEUDO_CALL)
+CALLS_FUNCTION = 1  # Within the same program (BPF_PSEUDO_CALL).
 _JUMP, _EXIT = 0x05, 0x95
 # Classes of instructions, in the lowest three bits.
 _LD, _LDX, _ST, _STX, _ALU, _JMP, _JMP32, _ALU64 = range(8)
 _MODE, _IN_MEMORY = 0xE0, 0x60
 _LAST_ALU = 0xD
-# What a jump depends on, in the highest four bits: all but jumps that do not, calls and ends.
+# Conditions of jumps, in the highest four bits: all except unconditional jumps, calls and exits.
 _COMPARISONS = (*range(1, 8), *range(0xA, 0xE))
 
 
 class ProgramError(ValueError):
-    """It cannot be a flow program; the message says why.
+    """Not a valid flow program; the message says why.
 
     Attributes:
-        at: Which instruction; None where it is none.
+        at: The instruction; None if it is not about one.
     """
 
     def __init__(self, why: str, at: int | None = None) -> None:
@@ -39,7 +39,7 @@ def decoded(code: bytes) -> list[tuple[int, int, int, int]]:
         ProgramError: If there are too many, or half ones.
     """
     if not code or len(code) % INSTRUCTION.size:
-        raise ProgramError("a program is a number of whole instructions")
+        raise ProgramError("a program must consist of whole instructions")
     if len(code) > MAX_INSTRUCTIONS * INSTRUCTION.size:
         raise ProgramError(
             f"{len(code) // INSTRUCTION.size:,} instructions, and {MAX_INSTRUCTIONS:,} are the most: unroll less"
@@ -48,13 +48,13 @@ def decoded(code: bytes) -> list[tuple[int, int, int, int]]:
 
 
 def check_instructions(code: bytes) -> None:
-    """Refuse what does anything but compute.
+    """Refuse instructions that do anything but compute.
 
     Args:
         code: The instructions of the program, with its functions, the first of which is its start.
 
     Raises:
-        ProgramError: If there is such an instruction, or a jump or call to where none begins.
+        ProgramError: If there is such an instruction, or a jump or call into the middle of one.
     """
     instructions = decoded(code)
     seconds = {at + 1 for at, (operation, *_) in enumerate(instructions) if operation == WIDE}
@@ -71,10 +71,10 @@ def check_instructions(code: bytes) -> None:
 
 
 def _target(operation: int, registers: int, offset: int, number: int, at: int) -> int | None:
-    """Return where an instruction goes to; None if to the next one, or to its caller.
+    """Return the target of an instruction; None for the next one, or a return.
 
     Raises:
-        ProgramError: If it is none that a program may have.
+        ProgramError: If it is not allowed.
     """
     kind, action = operation & 7, operation >> 4
     if operation == WIDE and registers >> 4:
@@ -89,4 +89,4 @@ def _target(operation: int, registers: int, offset: int, number: int, at: int) -
         return at + 1 + offset
     if operation in (WIDE, _EXIT) or kind in (_LDX, _ST, _STX) or (kind in (_ALU, _ALU64) and action <= _LAST_ALU):
         return None
-    raise ProgramError(f"instruction {operation:#04x} is none that a program may have", at)
+    raise ProgramError(f"instruction {operation:#04x} is not allowed", at)

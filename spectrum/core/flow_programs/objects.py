@@ -6,27 +6,27 @@ from pydantic import Field, model_validator
 
 from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Strict
 
-# What a program's verdict comes to: it is counted; what it refuses is dropped; it judges nothing.
+# The modes: verdicts are only counted; packets are dropped by them; the program does not run.
 FlowMode = Literal["log", "enabled", "disabled"]
 
 
 class FlowProgram(Strict):
     """One of `flow_programs`."""
 
-    # The program in C, or as clang has compiled it (`-target bpf`).
+    # The program in C, or compiled by clang (`-target bpf`).
     source: AbsolutePath | None = None
     object: AbsolutePath | None = None
     # The UDP apps whose datagrams it judges.
     apps: Annotated[tuple[str, ...], AsTuple] = Field(min_length=1)
     mode: FlowMode = "log"
-    # Whether it judges datagrams of flows that are in use, too.
+    # Whether it also judges datagrams of flows in use.
     in_use: bool = False
     description: str = Field("", max_length=500)
 
     @model_validator(mode="after")
     def _has_one(self) -> "FlowProgram":
         if (self.source is None) == (self.object is None):
-            raise ValueError("a program is either source, a file in C, or object, as clang has compiled it")
+            raise ValueError("a program needs either source, a file in C, or object, a file compiled by clang")
         return self
 
     @property
@@ -36,7 +36,7 @@ class FlowProgram(Strict):
 
     @property
     def file(self) -> str:
-        """Where the program is."""
+        """The program's file."""
         return self.source or self.object or ""
 
 

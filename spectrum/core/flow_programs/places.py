@@ -1,4 +1,4 @@
-"""Where flow programs judge datagrams."""
+"""Destinations at which flow programs judge datagrams."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,18 +11,17 @@ if TYPE_CHECKING:
     from spectrum.core.configuration.config import App
     from spectrum.core.flow_programs.objects import FlowProgram
 
-# Of `how`, as in kernel/bpf/programs.h: the place of the program in its order, plus 1; whether it only counts; whether
-# it judges flows in use as well.
+# Fields of `how`, as in kernel/bpf/programs.h: the program's index plus 1; whether it only counts; whether it also
+# judges flows in use.
 PROGRAM_BITS, LOG, IN_USE = 0xFF, 0x100, 0x200
 
 
 class JudgedPlace(NamedTuple):
-    """Datagrams to a prefix and port are judged, or not, within one where they are.
+    """Datagrams to a prefix and port are judged, or excluded from a wider prefix that is.
 
     Attributes:
-        prefix: Where they go.
-        port: Where they go; `ANY_PORT` for all of them.
-        how: By which program, and how; 0 for none.
+        prefix: The destination. port: The destination port; `ANY_PORT` for all of them.
+        how: The program and its mode; 0 for none.
     """
 
     prefix: IPNetwork
@@ -31,7 +30,7 @@ class JudgedPlace(NamedTuple):
 
 
 def judged_places(programs: Mapping[str, "FlowProgram"], apps: Mapping[str, "App"]) -> list[JudgedPlace]:
-    """Return the places of programs that are not disabled, and of other apps within these.
+    """Return the destinations of programs that are not disabled, and those of other apps within these.
 
     Raises:
         ServedError: If apps are served at more places than there may be.

@@ -1,6 +1,5 @@
-"""The life of one attack: it is seen, something or nothing is done about it, it fades, and it ends.
-
-The table has no I/O. Who drives it (`core/ddos/attacks.py`) tells what each command says.
+"""The life cycle of an attack: it is detected, mitigated or not, it fades, and it ends. The table has no I/O. Its
+driver (`core/ddos/attacks.py`) carries out the commands.
 """
 
 from enum import Enum
@@ -9,22 +8,22 @@ from spectrum.core.life.cycle import LifeCycle
 
 
 class AttackState(Enum):
-    """Where an attack is."""
+    """The state of an attack."""
 
     SEEN = "seen"
     # Its rules drop, limit or challenge packets.
     MITIGATED = "mitigated"
     # Its rules only count.
     LOGGED = "logged"
-    # No rule could be written that would spare others.
+    # No rule could be written without hitting normal traffic.
     LEFT_ALONE = "left_alone"
-    # Little matches its rules any longer, which are still in force.
+    # Few packets match its rules, which are still in force.
     FADING = "fading"
     ENDED = "ended"
 
 
 class AttackChange(Enum):
-    """What happens to it."""
+    """An event of an attack."""
 
     RULED = "rule acts"
     LOGGED = "rules only log"
@@ -34,7 +33,7 @@ class AttackChange(Enum):
 
 
 class AttackCommand(Enum):
-    """What is to be told."""
+    """A report about an attack."""
 
     BEGIN = "tell its begin"
     CHANGE = "tell the change"
@@ -74,7 +73,7 @@ class AttackLife(LifeCycle[AttackState, AttackChange, AttackCommand]):
     """The life of one attack.
 
     Args:
-        state: Where it is; another one than the first for an attack that another process knew.
+        state: Its state; not the first one for an attack that another process detected.
     """
 
     def __init__(self, state: AttackState = AttackState.SEEN) -> None:

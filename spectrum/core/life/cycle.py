@@ -1,4 +1,4 @@
-"""What all life cycles have in common: a table of states and events, which is followed."""
+"""The common part of life cycles: a table of states and events."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -10,15 +10,15 @@ Command = TypeVar("Command", bound=Enum)
 
 
 class LifeCycle(Generic[State, Event, Command]):
-    """One life.
+    """A life cycle.
 
     Args:
-        subject: What lives, for the message of an event that cannot be.
+        subject: Its name, for messages about impossible events.
         table: The next state and the command, by state and event.
         start: The first state.
 
     Attributes:
-        state: Where it is.
+        state: Its state.
     """
 
     def __init__(self, subject: str, table: Mapping[tuple[State, Event], tuple[State, Command]], start: State) -> None:
@@ -27,10 +27,10 @@ class LifeCycle(Generic[State, Event, Command]):
         self.state = start
 
     def handle(self, event: Event) -> Command:
-        """Go on after an event; return what is to be done.
+        """Change the state by an event; return the command.
 
         Raises:
-            ValueError: If that cannot happen in its state; nothing has changed.
+            ValueError: If the event is impossible in this state; nothing has changed.
         """
         try:
             self.state, command = self._table[self.state, event]

@@ -1,7 +1,6 @@
-"""The life of one rollout: a new configuration is put in place of the one that is served, everywhere or nowhere.
-
-The table has no I/O. Who drives it (`control/configuration/rollout.py`) carries out `command` and tells how that ended.
-A two-phase commit is the model: all actors prepare, then all commit; until the last one has, everything can be undone.
+"""The life cycle of a rollout: a new configuration replaces the one that is served, everywhere or nowhere. The table
+has no I/O. Its driver (`control/configuration/rollout.py`) carries out `command` and reports its result. A two-phase
+commit is the model: all actors prepare, then all commit; until the last one has, everything can be undone.
 """
 
 from enum import Enum
@@ -10,20 +9,20 @@ from spectrum.core.life.cycle import LifeCycle
 
 
 class RolloutState(Enum):
-    """Where a rollout is."""
+    """The state of a rollout."""
 
     READING = "reading"
     PREPARING = "preparing"
     COMMITTING = "committing"
     ABORTING = "aborting"
-    # The new configuration is served, and the rest of the former one is let go.
+    # The new configuration is served, and resources of the former one are released.
     RELEASING = "releasing"
     SERVED = "served"
     REFUSED = "refused"
 
 
 class RolloutEvent(Enum):
-    """How a command ended: well, well at the last actor, or not."""
+    """The result of a command: success, success of the last actor, or failure."""
 
     DONE = "done"
     LAST_DONE = "last done"
@@ -31,7 +30,7 @@ class RolloutEvent(Enum):
 
 
 class RolloutCommand(Enum):
-    """What is to be done next, by one actor at a time; READ and ANSWER are no actor's."""
+    """The next step, by one actor at a time; READ and ANSWER are not for actors."""
 
     READ = "read"
     PREPARE = "prepare"
@@ -41,7 +40,7 @@ class RolloutCommand(Enum):
     ANSWER = "answer"
 
 
-# The last abort ends a rollout whether it succeeds or not: what could not be undone is logged.
+# The last abort ends a rollout whether it succeeds or not: failures are logged.
 TABLE: dict[tuple[RolloutState, RolloutEvent], tuple[RolloutState, RolloutCommand]] = {
     (RolloutState.READING, RolloutEvent.DONE): (RolloutState.PREPARING, RolloutCommand.PREPARE),
     (RolloutState.READING, RolloutEvent.FAILED): (RolloutState.REFUSED, RolloutCommand.ANSWER),
@@ -57,7 +56,7 @@ TABLE: dict[tuple[RolloutState, RolloutEvent], tuple[RolloutState, RolloutComman
     (RolloutState.RELEASING, RolloutEvent.LAST_DONE): (RolloutState.SERVED, RolloutCommand.ANSWER),
 }
 ENDS = (RolloutState.SERVED, RolloutState.REFUSED)
-# A failure there is told, and changes nothing about where the rollout goes.
+# A failure there is logged, and does not change the result of the rollout.
 _GOES_ON = (RolloutState.ABORTING, RolloutState.RELEASING)
 
 
@@ -67,11 +66,11 @@ class RolloutLife(LifeCycle[RolloutState, RolloutEvent, RolloutCommand]):
     Actors prepare, commit and release in their order. Those that began to prepare abort in the opposite one.
 
     Args:
-        actors: How many there are, one at least.
+        actors: The number of actors, at least one.
 
     Attributes:
-        command: What is to be done now.
-        place: Which actor is to do it, 0 for the first.
+        command: The current command.
+        place: The actor that carries it out, 0 for the first.
     """
 
     def __init__(self, actors: int) -> None:
@@ -85,11 +84,11 @@ class RolloutLife(LifeCycle[RolloutState, RolloutEvent, RolloutCommand]):
 
     @property
     def ended(self) -> bool:
-        """Whether all is done."""
+        """Whether the rollout has ended."""
         return self.state in ENDS
 
     def go_on(self, succeeded: bool) -> None:
-        """Go on after the command was carried out, or was not."""
+        """Continue after a command succeeded or failed."""
         former = self.state
         self.command = self.handle(self._event(succeeded))
         if self.state is RolloutState.ABORTING:

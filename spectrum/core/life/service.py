@@ -1,7 +1,6 @@
-"""The life of a worker as its own process sees it: whom it serves, who its supervisor is, and how it ends.
-
-The table has no I/O. Who drives it (`plane/processes/service.py`) tells what happened and carries out the command. How
-the supervisor sees the same process is in `worker.py`, and in `veteran.py` once it is another supervisor.
+"""The life cycle of a worker in its own process: serving, its supervisor, and its end. The table has no I/O. Its driver
+(`plane/processes/service.py`) reports events and carries out commands. The supervisor's view of the same process is in
+`worker.py`, and that of a later supervisor in `veteran.py`.
 """
 
 from enum import Enum
@@ -10,47 +9,47 @@ from spectrum.core.life.cycle import LifeCycle
 
 
 class ServiceState(Enum):
-    """Where a worker is."""
+    """The state of a worker."""
 
     # It serves nothing yet.
     STARTING = "starting"
     SERVING = "serving"
     # It serves. Its supervisor is gone, and it waits for a new one.
     ORPHANED = "orphaned"
-    # It serves. A new supervisor knows it, and hears what it counts once it is released.
+    # It serves. A new supervisor knows it, and gets its counters once it is released.
     TAKEN = "taken over"
-    # It serves until its listeners and flows are with the worker that follows.
+    # It serves until the next worker has its listeners and flows.
     LEAVING = "leaving"
-    # It takes no new clients. Its TCP sessions go on.
+    # It accepts no clients. Its TCP sessions continue.
     RELEASED = "released"
     # The same. The supervisor is gone, and it waits for a new one.
     RELEASED_ORPHANED = "released, orphaned"
-    # It takes no new clients. Its sessions have some time.
+    # It accepts no clients. Its sessions have a time limit.
     DRAINING = "draining"
-    # The same. There is no supervisor, and none is waited for.
+    # The same. There is no supervisor, and it waits for none.
     ALONE = "draining, without a supervisor"
-    # It has no sessions. Its supervisor gets the records that are left; the daemon ends, or it was never released.
+    # It has no sessions. Its supervisor gets the remaining records; the daemon ends, or the worker was never released.
     ENDING = "ending"
-    # It was released and has no sessions. Its supervisor, or the next one, gets the records that are left.
+    # It was released and has no sessions. Its supervisor, or the next one, gets the remaining records.
     ENDING_RELEASED = "released, ending"
     ENDING_ORPHANED = "released, ending, orphaned"
     ENDED = "ended"
 
 
 class ServiceEvent(Enum):
-    """What happens to it."""
+    """An event of a worker."""
 
     # It serves a snapshot, the first or another one.
     CONFIGURED = "configured"
     LOST = "supervisor lost"
     ASKED = "asked who it is"
     RELEASE = "release"
-    # Listeners and flows are with the worker that follows.
+    # The next worker has listeners and flows.
     LEFT = "left"
     DRAIN = "drain"
-    # Its last session has ended, or has had its time.
+    # Its last session has ended, or the time limit is over.
     OVER = "sessions over"
-    # Nothing is left to tell, or nobody took it in time.
+    # All records were delivered, or nobody took them in time.
     TOLD = "told"
     # No supervisor came in time.
     ABANDONED = "abandoned"
@@ -58,14 +57,14 @@ class ServiceEvent(Enum):
 
 
 class ServiceCommand(Enum):
-    """What is to be done."""
+    """A command to a worker."""
 
     NOTHING = "nothing"
-    # SIGTERM reaches a process group or a control group; the supervisor says when its workers end.
+    # SIGTERM reaches a process group or control group; the supervisor decides when its workers end.
     LEAVE_TO_SUPERVISOR = "leave it to the supervisor"
     WAIT = "wait for a supervisor"
     INTRODUCE = "say who it is"
-    # And that it was released: it counts for this supervisor from now on.
+    # And report that it was released: its counters are for this supervisor from now on.
     INTRODUCE_RELEASED = "say who it is, count anew"
     INTRODUCE_AND_TELL = "say who it is, tell what is left"
     LEAVE = "leave listeners and flows"
@@ -100,15 +99,15 @@ _ROWS: dict[tuple[ServiceState, ServiceEvent], Row] = {
     **{(_S.STARTING, event): (_S.ENDED, _C.END) for event in (_E.LOST, _E.DRAIN, _E.RELEASE)},
     (_S.SERVING, _E.LOST): (_S.ORPHANED, _C.WAIT),
     (_S.TAKEN, _E.LOST): (_S.ORPHANED, _C.WAIT),
-    # One that came did not take it over.
+    # A supervisor that connected did not take it over.
     (_S.ORPHANED, _E.LOST): (_S.ORPHANED, _C.WAIT),
     (_S.ORPHANED, _E.ASKED): (_S.TAKEN, _C.INTRODUCE),
     (_S.ORPHANED, _E.ABANDONED): (_S.ALONE, _C.DRAIN),
-    # Of a supervisor that is gone, or of one that handed its end of the channel on.
+    # Of a supervisor that is gone, or that handed over its end of the channel.
     (_S.TAKEN, _E.RELEASE): (_S.LEAVING, _C.LEAVE),
     (_S.SERVING, _E.RELEASE): (_S.LEAVING, _C.LEAVE),
     (_S.LEAVING, _E.LEFT): (_S.RELEASED, _C.SAY_LEFT),
-    # The hand-over goes on meanwhile.
+    # The hand-over continues.
     (_S.LEAVING, _E.LOST): (_S.RELEASED_ORPHANED, _C.WAIT),
     (_S.LEAVING, _E.ASKED): (_S.RELEASED, _C.INTRODUCE_RELEASED),
     (_S.RELEASED, _E.LOST): (_S.RELEASED_ORPHANED, _C.WAIT),
@@ -122,7 +121,7 @@ _ROWS: dict[tuple[ServiceState, ServiceEvent], Row] = {
     # A shorter time.
     (_S.DRAINING, _E.DRAIN): (_S.DRAINING, _C.DRAIN),
     (_S.DRAINING, _E.LOST): (_S.ALONE, _C.NOTHING),
-    # Its flows go on in the worker that follows, if there is one already.
+    # Its flows continue in the next worker, if there is one.
     (_S.DRAINING, _E.RELEASE): (_S.DRAINING, _C.LEAVE),
     (_S.DRAINING, _E.LEFT): (_S.DRAINING, _C.SAY_LEFT),
     (_S.DRAINING, _E.OVER): (_S.ENDING, _C.TELL),
@@ -137,7 +136,7 @@ _ROWS: dict[tuple[ServiceState, ServiceEvent], Row] = {
     (_S.ENDING_ORPHANED, _E.TOLD): (_S.ENDED, _C.END),
     (_S.ENDING_ORPHANED, _E.ABANDONED): (_S.ENDED, _C.END),
 }
-# What changes nothing: it was under way when something else began.
+# Events without effect: they were on their way when something else began.
 _STAYS: dict[ServiceState, tuple[ServiceEvent, ...]] = {
     _S.SERVING: (_E.CONFIGURED,),
     _S.RELEASED: (_E.LEFT,),
@@ -159,14 +158,14 @@ TABLE: dict[tuple[ServiceState, ServiceEvent], Row] = {
 
 
 class ServiceLife(LifeCycle[ServiceState, ServiceEvent, ServiceCommand]):
-    """One worker's."""
+    """The life cycle of a worker."""
 
     def __init__(self) -> None:
         super().__init__("a worker", TABLE, ServiceState.STARTING)
 
     @property
     def takes_snapshots(self) -> bool:
-        """Whether it serves what it is told to."""
+        """Whether it accepts snapshots."""
         return (self.state, ServiceEvent.CONFIGURED) in TABLE
 
     @property
@@ -176,7 +175,7 @@ class ServiceLife(LifeCycle[ServiceState, ServiceEvent, ServiceCommand]):
 
     @property
     def is_heard(self) -> bool:
-        """Whether what it counts, and records, is for the supervisor that it has."""
+        """Whether its counters and records are for the current supervisor."""
         return self.state in _HEARD
 
     @property
@@ -191,7 +190,7 @@ class ServiceLife(LifeCycle[ServiceState, ServiceEvent, ServiceCommand]):
 
     @property
     def is_ending(self) -> bool:
-        """Whether only its last records keep it."""
+        """Whether it only waits for its last records to be taken."""
         return self.state in (ServiceState.ENDING, ServiceState.ENDING_RELEASED, ServiceState.ENDING_ORPHANED)
 
     @property

@@ -1,47 +1,46 @@
-"""The life of a TCP session as a worker's Python sees it: from its accept to the origin that it gets, and its end.
-
-The table has no I/O, and nothing follows it row by row: that would cost each session more than its decision does. The
-methods of `plane/passage.py` are its rows. They keep the state of each session that is not a plain one in its object
-(`plane/session.py`), and a test holds those objects against the table.
+"""The life cycle of a TCP session in a worker's Python code: from accept to an origin, and its end. The table has no
+I/O, and is not executed: that would cost each session more than its decision. The methods of `plane/passage.py`
+implement its rows. They keep the state of each session that is not plain in its object (`plane/session.py`), and a test
+compares those objects with the table.
 """
 
 from enum import Enum
 
 
 class SessionState(Enum):
-    """Where a session is."""
+    """The state of a session."""
 
     ACCEPTED = "accepted"
     # More of a PROXY header or of a ClientHello is awaited.
     READING = "reading"
-    # New sessions come too fast; it waits for its turn.
+    # New sessions arrive too fast; it is delayed.
     HELD = "held"
-    # Every origin of its load balancer is full; it waits for one.
+    # Every origin of its load balancer is full; it is queued.
     QUEUED = "queued"
-    # Its client shakes hands.
+    # The TLS handshake with its client is in progress.
     SECURING = "securing"
-    # It has an origin, or the origins of a load balancer that are left, which the engine dials; then it is relayed.
+    # It has an origin, or the remaining origins of a load balancer, which the engine connects to; then it is relayed.
     LED = "led"
     ENDED = "ended"
 
 
 class SessionStep(Enum):
-    """What its decision comes to, or what the engine tells of it."""
+    """The result of a decision, or an event of the engine."""
 
     NEEDS_MORE = "needs more bytes"
     MUST_WAIT = "must wait"
     SPEAKS_TLS = "speaks TLS"
     FOUND_FULL = "origins full"
     ADMITTED = "admitted"
-    # By an access rule, a limit, its first bytes, or because no origin can be had.
+    # By an access rule, a limit, its first bytes, or because no origin is available.
     TURNED_AWAY = "turned away"
-    # The origins that it was led to could not be reached.
+    # The origins that were tried could not be reached.
     EXHAUSTED = "origins unreachable"
     OVER = "over"
 
 
 class SessionCommand(Enum):
-    """What the engine is told."""
+    """A command to the engine."""
 
     READ = "read"
     HOLD = "hold"

@@ -1,7 +1,6 @@
-"""The life of a worker of the supervisor before this one: taken or inherited, relieved, and heard until it ends.
-
-The table has no I/O. Who drives it (`control/processes/veterans.py`, `fleet.py`) tells what happened and carries out
-the command.
+"""The life cycle of a worker of the previous supervisor: taken over or inherited, relieved, and connected until it
+ends. The table has no I/O. Its driver (`control/processes/veterans.py`, `fleet.py`) reports events and carries out
+commands.
 """
 
 from enum import Enum
@@ -10,26 +9,26 @@ from spectrum.core.life.cycle import LifeCycle
 
 
 class VeteranState(Enum):
-    """Where it is."""
+    """The state of such a worker."""
 
-    # Nobody has spoken with it yet.
+    # It has not been contacted yet.
     FOUND = "found"
-    # It was asked who it is.
+    # Its identity was requested.
     ASKED = "asked"
-    # The supervisor before this one gives it, and hears it still: it serves, or was relieved before.
+    # The previous supervisor hands it over, and still receives its messages: it serves, or was relieved before.
     GIVEN = "given"
     GIVEN_RELIEVED = "given relieved"
-    # It serves. Its supervisor is gone: what it counts is ours.
+    # It serves. Its supervisor is gone: its counters are for this one.
     TAKEN = "taken"
-    # It serves. What it counts before it is relieved is for the supervisor before this one.
+    # It serves. Its counters are for the previous supervisor until it is relieved.
     SERVING = "serving"
-    # It is to leave its listeners and flows.
+    # It was told to leave its listeners and flows.
     LEAVING = "leaving"
-    # It was relieved before, and is asked who it is, so that it counts anew.
+    # It was relieved before, and its identity is requested, so that it restarts its counters.
     RELIEVED_ASKED = "relieved, asked"
-    # It has left listeners and flows; its TCP sessions go on.
+    # It has left listeners and flows; its TCP sessions continue.
     RELIEVED = "relieved"
-    # Another supervisor has it, or will.
+    # Another supervisor has it, or will have it.
     LEFT = "left"
     ENDED = "ended"
 
@@ -40,7 +39,7 @@ class VeteranEvent(Enum):
     TAKE = "take"
     GIVE = "give"
     GIVE_RELIEVED = "give relieved"
-    # The supervisor before this one hears it no more.
+    # The previous supervisor no longer receives its messages.
     BEGIN = "begin"
     INTRODUCED = "introduced"
     INTRODUCED_RELIEVED = "introduced relieved"
@@ -52,7 +51,7 @@ class VeteranEvent(Enum):
 
 
 class VeteranCommand(Enum):
-    """What is to be done about it."""
+    """A command about it."""
 
     NOTHING = "nothing"
     ASK = "ask who it is"
@@ -65,7 +64,7 @@ class VeteranCommand(Enum):
 _S, _E, _C = VeteranState, VeteranEvent, VeteranCommand
 Row = tuple[VeteranState, VeteranCommand]
 
-# There is a channel to it, of ours or of the supervisor before this one.
+# There is a channel to it, of this or of the previous supervisor.
 LIVING = (_S.ASKED, _S.GIVEN, _S.GIVEN_RELIEVED, _S.TAKEN, _S.SERVING, _S.LEAVING, _S.RELIEVED_ASKED, _S.RELIEVED)
 ENDS = (_S.LEFT, _S.ENDED)
 _LIVING_ROWS: dict[VeteranEvent, Row] = {
@@ -78,7 +77,7 @@ _ROWS: dict[tuple[VeteranState, VeteranEvent], Row] = {
     (_S.FOUND, _E.GIVE_RELIEVED): (_S.GIVEN_RELIEVED, _C.NOTHING),
     (_S.ASKED, _E.INTRODUCED): (_S.TAKEN, _C.NOTHING),
     (_S.ASKED, _E.INTRODUCED_RELIEVED): (_S.RELIEVED, _C.NOTHING),
-    # The kernel gives it clients for as long as it is there.
+    # The kernel gives it clients as long as it exists.
     (_S.ASKED, _E.SILENT): (_S.ASKED, _C.KILL),
     (_S.GIVEN, _E.BEGIN): (_S.SERVING, _C.LISTEN),
     (_S.GIVEN_RELIEVED, _E.BEGIN): (_S.RELIEVED_ASKED, _C.LISTEN_AND_ASK),
@@ -87,7 +86,7 @@ _ROWS: dict[tuple[VeteranState, VeteranEvent], Row] = {
     (_S.SERVING, _E.RELIEVE): (_S.LEAVING, _C.RELEASE),
     (_S.LEAVING, _E.RELIEVED): (_S.RELIEVED, _C.NOTHING),
     (_S.LEAVING, _E.SILENT): (_S.LEAVING, _C.KILL),
-    # It answered, or ended, in that moment.
+    # It answered, or ended, at that moment.
     **{(state, _E.SILENT): (state, _C.NOTHING) for state in (_S.TAKEN, _S.RELIEVED, _S.ENDED)},
 }
 TABLE: dict[tuple[VeteranState, VeteranEvent], Row] = {
@@ -104,15 +103,15 @@ class VeteranLife(LifeCycle[VeteranState, VeteranEvent, VeteranCommand]):
 
     @property
     def lives(self) -> bool:
-        """Whether it is there, and another supervisor's it is not."""
+        """Whether it exists, and belongs to no other supervisor."""
         return self.state in LIVING
 
     @property
     def awaits_relief(self) -> bool:
-        """Whether it serves, and has not been told to leave that to another worker."""
+        """Whether it serves, and has not been told to hand over to another worker."""
         return self.state in (VeteranState.GIVEN, VeteranState.TAKEN, VeteranState.SERVING)
 
     @property
     def counts(self) -> bool:
-        """Whether what it reports is ours to count."""
+        """Whether its reports count for this supervisor."""
         return self.state in (VeteranState.TAKEN, VeteranState.RELIEVED)

@@ -1,7 +1,6 @@
-"""The life of a worker as its supervisor sees it: what it was told to serve, what it answered, and how it ends.
-
-The table has no I/O. Who drives it (`control/processes/workers.py`, `fleet.py`) tells what happened and carries out the
-command. What is silence, and for how long, is the driver's: it counts, and tells when a bound is passed.
+"""The life cycle of a worker in its supervisor: what it was sent, its answers, and its end. The table has no I/O. Its
+driver (`control/processes/workers.py`, `fleet.py`) reports events and carries out commands. The driver also measures
+silence, and reports when a limit is passed.
 """
 
 from enum import Enum
@@ -10,23 +9,23 @@ from spectrum.core.life.cycle import LifeCycle
 
 
 class WorkerState(Enum):
-    """Where a worker is."""
+    """The state of a worker."""
 
-    # Its process runs, has said nothing, and was told nothing.
+    # Its process runs; no message has been exchanged.
     STARTING = "starting"
-    # It runs, and waits to be told what to serve. It has nothing to say, so its silence means nothing.
+    # It runs, and waits for its first snapshot. It sends nothing, so its silence means nothing.
     IDLE = "idle"
-    # It owes an answer to what it was told last. It may serve what it was told before.
+    # It owes an answer to the last snapshot. It may serve the former one.
     TOLD = "told"
-    # It owes an answer, and is to be told something else once it has given it.
+    # It owes an answer, and gets another snapshot after that.
     BEHIND = "behind"
-    # It owes no answer, and is to be told something else.
+    # It owes no answer, and gets another snapshot.
     LATE = "late"
     SERVING = "serving"
-    # It could not serve what it was told, nor what it served before.
+    # It could serve neither the last snapshot nor the former one.
     UNABLE = "unable"
     DRAINING = "draining"
-    # It was ended, and is not gone yet.
+    # It was killed, and is not gone yet.
     KILLED = "killed"
     # Its channel is closed: it ends, or has ended.
     LOST = "lost"
@@ -40,11 +39,11 @@ class WorkerEvent(Enum):
 
     STARTED = "started"
     TOLD = "told"
-    # It was to be told something that it could not be told.
+    # A snapshot could not be sent.
     DEFERRED = "deferred"
     SERVES = "serves"
     SERVES_NOTHING = "serves nothing"
-    # Looks at it, by how long nothing has been heard of it.
+    # Checks of it, by how long it has been silent.
     LOOK = "look"
     SILENT = "silent"
     HUNG = "hung"
@@ -56,10 +55,10 @@ class WorkerEvent(Enum):
 
 
 class WorkerCommand(Enum):
-    """What is to be done about it."""
+    """A command about it."""
 
     NOTHING = "nothing"
-    # Tell it what is served now.
+    # Send what is served now.
     TELL = "tell"
     WARN = "warn"
     DRAIN = "drain"
@@ -73,7 +72,7 @@ Row = tuple[WorkerState, WorkerCommand]
 # It runs, and is not about to end.
 LIVING = (_S.STARTING, _S.IDLE, _S.TOLD, _S.BEHIND, _S.LATE, _S.SERVING, _S.UNABLE)
 ENDS = (_S.ENDED,)
-# Of each living worker.
+# For each running worker.
 _LIVING_ROWS: dict[WorkerEvent, Row] = {
     _E.DRAIN: (_S.DRAINING, _C.DRAIN),
     _E.KILL: (_S.KILLED, _C.KILL),
@@ -81,7 +80,7 @@ _LIVING_ROWS: dict[WorkerEvent, Row] = {
     _E.LOST: (_S.LOST, _C.NOTHING),
     _E.EXITED: (_S.ENDED, _C.NOTHING),
 }
-# Of those that have something to say.
+# For workers that send reports.
 HEARD = tuple(state for state in LIVING if state is not _S.IDLE)
 _HEARD_ROWS: dict[WorkerEvent, Row] = {_E.HUNG: (_S.KILLED, _C.KILL)}
 _ROWS: dict[tuple[WorkerState, WorkerEvent], Row] = {
@@ -104,15 +103,15 @@ _ROWS: dict[tuple[WorkerState, WorkerEvent], Row] = {
     (_S.DRAINING, _E.KILL): (_S.KILLED, _C.KILL),
     (_S.DRAINING, _E.LOST): (_S.LOST, _C.NOTHING),
     (_S.LOST, _E.KILL): (_S.KILLED, _C.KILL),
-    # Again, where the first time was in vain.
+    # Again, if the first time had no effect.
     (_S.KILLED, _E.KILL): (_S.KILLED, _C.KILL),
     **{(state, _E.EXITED): (_S.ENDED, _C.NOTHING) for state in (_S.DRAINING, _S.KILLED, _S.LOST, _S.LEFT)},
 }
-# What changes nothing: a worker may say it, or be asked for it, when something else has begun.
+# Events without effect: a worker may send them, or be asked for them, after something else has begun.
 _WHAT_IT_SAYS = (_E.STARTED, _E.SERVES, _E.SERVES_NOTHING)
 _STAYS: dict[WorkerState, tuple[WorkerEvent, ...]] = {
     _S.STARTING: (_E.LOOK, _E.DEFERRED),
-    # It is told when it has what it waits for.
+    # It is sent when it has what it waits for.
     _S.IDLE: (_E.LOOK, _E.DEFERRED),
     _S.TOLD: (_E.LOOK, _E.STARTED),
     _S.BEHIND: (_E.LOOK, _E.STARTED, _E.DEFERRED),
@@ -139,8 +138,8 @@ class WorkerLife(LifeCycle[WorkerState, WorkerEvent, WorkerCommand]):
     """One worker.
 
     Attributes:
-        generation: What it serves, 0 for nothing.
-        told: The generation that it was told to serve last, 0 for none.
+        generation: The generation that it serves, 0 for none.
+        told: The last generation that was sent, 0 for none.
     """
 
     def __init__(self) -> None:
@@ -149,12 +148,12 @@ class WorkerLife(LifeCycle[WorkerState, WorkerEvent, WorkerCommand]):
         self.told = 0
 
     def tell(self, generation: int) -> None:
-        """Note that it was told to serve a generation; it owes an answer."""
+        """Note that a generation was sent; it owes an answer."""
         self.handle(WorkerEvent.TOLD)
         self.told = generation
 
     def answer(self, serves: int) -> WorkerCommand:
-        """Note what it serves from now on, 0 for nothing; return what is to be done."""
+        """Note what it serves from now on, 0 for nothing; return the command."""
         command = self.handle(WorkerEvent.SERVES if serves else WorkerEvent.SERVES_NOTHING)
         self.generation = serves
         return command
@@ -166,22 +165,22 @@ class WorkerLife(LifeCycle[WorkerState, WorkerEvent, WorkerCommand]):
 
     @property
     def has_begun(self) -> bool:
-        """Whether it lives, and was heard or told something."""
+        """Whether it runs, and a message has been exchanged."""
         return self.lives and self.state is not WorkerState.STARTING
 
     @property
     def owes(self) -> bool:
-        """Whether it has not answered yet what it was told."""
+        """Whether it owes an answer."""
         return self.state in (WorkerState.TOLD, WorkerState.BEHIND)
 
     @property
     def is_late(self) -> bool:
-        """Whether it is to be told something else than what it was told last."""
+        """Whether it needs another snapshot than the last one sent."""
         return self.state in (WorkerState.BEHIND, WorkerState.LATE)
 
     @property
     def may_be_told(self) -> bool:
-        """Whether it can be told what to serve now."""
+        """Whether a snapshot can be sent now."""
         return (self.state, WorkerEvent.TOLD) in TABLE
 
     @property
@@ -191,5 +190,5 @@ class WorkerLife(LifeCycle[WorkerState, WorkerEvent, WorkerCommand]):
 
     @property
     def is_heard(self) -> bool:
-        """Whether it has something to say, so that its silence means something."""
+        """Whether it sends reports, so that its silence means something."""
         return self.state in HEARD

@@ -1,1 +1,1 @@
-"""What apps, clients and the node take at once and per second."""
+"""Limits of apps, clients and the node, for open sessions and rates."""

@@ -1,4 +1,4 @@
-"""How limits must fit the transport of their app, and the number of workers."""
+"""Checks of limits against the transport of their app, and the number of workers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,17 +10,17 @@ from spectrum.core.limits.objects import MIN_MEMORY
 
 
 def check_limits(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
-    """Yield what is wrong with the limits of the node."""
+    """Yield the faults of the node's limits."""
     if config.workers and config.limits.memory < config.workers * MIN_MEMORY:
         least = f"{config.workers * MIN_MEMORY // 2**20}MiB for {config.workers} workers"
-        yield Fault(("limits", "memory"), f"at least {least}: one read is half of a MiB, and each has its share")
+        yield Fault(("limits", "memory"), f"at least {least}: one read is half a MiB, and each worker has its share")
 
 
 def limit_misfits(app: App) -> Iterator[Misfit]:
-    """Yield the limits that an app's transport has no use for."""
+    """Yield the limits that an app's transport does not support."""
     udp = app.protocol.transport == "udp"
     if udp and app.limits.action == "delay":
-        yield ("limits", "action"), "delay is for TCP; a datagram is not held back"
+        yield ("limits", "action"), "delay is for TCP; datagrams cannot be delayed"
     of = (
         (("limits",), app.limits),
         (("limits", "client"), app.limits.client),

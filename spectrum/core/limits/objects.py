@@ -1,4 +1,4 @@
-"""Limits as they stand in the file, at the top and in an app."""
+"""Limits in the file, top-level and in apps."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from spectrum.core.limits.rules import Limits, Paces
 MAX_LIMIT = 1_000_000_000
 # Below it a datagram of the usual size takes more than a second's worth.
 MIN_BYTES_PER_SECOND = 2_000
-# Of what slow receivers did not take yet, for all workers together.
+# Buffered data for slow receivers, for all workers together.
 MIN_MEMORY = 2**20
 
 
@@ -25,7 +25,7 @@ Pace = Annotated[int, PlainValidator(_pace)]
 
 
 class ClientCounts(Strict):
-    """`limits.client` at the top: what one client, by its prefix, has at once and brings per second."""
+    """Top-level `limits.client`: open sessions and new ones per second of a client, by its prefix."""
 
     sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
     flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
@@ -33,25 +33,25 @@ class ClientCounts(Strict):
 
 
 class ClientLimits(ClientCounts):
-    """`limits.client` of an app: also what one client moves per second."""
+    """`limits.client` of an app: also bytes or datagrams per second."""
 
     bytes_per_second: Pace | None = None
     datagrams_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
 
 
 class Counts(Strict):
-    """What there may be at once, and come per second. TCP counts sessions, UDP flows."""
+    """Open sessions and new ones per second. TCP counts sessions, UDP flows."""
 
     sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
     flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
     new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
     client: ClientCounts = ClientCounts()
     prefix: ClientCounts = ClientCounts()
-    # What becomes of new sessions above new_per_second: reset, or held back until it is their turn.
+    # The action on new sessions above new_per_second: reset, or delayed.
     action: Literal["refuse", "delay"] = "refuse"
 
     def of(self, transport: str) -> Limits:
-        """Return what holds for sessions of "tcp", or for flows of "udp"."""
+        """Return the limits for sessions of "tcp", or for flows of "udp"."""
         tcp, client, prefix = transport == "tcp", self.client, self.prefix
         return Limits(
             sessions=(self.sessions if tcp else self.flows) or 0,
@@ -65,7 +65,7 @@ class Counts(Strict):
 
 
 class AppLimits(Counts):
-    """`limits` of an app: also what moves per second, each way."""
+    """`limits` of an app: also bytes or datagrams per second, in each direction."""
 
     client: ClientLimits = ClientLimits()
     prefix: ClientLimits = ClientLimits()
@@ -74,7 +74,7 @@ class AppLimits(Counts):
 
     @property
     def paces(self) -> Paces:
-        """What moves per second."""
+        """The rates of bytes and datagrams."""
         of = (self, self.client, self.prefix)
         return Paces(
             *(limits.bytes_per_second or 0 for limits in of), *(limits.datagrams_per_second or 0 for limits in of)
@@ -82,14 +82,14 @@ class AppLimits(Counts):
 
 
 class ClientPrefix(Strict):
-    """`limits.client_prefix`: how much of an address makes a client. An IPv6 host has a /64 at least (RFC 6177)."""
+    """`limits.client_prefix`: the prefix length of one client. IPv6 hosts have at least a /64 (RFC 6177)."""
 
     ipv4: int = Field(32, ge=8, le=32)
     ipv6: int = Field(64, ge=16, le=128)
 
 
 class Prefix(Strict):
-    """`limits.prefix_length`: what `limits.prefix` is about. A site has a /48 (RFC 6177)."""
+    """`limits.prefix_length`: the prefix length for `limits.prefix`. A site has a /48 (RFC 6177)."""
 
     ipv4: int = Field(24, ge=8, le=32)
     ipv6: int = Field(48, ge=16, le=128)

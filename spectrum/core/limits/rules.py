@@ -1,4 +1,4 @@
-"""Limits on what apps, clients and the node take at once and per second, and the rules that they come to."""
+"""Limits of apps, clients and the node, and the rules that workers apply."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -8,12 +8,12 @@ import msgspec
 
 from spectrum.core.records.reasons import Reason
 
-# Groups of the census (engine/census.pyx) that hold a node's sessions and flows.
+# Groups of the census (engine/census.pyx) for the node's sessions and flows.
 NODE_GROUPS = {"tcp": 1, "udp": 2}
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True):
-    """What an app or a node takes, in all, of each client and of each prefix; 0 for any number."""
+    """Limits of an app or a node, in total, per client and per prefix; 0 for no limit."""
 
     sessions: int = 0
     new_per_second: int = 0
@@ -21,12 +21,12 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     client_new_per_second: int = 0
     prefix_sessions: int = 0
     prefix_new_per_second: int = 0
-    # Those that come too fast wait for their turn.
+    # New sessions above the rate are delayed.
     delays: bool = False
 
 
 class Paces(msgspec.Struct, frozen=True, array_like=True):
-    """What moves per second: of an app, of each client, of each prefix; 0 for any amount. Bytes are each way."""
+    """Rates of bytes and datagrams of an app, per client, per prefix; 0 for no limit. Bytes are per direction."""
 
     bytes_per_second: int = 0
     client_bytes_per_second: int = 0
@@ -37,7 +37,7 @@ class Paces(msgspec.Struct, frozen=True, array_like=True):
 
 
 Scope = Literal["all", "client", "prefix"]
-# As the file names them, by scope and whether it is a rate.
+# Their keys in the file, by scope and whether it is a rate.
 _SETTINGS = {
     ("all", False): "sessions",
     ("all", True): "new_per_second",
@@ -52,13 +52,12 @@ class Rule(NamedTuple):
     """One limit.
 
     Attributes:
-        group: Of the census.
-        scope: Whether it is held against all sessions of the group, or against those of the client, or of the prefix
-            that the client is in.
-        is_rate: It is of new ones per second, not of those that there are.
+        group: The group of the census.
+        scope: Whether it limits all sessions of the group, those of the client, or those of the client's prefix.
+        is_rate: Whether it limits new sessions per second, not open ones.
         limit: The number.
         reason: Why a client is refused above it.
-        delays: Of a rate: a client that comes too fast waits for its turn, as long as that is soon.
+        delays: For a rate: clients above it are delayed, up to a maximum.
     """
 
     group: int
@@ -75,12 +74,12 @@ def group_of(app: str, transport: str) -> int:
 
 
 def app_rules(limits: Limits, app: str, transport: str) -> tuple[Rule, ...]:
-    """Return the rules that an app's limits come to."""
+    """Return the rules for an app's limits."""
     return tuple(_rules(limits, group_of(app, transport), Reason.APP_LIMIT, Reason.APP_RATE))
 
 
 def node_rules(limits: Limits, transport: str) -> tuple[Rule, ...]:
-    """Return the rules that a node's limits on sessions, or on flows, come to."""
+    """Return the rules for a node's limits of sessions, or of flows."""
     return tuple(_rules(limits, NODE_GROUPS[transport], Reason.NODE_LIMIT, Reason.NODE_RATE))
 
 
@@ -90,9 +89,8 @@ def setting_of(rule: Rule) -> str:
 
 
 def limits_hit(reason: Reason, app: tuple[Rule, ...], node: tuple[Rule, ...]) -> str:
-    """Return which limits a client may have hit that is refused for a reason, such as "app: client_sessions 10".
-
-    "" for a reason that is no limit. An app and the node may have the same one; then both are named.
+    """Return which limits may have caused a refusal with a reason, such as "app: client_sessions 10"; "" for other
+    reasons. If app and node have the same limit, both are named.
     """
     return ", ".join(
         f"{whose}: {setting_of(rule)} {rule.limit}"
@@ -103,7 +101,7 @@ def limits_hit(reason: Reason, app: tuple[Rule, ...], node: tuple[Rule, ...]) ->
 
 
 def _rules(limits: Limits, group: int, limit: Reason, rate: Reason) -> Iterator[Rule]:
-    # Those of a client first: where one client is to blame for a full app, that is what it hears.
+    # Those per client first: if one client fills an app, this is its reason.
     for rule in (
         Rule(group, "client", False, limits.client_sessions, Reason.CLIENT_LIMIT),
         Rule(group, "client", True, limits.client_new_per_second, Reason.CLIENT_RATE),

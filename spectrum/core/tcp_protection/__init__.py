@@ -1,1 +1,1 @@
-"""Advanced TCP protection: what of SYNs and of packets without a connection is challenged or dropped."""
+"""Advanced TCP protection: SYNs and packets without a connection are challenged or dropped."""

@@ -1,4 +1,4 @@
-"""How the objects of Advanced TCP protection fit together, and with the filter that carries it out."""
+"""Checks of the objects of Advanced TCP protection against each other, and against the filter that applies them."""
 
 from collections.abc import Iterator
 
@@ -19,17 +19,17 @@ SECTIONS = (
 
 
 def check_tcp_protection(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
-    """Yield what does not fit.
+    """Yield conflicts.
 
     Args:
-        config: Holds the objects that are looked at.
+        config: The objects that are checked.
         surroundings: The others.
     """
     whole = surroundings.whole
     first = next(iter(whole.tcp_protection), None)
     for name in config.tcp_protection:
         if name != first:
-            yield Fault(("tcp_protection", name), f"{first} says already whether TCP protection is on")
+            yield Fault(("tcp_protection", name), f"{first} already defines whether TCP protection is on")
     yield from _twice(config, whole)
     if whole.filter is None:
         for section in ("tcp_rules", "tcp_filters"):
@@ -37,7 +37,7 @@ def check_tcp_protection(config: Config, surroundings: Surroundings) -> Iterator
                 if one.mode != "disabled":
                     yield Fault(
                         (section, name, "mode"),
-                        "it takes the filter: `filter` in the file says on which interfaces packets are looked at",
+                        "it needs the filter: `filter` in the file names the interfaces",
                     )
     changed: Iterator[Path] = (
         (section.key, name) for section in reversed(SECTIONS) for name in getattr(config, section.key)
@@ -50,7 +50,7 @@ def check_tcp_protection(config: Config, surroundings: Surroundings) -> Iterator
 
 
 def _twice(config: Config, whole: Config) -> Iterator[Fault]:
-    """Yield objects that say the same as another one, or its opposite: which one would hold?"""
+    """Yield objects that duplicate or contradict another one."""
     for section in ("tcp_prefixes", "tcp_allowlist", "tcp_rules"):
         names: dict[str, list[str]] = {}
         for name, one in getattr(whole, section).items():
@@ -59,7 +59,7 @@ def _twice(config: Config, whole: Config) -> Iterator[Fault]:
             others, own = names[_about(one)], getattr(config, section)
             earlier = [other for other in others if other not in own] or others[: others.index(name)]
             if earlier:
-                yield Fault((section, name), f"{_about(one)} is what {earlier[0]} is about already")
+                yield Fault((section, name), f"{_about(one)} is already the subject of {earlier[0]}")
 
 
 def _about(one: TcpPrefix | TcpAllowed | TcpRule) -> str:

@@ -1,4 +1,4 @@
-"""Advanced TCP protection as it stands in the file, with Cloudflare's field names."""
+"""Advanced TCP protection in the file, with Cloudflare's field names."""
 
 from typing import Annotated, Literal
 
@@ -8,12 +8,12 @@ from spectrum.core.configuration.fields import Network, Strict, text
 from spectrum.core.ddos.expressions import FIELDS, ExpressionError, parse
 from spectrum.core.tcp_protection.terms import TooManyTerms, terms_of
 
-# Of the file; one permission is for all of them.
+# The sections; one permission is for all of them.
 TCP_SECTIONS = ("tcp_protection", "tcp_prefixes", "tcp_allowlist", "tcp_rules", "tcp_filters")
 MAX_EXPRESSION = 8_192
-# Cloudflare's own limit is not known.
+# Cloudflare's limit is unknown.
 MAX_COMMENT = 500
-# What a filter may look at.
+# The fields that a filter may use.
 FILTER_FIELDS = {name: FIELDS[name] for name in ("ip.src", "ip.dst", "tcp.srcport", "tcp.dstport")}
 
 # SYNs and SYN-ACKs; all other packets.
@@ -22,9 +22,9 @@ Mode = Literal["monitoring", "enabled", "disabled"]
 Scope = Literal["global", "region", "datacenter"]
 Sensitivity = Literal["low", "medium", "high"]
 Mitigation = Literal["challenge", "retransmit"]
-# Packets per second of one destination address beyond which something is done.
+# Packets per second to one destination address above which the action applies.
 RATES = {"low": 10_000, "medium": 2_000, "high": 500}
-# So many may come at once, as a multiple of the rate: of a second.
+# Burst, as a multiple of the rate, in seconds.
 BURSTS = {"low": 2.0, "medium": 0.5, "high": 0.1}
 
 
@@ -41,13 +41,13 @@ FilterExpression = Annotated[str, PlainValidator(_expression)]
 
 
 class TcpProtection(Strict):
-    """One of `tcp_protection`: whether any of it is on. There is one at most."""
+    """One of `tcp_protection`: whether it is on. There is at most one."""
 
     enabled: bool = True
 
 
 class TcpPrefix(Strict):
-    """One of `tcp_prefixes`: destinations that are protected, or not. The longest prefix of an address counts."""
+    """One of `tcp_prefixes`: destinations that are protected, or not. The longest matching prefix decides."""
 
     prefix: Network
     comment: str = Field("", max_length=MAX_COMMENT)
@@ -55,7 +55,7 @@ class TcpPrefix(Strict):
 
 
 class TcpAllowed(Strict):
-    """One of `tcp_allowlist`: sources of which nothing is challenged or dropped."""
+    """One of `tcp_allowlist`: sources whose packets are never challenged or dropped."""
 
     prefix: Network
     comment: str = Field("", max_length=MAX_COMMENT)
@@ -63,31 +63,33 @@ class TcpAllowed(Strict):
 
 
 class TcpRule(Strict):
-    """One of `tcp_rules`: what becomes of packets to protected destinations on all nodes, or on some of them."""
+    """One of `tcp_rules`: the action on packets to protected destinations on all nodes, or on some of them."""
 
     component: Component
     scope: Scope = "global"
-    # `node.region` or `node.name` of the nodes that it is for.
+    # `node.region` or `node.name` of the nodes that it applies to.
     place: str = Field("global", min_length=1)
     mode: Mode
     rate_sensitivity: Sensitivity = "medium"
     burst_sensitivity: Sensitivity = "medium"
-    # What becomes of SYNs.
+    # The action on SYNs.
     mitigation_type: Mitigation | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> "TcpRule":
         if (self.scope == "global") != (self.place == "global"):
             raise ValueError(
-                "a rule of scope global has no place" if self.scope == "global" else f"name the {self.scope} as place"
+                "a rule of scope global must not name a place"
+                if self.scope == "global"
+                else f"name the {self.scope} as place"
             )
         if self.mitigation_type is not None and self.component != "syn_protection":
-            raise ValueError("mitigation_type is of syn_protection: other packets are dropped")
+            raise ValueError("mitigation_type is for syn_protection: other packets are dropped")
         return self
 
 
 class TcpFilter(Strict):
-    """One of `tcp_filters`: packets of which something else holds than the rules say."""
+    """One of `tcp_filters`: packets that are treated differently from the rules."""
 
     component: Component
     expression: FilterExpression

@@ -1,9 +1,7 @@
-"""What the kernel gets of Advanced TCP protection: which packets it is about, and what becomes of them.
-
-Each filter comes to some terms, and the rules to one that is about all protected destinations. The first term that a
-packet is of decides: allowlist, filters that mitigate, those that monitor, those that switch off, rules. Terms are
-looked up by bit vectors: for each of four fields there is a table of prefixes with a bit for every term whose set holds
-the prefix.
+"""Compiles Advanced TCP protection for the kernel: which packets it applies to, and the actions. Each filter becomes
+some terms, and the rules one term for all protected destinations. The first term that matches a packet decides:
+allowlist, filters that mitigate, those that monitor, those that switch off, rules. Terms are looked up by bit vectors:
+each of four fields has a table of prefixes with a bit for every term whose set contains the prefix.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,7 +43,7 @@ _DEFAULTS = {component: TcpRule(component=component, mode="disabled") for compon
 
 
 def rule_of(config: "Config", component: Component) -> tuple[str, TcpRule] | None:
-    """Return the name of the rule that holds on this node, the most specific one, and the rule."""
+    """Return the name of the rule for this node, the most specific one, and the rule."""
     places = {"datacenter": config.node.name, "region": config.node.region, "global": "global"}
     found = {
         rule.scope: (name, rule)
@@ -56,15 +54,15 @@ def rule_of(config: "Config", component: Component) -> tuple[str, TcpRule] | Non
 
 
 def is_enabled(config: "Config") -> bool:
-    """Tell whether protection is not switched off as a whole."""
+    """Return whether protection is not switched off as a whole."""
     return all(one.enabled for one in config.tcp_protection.values())
 
 
 def compile_policies(config: "Config") -> Policies:
-    """Return what the kernel of this node gets.
+    """Return the policies for the kernel of this node.
 
     Raises:
-        TooManyTerms: If it has no room for that.
+        TooManyTerms: If they exceed its capacity.
     """
     if not is_enabled(config):
         return Policies()
@@ -72,14 +70,18 @@ def compile_policies(config: "Config") -> Policies:
     if all(policy.mode == "disabled" for _, policy, _ in found):
         return Policies()
     if len(found) > MAX_POLICIES:
-        raise TooManyTerms(f"filters come to {len(found)} alternatives of addresses and ports; {MAX_POLICIES} fit")
+        raise TooManyTerms(
+            f"filters expand to {len(found)} alternatives of addresses and ports; the maximum is {MAX_POLICIES}"
+        )
     masks = [sum(1 << at for at, (_, _, of) in enumerate(found) if one in of) for one in COMPONENTS]
     tables = tuple(
         _table([term[place] for term, _, _ in found], bits)
         for place, bits in enumerate((ADDRESS_BITS, ADDRESS_BITS, PORT_BITS, PORT_BITS))
     )
     if (count := sum(map(len, tables))) > MAX_PREFIXES:
-        raise TooManyTerms(f"the addresses and ports of TCP protection come to {count} prefixes; {MAX_PREFIXES} fit")
+        raise TooManyTerms(
+            f"the addresses and ports of TCP protection expand to {count} prefixes; the maximum is {MAX_PREFIXES}"
+        )
     return Policies(tuple(policy for _, policy, _ in found), tuple(masks), tables)
 
 
@@ -111,10 +113,10 @@ def _policy(mode: str, rule: TcpRule) -> Policy:
 
 
 def protected_spans(prefixes: Iterable[TcpPrefix]) -> Spans:
-    """Return the destinations that are protected: all, where no prefix says which."""
+    """Return the protected destinations: all, if there are no prefixes."""
     some = sorted(prefixes, key=lambda one: one.prefix.prefixlen + (96 if one.prefix.version == 4 else 0))
     found: Spans = () if any(not one.excluded for one in some) else ALL_ADDRESSES
-    for one in some:  # longer ones cover what shorter ones said
+    for one in some:  # Longer prefixes override shorter ones.
         spans = _spans([one.prefix])
         found = without(found, spans) if one.excluded else union((*found, *spans))
     return found
@@ -125,7 +127,7 @@ def _spans(prefixes: Iterable) -> Spans:  # type: ignore[type-arg]
 
 
 def _table(sets: Sequence[Spans], bits: int) -> Table:
-    """Return which prefixes each set holds, as a table for the longest match; empty where each holds everything."""
+    """Return which prefixes each set contains, as a table for the longest match; empty if each contains everything."""
     everything = ((0, 2**bits - 1),)
     if all(one == everything for one in sets):
         return {}

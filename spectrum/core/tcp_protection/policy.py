@@ -1,22 +1,22 @@
-"""Policies of Advanced TCP protection, in the form in which the kernel looks them up. The helper loads this."""
+"""Policies of Advanced TCP protection in the form of the kernel's tables. The helper imports this."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Of all filters, with the allowlist and the rules.
+# Maximum number of terms: of all filters, the allowlist and the rules.
 MAX_POLICIES = 128
 MAX_PREFIXES = 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What becomes of the packets of a term.
+    """The action on packets of a term.
 
     Attributes:
-        mode: Whether anything does.
-        packets_per_second: Of one destination address; beyond it something does.
-        burst: So many packets may come at once.
-        retransmit: A SYN has to come twice, instead of being answered with a cookie.
+        mode: The mode.
+        packets_per_second: Rate to one destination address above which the action applies.
+        burst: The burst in packets.
+        retransmit: A SYN must be retransmitted, instead of being answered with a cookie.
     """
 
     mode: str = "disabled"
@@ -25,18 +25,18 @@ class Policy:
     retransmit: bool = False
 
 
-# By place, in the order of `Term`: length and first number of prefixes, and the terms that hold them, a bit each.
+# By field, in the order of `Term`: length and first number of prefixes, and the terms that contain them, a bit each.
 Table = Mapping[tuple[int, int], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """What the kernel gets.
+    """The policies for the kernel.
 
     Attributes:
-        policies: By term.
-        components: Which terms are about each component, a bit each.
-        tables: Of sources, destinations, source ports and destination ports; empty where all terms hold all of them.
+        policies: The policies, by term.
+        components: The terms of each component, a bit each.
+        tables: Of sources, destinations, source ports and destination ports; empty if all terms contain everything.
     """
 
     policies: tuple[Policy, ...] = ()
@@ -45,5 +45,5 @@ class Policies:
 
     @property
     def is_on(self) -> bool:
-        """Whether anything becomes of any packet."""
+        """Whether any packet is acted on."""
         return bool(self.policies)

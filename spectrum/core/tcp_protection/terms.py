@@ -1,6 +1,5 @@
-"""Expressions about TCP packets as alternatives of four sets each: what the kernel can look up.
-
-A set of addresses or ports is a sorted tuple of ranges that neither meet nor touch.
+"""Expressions about TCP packets as alternatives of four sets each, which the kernel can look up. A set of addresses or
+ports is a sorted tuple of ranges that neither overlap nor touch.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ ADDRESS_BITS, PORT_BITS = 128, 16
 
 
 class TooManyTerms(ValueError):
-    """An expression has more alternatives than there is room for."""
+    """An expression has more alternatives than the kernel's tables can hold."""
 
 
 class Term(NamedTuple):
@@ -35,7 +34,7 @@ _PLACES = {"ip.src": 0, "ip.dst": 1, "tcp.srcport": 2, "tcp.dstport": 3}
 
 
 def terms_of(expression: Expression) -> list[Term]:
-    """Return alternatives, one of which holds where the expression does.
+    """Return alternatives, one of which matches if the expression does.
 
     Raises:
         TooManyTerms: If there are more than `MAX_TERMS`.
@@ -62,7 +61,7 @@ def _terms(expression: Expression, wanted: bool) -> list[Term]:
 
 
 def _odd(parts: list[tuple[list[Term], list[Term]]], wanted: bool) -> list[Term]:
-    """Return where an odd number of parts hold, each given with its opposite; or where an even number does."""
+    """Return the packets for which an odd number of parts match, each given with its negation; or an even number."""
     odd, even = parts[0]
     for holds, fails in parts[1:]:
         odd, even = (
@@ -93,7 +92,7 @@ def _all(parts: Iterable[list[Term]]) -> list[Term]:
 
 
 def _add(found: list[Term], term: Term) -> None:
-    """Add an alternative, or widen one that differs from it in one set: lists of addresses become one."""
+    """Add an alternative, or merge it with one that differs in one set: lists of addresses become one."""
     for at, one in enumerate(found):
         differing = [place for place in range(4) if one[place] != term[place]]
         if len(differing) < 2:
@@ -106,13 +105,13 @@ def _add(found: list[Term], term: Term) -> None:
 def _bounded(found: list[Term]) -> list[Term]:
     if len(found) > MAX_TERMS:
         raise TooManyTerms(
-            f"it comes to more than {MAX_TERMS} alternatives of addresses and ports; write it as several, or with sets"
+            f"it expands to more than {MAX_TERMS} alternatives of addresses and ports; split it, or use sets"
         )
     return found
 
 
 def met_by(one: Term, other: Term) -> Term | None:
-    """Return the packets that are of two terms; None where there are none."""
+    """Return the intersection of two terms; None if it is empty."""
     sets = [common(mine, others) for mine, others in zip(one, other, strict=True)]
     return Term(*sets) if all(sets) else None
 
@@ -121,7 +120,7 @@ def met_by(one: Term, other: Term) -> Term | None:
 
 
 def union(spans: Iterable[Span]) -> Spans:
-    """Return a set of ranges, which may meet."""
+    """Return the union of ranges, which may overlap."""
     found: list[Span] = []
     for low, high in sorted(spans):
         if found and low <= found[-1][1] + 1:
@@ -132,7 +131,7 @@ def union(spans: Iterable[Span]) -> Spans:
 
 
 def common(one: Spans, other: Spans) -> Spans:
-    """Return what is in both sets."""
+    """Return the intersection of two sets."""
     found: list[Span] = []
     i = j = 0
     while i < len(one) and j < len(other):
@@ -147,7 +146,7 @@ def common(one: Spans, other: Spans) -> Spans:
 
 
 def without(one: Spans, other: Spans) -> Spans:
-    """Return what is in one set and not in the other."""
+    """Return the difference of two sets."""
     found: list[Span] = []
     for low, high in one:
         for begin, end in other:
@@ -168,7 +167,7 @@ def span_of(prefix: IPv4Network | IPv6Network) -> Span:
 
 
 def without_mapped(span: Span) -> Iterator[Span]:
-    """Yield the addresses of a prefix of IPv6 without those that stand for IPv4; others as they are."""
+    """Yield the addresses of an IPv6 prefix without IPv4-mapped ones; others unchanged."""
     low, high = span
     end = _MAPPED + 0xFFFFFFFF
     if low < _MAPPED and end < high:
@@ -178,7 +177,7 @@ def without_mapped(span: Span) -> Iterator[Span]:
 
 
 def prefixes_of(spans: Spans, bits: int) -> Iterator[tuple[int, int]]:
-    """Yield the fewest prefixes that a set of numbers of so many bits consists of: length, and first number."""
+    """Yield the minimum of prefixes that cover a set of numbers of a number of bits: length, and first number."""
     for begin, high in spans:
         low = begin
         while low <= high:

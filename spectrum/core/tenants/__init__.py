@@ -1,1 +1,1 @@
-"""Accounts and zones: who owns an object where several share an edge, and what a token may."""
+"""Accounts and zones: ownership of objects if several tenants share an edge, and permissions of tokens."""

@@ -1,4 +1,4 @@
-"""Of each app its zone and its account, by which access rules are for it."""
+"""The zone and account of each app, by which access rules apply to it."""
 
 from spectrum.core.access.rules import scope_name
 from spectrum.core.configuration.config import App, Config
@@ -6,7 +6,7 @@ from spectrum.core.tenants.checks import owner_of, scope_of, zone_of
 
 
 class AppScopes:
-    """Knows the zones and accounts of one configuration after another.
+    """Keeps the zones and accounts of successive configurations.
 
     Args:
         config: The first one.
@@ -17,7 +17,7 @@ class AppScopes:
         self.take(config)
 
     def take(self, config: Config) -> bool:
-        """Go by another configuration; tell whether the scopes of apps that did not change may have."""
+        """Use another configuration; return whether the scopes of unchanged apps may have changed."""
         places = list(config.accounts), config.zones
         if places == self._places:
             return False
@@ -32,7 +32,7 @@ class AppScopes:
 
 
 def apps_of_account(config: Config, account: str) -> frozenset[str] | None:
-    """Return the names of an account's apps; None for all: no account is named, or there is one alone."""
+    """Return the names of an account's apps; None for all: no account is given, or there is only one."""
     if not account or len(config.accounts) < 2:
         return None
     scope = scope_of(config)

@@ -1,4 +1,4 @@
-"""How accounts, zones and DNS names fit together with all that belongs to them: nothing refers across accounts."""
+"""Checks of accounts, zones and DNS names against their objects: no reference crosses accounts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -12,9 +12,9 @@ from spectrum.core.tenants.objects import Account, Zone
 from spectrum.core.tenants.scope import DEFAULT_ACCOUNT, Scope
 from spectrum.core.tenants.tokens import Token
 
-# Sections whose objects may say which account they are of, apart from zones.
+# Sections whose objects may name an account, apart from zones.
 OF_ACCOUNTS = ("monitors", "monitor_groups", "pools", "load_balancers", "lists", "access_rules", "certificates")
-# Which objects an object names: where, in which section, and which.
+# The references of an object: path, section, and name.
 Reference = tuple[Path, str, str]
 
 
@@ -39,8 +39,8 @@ def check_tenants(config: Config, surroundings: Surroundings) -> Iterator[Fault]
     """Yield every fault between accounts, zones, DNS names and what belongs to them.
 
     Args:
-        config: Holds the objects that are looked at.
-        surroundings: What they belong and refer to.
+        config: The objects that are checked.
+        surroundings: The objects that they belong and refer to.
     """
     whole = surroundings.whole
     names = {**surroundings.names, "accounts": surroundings.names["accounts"] or (DEFAULT_ACCOUNT,)}
@@ -58,14 +58,14 @@ def check_tenants(config: Config, surroundings: Surroundings) -> Iterator[Fault]
 
 
 def app_misfits(app: App) -> Iterator[Misfit]:
-    """Yield what of an app's DNS name does not go with its addresses (Cloudflare's 11004)."""
+    """Yield conflicts of an app's DNS name with its addresses (Cloudflare's 11004)."""
     if app.dns is None or app.tproxy is not None or app.bindings:
         return
     is_static = app.edge_ips is not None and not any(address.is_unspecified for address in app.edge_ips)
     if app.dns.type == "ADDRESS" and not is_static:
-        yield ("dns", "type"), "ADDRESS goes with edge_ips that name addresses; write them there, or CNAME"
+        yield ("dns", "type"), "ADDRESS needs addresses in edge_ips; write them there, or use CNAME"
     if app.dns.type == "CNAME" and is_static and "type" in app.dns.model_fields_set:
-        yield ("dns", "type"), "CNAME goes with edge_ips of every address; with addresses of its own it is ADDRESS"
+        yield ("dns", "type"), "CNAME needs edge_ips of every address; with addresses of its own use ADDRESS"
 
 
 def _zone_faults(config: Config, whole: Config, accounts: Collection[str]) -> Iterator[Fault]:
@@ -81,20 +81,20 @@ def _zone_faults(config: Config, whole: Config, accounts: Collection[str]) -> It
         if earlier:
             yield Fault(("zones", key), f"{domain} is the domain of zone {earlier[0]} already")
         if "." not in domain:
-            yield Fault(("zones", key), f"{key!r} is no domain; write example.com", at_key=True)
+            yield Fault(("zones", key), f"{key!r} is not a domain; write example.com", at_key=True)
         if zone.account is not None and zone.account not in accounts:
             yield Fault(("zones", key, "account"), _unknown("account", zone.account, accounts))
 
 
 def _place_faults(path: Path, one: Any, names: Mapping[str, Collection[str]]) -> Iterator[Fault]:
-    """Yield what is wrong with an object's `account` and `zone`."""
+    """Yield the faults of an object's `account` and `zone`."""
     zone = getattr(one, "zone", None)
     if one.account is not None and one.account not in names["accounts"]:
         yield Fault((*path, "account"), _unknown("account", one.account, names["accounts"]))
     if zone is not None and zone not in names["zones"]:
         yield Fault((*path, "zone"), _unknown("zone", zone, names["zones"]))
     if zone is not None and one.account is not None:
-        yield Fault((*path, "account"), "it has a zone, whose account it belongs to; leave account out")
+        yield Fault((*path, "account"), "it belongs to the account of its zone; omit account")
 
 
 def _token_faults(name: str, token: Token, names: Mapping[str, Collection[str]]) -> Iterator[Fault]:
@@ -109,7 +109,7 @@ def _token_faults(name: str, token: Token, names: Mapping[str, Collection[str]])
 
 
 def _app_faults(config: Config, whole: Config, zones: Collection[str]) -> Iterator[Fault]:
-    """Yield what is wrong with the zones and names of apps. Fast at 10,000 apps."""
+    """Yield the faults of zones and names of apps. Fast at 10,000 apps."""
     taken: dict[tuple[str, str], list[str]] = {}
     for name, app in config.apps.items():
         if app.zone is not None and app.zone not in zones:
@@ -124,13 +124,13 @@ def _app_faults(config: Config, whole: Config, zones: Collection[str]) -> Iterat
         others = taken.setdefault((app.protocol.transport, app.dns.name), [])
         for other in others:
             if _overlap(app, config.apps[other]):
-                yield Fault(place, f"{app.dns.name} with {app.protocol} is app {other} already")
+                yield Fault(place, f"{app.dns.name} with {app.protocol} is already app {other}")
                 break
         others.append(name)
 
 
 def _rule_faults(config: Config, whole: Config, scope: Scope) -> Iterator[Fault]:
-    """Yield what is wrong with the apps of a zone's rules: it says nothing of others."""
+    """Yield apps of a zone's rules that are not in the zone."""
     for name, rule in config.access_rules.items():
         for i, referred in enumerate(rule.apps or () if rule.zone is not None else ()):
             app = whole.apps.get(referred)
@@ -148,7 +148,7 @@ def _crossings(config: Config, whole: Config, scope: Scope) -> Iterator[Fault]:
     owners: dict[tuple[str, str], str] = {}
 
     def owner(section: str, name: str) -> str | None:
-        """Return the account of a named object; None where there is no such object, which is another fault."""
+        """Return the account of a named object; None if it does not exist, which is another fault."""
         if (section, name) not in owners:
             one = getattr(whole, section).get(name)
             if one is None:
@@ -163,7 +163,7 @@ def _crossings(config: Config, whole: Config, scope: Scope) -> Iterator[Fault]:
             yield Fault(
                 (section, name, *path),
                 f"{kind} {referred} belongs to account {other}, this {_KINDS[section]} to {mine}; "
-                "what an object refers to is of its own account",
+                "an object can refer only to objects of its own account",
             )
     for name in (name for name, app in config.apps.items() if _has_all_certificates(app)):
         mine = owner("apps", name)
@@ -171,7 +171,7 @@ def _crossings(config: Config, whole: Config, scope: Scope) -> Iterator[Fault]:
         if other is not None:
             yield Fault(
                 ("apps", name, "edge_tls", "certificates"),
-                f"left out, they are all, and one belongs to account {other}; name those of account {mine}",
+                f"omitted it means all, and one belongs to account {other}; name those of account {mine}",
             )
 
 
@@ -239,7 +239,7 @@ def _of_group(group: Any) -> Iterable[Reference]:
 def _of_rule(rule: Any) -> Iterable[Reference]:
     if rule.list_name is not None:
         yield ("list",), "lists", rule.list_name
-    # A rule of the file that names nobody holds for all accounts, and its apps may be anybody's.
+    # A rule of the file without an account is for all accounts, and may name any app.
     if rule.zone is not None or rule.account is not None:
         for i, app in enumerate(rule.apps or ()):
             yield ("apps", i), "apps", app
@@ -250,7 +250,7 @@ def _unknown(kind: str, name: str, known: Collection[str]) -> str:
 
 
 def _draws_in(before: Config, after: Config, changed: Names) -> Iterator[Named]:
-    """Yield what belongs to another account or zone than before without a change of its own: nobody named one."""
+    """Yield objects whose account or zone changed without a change of their own: they name none."""
     if "certificates" in changed and len(after.accounts) > 1:
         yield from (("apps", name) for name, app in after.apps.items() if _has_all_certificates(app))
     if "accounts" not in changed and "zones" not in changed:

@@ -1,4 +1,4 @@
-"""Accounts, zones and the DNS names of apps as they stand in the file, with Cloudflare's field names."""
+"""Accounts, zones and the DNS names of apps in the file, with Cloudflare's field names."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,7 @@ from spectrum.core.configuration.fields import Strict, text
 from spectrum.core.server_names import server_name
 from spectrum.core.tenants.tokens import Token
 
-# Cloudflare's own limit of most names.
+# Cloudflare's limit for most names.
 MAX_DISPLAY_NAME = 255
 DisplayName = Annotated[str, Field(min_length=1, max_length=MAX_DISPLAY_NAME)]
 
@@ -18,7 +18,7 @@ def _dns_name(value: Any) -> str:
     try:
         name = server_name(given)
     except ValueError:
-        raise ValueError(f"{given!r} is no DNS name; write ssh.example.com") from None
+        raise ValueError(f"{given!r} is not a DNS name; write ssh.example.com") from None
     if "." not in name:
         raise ValueError(f"{given!r}: a name in a zone, such as {name}.example.com")
     return name
@@ -28,24 +28,24 @@ DnsName = Annotated[str, PlainValidator(_dns_name)]
 
 
 class Account(Strict):
-    """`accounts`: who shares the edge. Their objects do not see each other."""
+    """`accounts`: the tenants of the edge. Their objects are separate."""
 
-    # What the API calls it, where it is not its key.
+    # Its name in the API, if that is not its key.
     name: DisplayName | None = None
     type: Literal["standard", "enterprise"] = "standard"
 
 
 class Zone(Strict):
-    """`zones`: domains, in which apps have their names."""
+    """`zones`: domains for the names of apps."""
 
-    # The first one of the file when left out, as everywhere.
+    # By default the first account of the file, as everywhere.
     account: str | None = None
-    # The domain, where it is not its key: one of more than 63 characters.
+    # The domain, if it is not its key: one of more than 63 characters.
     name: DnsName | None = None
 
 
 class Dns(Strict):
-    """`dns` of an app: the name that clients look up."""
+    """`dns` of an app: its DNS name for clients."""
 
     type: Literal["CNAME", "ADDRESS"] = "CNAME"
     name: DnsName
@@ -63,5 +63,5 @@ class TenantKeysOfApp(Strict):
     """In an app."""
 
     dns: Dns | None = None
-    # The longest one that its name ends with when left out, else the first one of the file.
+    # By default the longest one that its name ends with, otherwise the first one of the file.
     zone: str | None = None

@@ -1,9 +1,9 @@
-"""Which account and zone an object belongs to. The API and the checks of the file have this one rule."""
+"""The account and zone of an object. The API and the checks of the file share this rule."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Where the file names no account; one of this name is never anything else.
+# The account if the file names none; an account of this name is always the default.
 DEFAULT_ACCOUNT = "default"
 
 
@@ -12,11 +12,12 @@ class Scope:
 
     Args:
         accounts: Names of accounts, in their order.
-        zones: Per zone its domain and its account's name, None where it does not say.
+        zones: By zone its domain and its account's name, None if not given.
 
     Attributes:
-        default_account: Of objects that name none: `default` where it is there, or none is; else the first one.
-        default_zone: Of apps that name none, and whose name is in none: the first one; empty without zones.
+        default_account: For objects that name none: `default` if it exists, or no account does; otherwise the first
+            one.
+        default_zone: For apps that name none, and whose name is in none: the first one; empty without zones.
     """
 
     def __init__(self, accounts: Iterable[str], zones: Mapping[str, tuple[str, str | None]]) -> None:
@@ -30,11 +31,11 @@ class Scope:
 
     @classmethod
     def of_values(cls, accounts: Iterable[str], zones: Mapping[str, Mapping[str, Any]]) -> "Scope":
-        """Return the scope of accounts and zones as they stand in the file, or in the store."""
+        """Return the scope of accounts and zones in the file, or in the store."""
         return cls(accounts, {key: (zone.get("name") or key, zone.get("account")) for key, zone in zones.items()})
 
     def account_of_zone(self, zone: str) -> str:
-        """Return the account of a zone; the first one where there is no such zone."""
+        """Return the account of a zone; the first one if there is no such zone."""
         return self._accounts.get(zone, self.default_account)
 
     def account_of(self, zone: str | None, account: str | None) -> str:
@@ -48,7 +49,7 @@ class Scope:
         return zone or self.zone_of_name(dns_name or "") or self.default_zone
 
     def zone_of_name(self, dns_name: str) -> str:
-        """Return the zone with the longest domain that a name is in; empty where it is in none."""
+        """Return the zone with the longest domain that contains a name; empty if none does."""
         labels = dns_name.lower().rstrip(".").split(".")
         for first in range(len(labels)):
             if zone := self._zones.get(".".join(labels[first:])):

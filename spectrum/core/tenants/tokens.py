@@ -1,4 +1,4 @@
-"""What a token of the API may, as it stands in the file: for which objects, until when, and from where."""
+"""Tokens of the API in the file: permissions on objects, expiry, and allowed addresses."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from spectrum.core.configuration.faults import nearest
 from spectrum.core.configuration.fields import AsTuple, Network, Strict, describe, text
 from spectrum.wire.address import unmapped
 
-# What a permission is for: sections of the file, and what the API has beside objects.
+# The subjects of permissions: sections of the file, and other resources of the API.
 RESOURCES = (
     "accounts",
     "zones",
@@ -51,7 +51,7 @@ def _instant(value: Any) -> float:
         found = datetime.fromisoformat(given)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise ValueError(f"{describe(value)} is no time; write 2027-01-31 or 2027-01-31T00:00:00Z") from None
+        raise ValueError(f"{describe(value)} is not a time; write 2027-01-31 or 2027-01-31T00:00:00Z") from None
 
 
 def _hash(value: Any) -> str:
@@ -68,56 +68,56 @@ Scopes = Annotated[tuple[str, ...], AsTuple]
 
 
 class Place(NamedTuple):
-    """Where a permission holds: everywhere, in an account with its zones, or in a zone; by name, empty for any."""
+    """The scope of a permission: everything, an account with its zones, or a zone; by name, empty for any."""
 
     account: str = ""
     zone: str = ""
 
 
 class TokenPolicy(Strict):
-    """One of a token's `policies`: permissions, and the accounts and zones in which they hold."""
+    """One of a token's `policies`: permissions, and the accounts and zones that they apply to."""
 
     effect: Literal["allow", "deny"] = "allow"
     permissions: Annotated[tuple[Permission, ...], AsTuple] = Field(min_length=1)
-    # Everywhere where it names neither. An account's zones are its own.
+    # Everything if neither is given. An account includes its zones.
     accounts: Scopes = ()
     zones: Scopes = ()
 
     def places(self) -> Iterator[Place]:
-        """Yield where it holds."""
+        """Yield its scopes."""
         yield from (Place(account=account) for account in self.accounts)
         yield from (Place(zone=zone) for zone in self.zones)
         if not self.accounts and not self.zones:
             yield Place()
 
     def holds_in(self, account: str, zone: str) -> bool:
-        """Tell whether it is about an object of an account, and of a zone if that is not empty."""
+        """Return whether it applies to an object of an account, and of a zone if that is not empty."""
         if not self.accounts and not self.zones:
             return True
         return account in self.accounts or (zone != "" and zone in self.zones)
 
     def names(self, permission: str) -> bool:
-        """Tell whether it has a permission, or one that includes it; a policy that denies reading denies all."""
+        """Return whether it contains a permission, or one that includes it; a policy that denies reading denies all."""
         resource, _, verb = permission.partition(":")
         verbs = (verb, EDIT) if self.effect == "allow" else (verb, READ)
         return any(f"{of}:{which}" in self.permissions for of in (resource, ALL) for which in verbs)
 
 
 class TokenLimits(Strict):
-    """What a token may, without the token."""
+    """The permissions of a token, without the token."""
 
     policies: Annotated[tuple[TokenPolicy, ...], AsTuple] = Field(min_length=1)
-    # Whose it is: None is the operator's.
+    # Its account; None is the operator.
     account: str | None = None
     status: Literal["active", "disabled"] = "active"
     not_before_s: Instant | None = Field(None, alias="not_before")
     expires_s: Instant | None = Field(None, alias="expires_on")
-    # From where it may be used; everywhere when left out.
+    # Addresses from which it may be used; by default all.
     addresses: Annotated[tuple[Network, ...], AsTuple] = ()
     not_addresses: Annotated[tuple[Network, ...], AsTuple] = ()
 
     def state(self, now: float) -> Literal["active", "disabled", "expired", "not_yet"]:
-        """Return what the token is at a time, in seconds since 1970."""
+        """Return the token's state at a time, in seconds since 1970."""
         if self.expires_s is not None and now >= self.expires_s:
             return "expired"
         if self.not_before_s is not None and now < self.not_before_s:
@@ -125,25 +125,26 @@ class TokenLimits(Strict):
         return self.status
 
     def takes_from(self, client: str) -> bool:
-        """Tell whether it may be used from an IP address."""
+        """Return whether it may be used from an IP address."""
         address = unmapped(ip_address(client.partition("%")[0]))
         if any(address in network for network in self.not_addresses):
             return False
         return not self.addresses or any(address in network for network in self.addresses)
 
     def allows(self, permission: str, account: str, zone: str = "") -> bool:
-        """Tell whether it has a permission for an object of an account, or of one of its zones. A denial wins.
+        """Return whether it has a permission for an object of an account, or of one of its zones. Denials have
+        precedence.
 
         Args:
             permission: Such as `apps:edit`.
             account: The account's name.
-            zone: The zone's name; empty for what belongs to the account itself.
+            zone: The zone's name; empty for objects of the account itself.
         """
         about = [one for one in self.policies if one.holds_in(account, zone) and one.names(permission)]
         return bool(about) and all(one.effect == "allow" for one in about)
 
     def includes(self, other: Iterable[TokenPolicy], account_of_zone: Callable[[str], str]) -> bool:
-        """Tell whether it may all that other policies allow: so that no token makes one that may more."""
+        """Return whether it has all permissions of other policies: no token may create one with more."""
         return all(
             self._grants(permission, place, account_of_zone)
             for policy in other
@@ -163,13 +164,13 @@ class TokenLimits(Strict):
 
 
 def _meets(policy: TokenPolicy, place: Place, account_of_zone: Callable[[str], str]) -> bool:
-    """Tell whether a policy is about anything at a place."""
+    """Return whether a policy applies to anything in a scope."""
     if place == Place() or policy.holds_in(*place):
         return True
     return place.zone == "" and any(account_of_zone(zone) == place.account for zone in policy.zones)
 
 
 class Token(TokenLimits):
-    """`tokens`: who may use the API. The file has the token's hash, never the token."""
+    """`tokens`: users of the API. The file has the token's hash, never the token."""
 
     hash: TokenHash

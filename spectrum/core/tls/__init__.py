@@ -1,1 +1,1 @@
-"""TLS as it stands in the file, as workers run on it, and which certificate a client gets."""
+"""TLS in the file and in workers, and the choice of a certificate."""

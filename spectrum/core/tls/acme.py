@@ -1,4 +1,4 @@
-"""Certificates by ACME (RFC 8555), as they stand in the file."""
+"""Certificates by ACME (RFC 8555) in the file."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from spectrum.core.server_names import server_name
 FolderPath = Annotated[str, Field(min_length=1)]
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 DEFAULT_FOLDER = "/var/lib/spectrum/acme"
-# Let's Encrypt's limit, and nearly all others'.
+# The limit of Let's Encrypt, and of nearly all others.
 MAX_NAMES = 100
 Challenge = Literal["tls-alpn-01", "http-01", "dns-01"]
 DEFAULT_CHALLENGE: Challenge = "tls-alpn-01"
@@ -20,23 +20,23 @@ DEFAULT_CHALLENGE: Challenge = "tls-alpn-01"
 
 def _directory(value: str) -> str:
     if urlsplit(value).scheme not in ("https", "http") or not urlsplit(value).hostname:
-        raise ValueError(f"{value!r} is no URL of an ACME directory, such as {LETS_ENCRYPT}")
+        raise ValueError(f"{value!r} is not a URL of an ACME directory, such as {LETS_ENCRYPT}")
     return value
 
 
 def _email(value: str) -> str:
     if "@" not in value.strip("@") or any(sign in value for sign in " ,?"):
-        raise ValueError(f"{value!r} is no email address")
+        raise ValueError(f"{value!r} is not an email address")
     return value
 
 
 class AcmeDns(Strict):
-    """`dns` of a certificate by ACME: the server that takes dynamic updates (RFC 2136) of the names' zones."""
+    """`dns` of a certificate by ACME: the server that accepts dynamic updates (RFC 2136) of the names' zones."""
 
     server: DnsServer
-    # As tsig-keygen writes it and nsupdate -k reads it. None: the server knows us by our address.
+    # As tsig-keygen writes it and nsupdate -k reads it. None: the server authorizes us by address.
     key: FolderPath | None = None
-    # From the answer of this server to when all servers of the zone have the record.
+    # Time from the answer of this server until all servers of the zone have the record.
     propagation_s: Duration = Field(0.0, alias="propagation")
 
 
@@ -56,7 +56,7 @@ class _AcmeCa(Strict):
     email: Annotated[str, AfterValidator(_email)] | None = None
     # One of those that the CA offers in its directory.
     profile: str | None = Field(None, min_length=1)
-    # Authorities in PEM form for the CA's own certificate. None: the machine's.
+    # Trusted authorities in PEM form for the CA's own certificate. None: the machine's.
     ca: FolderPath | None = None
     external_account: AcmeBinding | None = None
     dns: AcmeDns | None = None
@@ -130,11 +130,12 @@ class AcmeAccounts(Strict):
 
 
 class AcmeService(Strict):
-    """`acme` at the top of the file: what the daemon itself has for certificates by ACME."""
+    """Top-level `acme`: the daemon's settings for certificates by ACME."""
 
-    # Keys of accounts, certificates, and when they are to be renewed.
+    # Folder of account keys, certificates, and renewal times.
     folder: FolderPath = DEFAULT_FOLDER
-    # Where http-01 is answered, while an order needs it (RFC 8555 section 8.3: CAs ask port 80). [::] is both families.
+    # Address that answers http-01, while an order needs it (RFC 8555 section 8.3: CAs use port 80). [::] is both
+    # families.
     http: Listen = parse_socket_address("[::]:80")
     authorities: dict[str, AcmeAuthority] = Field(default_factory=dict)
     per_account: AcmeAccounts = AcmeAccounts()

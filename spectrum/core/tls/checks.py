@@ -1,4 +1,4 @@
-"""How the TLS of apps must fit the rest of the file."""
+"""Checks of the TLS of apps against the rest of the file."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -17,25 +17,25 @@ def check_tls(config: Config, certificates: Collection[str]) -> Iterator[Fault]:
     """Yield every fault between the TLS of apps and the rest of a file.
 
     Args:
-        config: Holds the objects that are well-formed by themselves.
+        config: The well-formed objects.
         certificates: The names of all certificates of the file, well-formed or not.
     """
     for name, app in config.apps.items():
         path = ("apps", name)
         given = app.model_fields_set
         if app.protocol.transport == "udp" and app.tls != "off":
-            yield Fault((*path, "tls"), "it is for TCP; what is over UDP is passed through")
+            yield Fault((*path, "tls"), "it is for TCP; UDP is passed through")
             continue
         if app.tls == "off":
             for key in ("edge_tls", "origin_tls"):
                 if key in given:
-                    yield Fault((*path, key), "it goes with tls: flexible, full or strict; this app passes TLS through")
+                    yield Fault((*path, key), "it is for tls: flexible, full or strict; this app passes TLS through")
             continue
         if not certificates:
             yield Fault((*path, "tls"), "it needs a certificate; write certificates: {NAME: {certificate:, key:}}")
             continue
         if app.tls == "flexible" and "origin_tls" in given:
-            yield Fault((*path, "origin_tls"), "tls: flexible speaks to origins in clear; write full or strict")
+            yield Fault((*path, "origin_tls"), "tls: flexible uses plain text towards origins; write full or strict")
         if app.tls == "full" and app.origin_tls.ca is not None:
             yield Fault((*path, "origin_tls", "ca"), "tls: full verifies nothing; write strict")
         yield from _unknown_certificates(path, app, certificates)
@@ -88,7 +88,7 @@ def _authority_faults(path: Path, order: Acme) -> Iterator[Fault]:
 
 
 def _draws_in(before: Config, after: Config, changed: Names) -> Iterator[Named]:
-    """Yield certificates whose challenges changed apps may answer no longer, and apps that are left without any."""
+    """Yield certificates whose challenges changed apps may no longer answer, and apps that are left without any."""
     apps = changed.get("apps", ())
     challenges: set[str] = set()
     if any(name in before.apps and before.apps[name].tls != "off" for name in apps):

@@ -1,4 +1,4 @@
-"""Which certificate a client gets: by the name that it asks for (RFC 6066 section 3, RFC 9525 section 6.3)."""
+"""Selects the certificate for a client by server name (RFC 6066 section 3, RFC 9525 section 6.3)."""
 
 from collections.abc import Iterable
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 class CertificateNames(Generic[T]):
     """Finds what certificates of a name stand for.
 
-    A certificate's `*.a.example` is for one label before a.example. One for the name itself goes before it.
+    `*.a.example` matches one label before a.example. An exact name has precedence.
 
     Args:
         entries: The names of a certificate, the kind of its key, and what it stands for. Of several with the same
@@ -23,7 +23,7 @@ class CertificateNames(Generic[T]):
                 self._found.setdefault(name.lower(), {}).setdefault(kind, value)
 
     def find(self, name: str) -> tuple[T, ...]:
-        """Return what the certificates for a name stand for, one of each kind; nothing where there is none."""
+        """Return the certificates for a name, one of each kind; nothing without any."""
         name = name.lower().rstrip(".")
         _, dot, parent = name.partition(".")
         found = self._found.get(name) or (self._found.get("*." + parent) if dot else None)

@@ -1,4 +1,4 @@
-"""TLS as it stands in the file: certificates, and how clients and origins of an app are spoken to."""
+"""TLS in the file: certificates, and the TLS of apps with clients and origins."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from spectrum.core.configuration.fields import AsTuple, PositiveDuration, Strict
 from spectrum.core.tls.acme import Acme, AcmeKeys
 
 Path = Annotated[str, Field(min_length=1)]
-# RFC 7301 section 3.1: a name has one byte for its length.
+# RFC 7301 section 3.1: the length of a name has one byte.
 MAX_PROTOCOL_BYTES = 255
 MAX_PRIORITY = 1_000_000
 
@@ -25,7 +25,7 @@ def _version(value: Any) -> str:
 def _protocols(value: tuple[str, ...]) -> tuple[str, ...]:
     for protocol in value:
         if not (0 < len(protocol) <= MAX_PROTOCOL_BYTES and protocol.isascii()):
-            raise ValueError(f"{protocol!r} is no protocol of ALPN; write h2 or http/1.1")
+            raise ValueError(f"{protocol!r} is not an ALPN protocol; write h2 or http/1.1")
     return value
 
 
@@ -47,15 +47,14 @@ Mode = Literal["off", "flexible", "full", "strict"]
 
 class Certificate(CloudflareKeysOfCertificate):
     """One of `certificates`: files in PEM form, and an OCSP response in DER form to be stapled; or ordered by ACME.
-
-    Those that the API was sent are no files: the chain is there as text, and the key sealed (`store/sealing.py`).
+    Those received by the API are not files: the chain is text, and the key sealed (`store/sealing.py`).
     """
 
     certificate: Path | None = None
     key: Path | None = None
     ocsp: Path | None = None
     acme: Acme | None = None
-    # In PEM form, the certificate itself first, and its private key as only this installation can read it.
+    # In PEM form, the certificate itself first, and its private key, which only this installation can decrypt.
     chain: str | None = Field(None, min_length=1)
     sealed_key: str | None = Field(None, min_length=1)
     # Of several for a name, apps without a list of their own have the one with the highest; of equals the first.
@@ -68,14 +67,12 @@ class Certificate(CloudflareKeysOfCertificate):
         given = [key for key in ("certificate", "key", "ocsp") if getattr(self, key) is not None]
         if self.chain is not None or self.sealed_key is not None:
             if self.chain is None or self.sealed_key is None:
-                raise ValueError("chain and sealed_key go together: the API writes them")
+                raise ValueError("chain and sealed_key are written together by the API")
             if given or self.acme is not None:
-                raise ValueError(
-                    f"{given[0] if given else 'acme'} does not go with chain and sealed_key: write one of them"
-                )
+                raise ValueError(f"{given[0] if given else 'acme'} contradicts chain and sealed_key: write one of them")
         elif self.acme is not None:
             if given:
-                raise ValueError(f"{given[0]} is a file of ours, acme has the CA asked for one: write one of them")
+                raise ValueError(f"{given[0]} is a file, acme orders one from the CA: write one of them")
         elif missing := [key for key in ("certificate", "key") if key not in given]:
             raise ValueError(f"it needs {missing[0]}: a file in PEM form; or acme: {{names: [...]}} to order one")
         return self
@@ -94,50 +91,50 @@ class _Versions(Strict):
 
     @property
     def versions(self) -> tuple[str, str]:
-        """The least and the highest."""
+        """The minimum and the maximum."""
         return self.min_version, self.max_version
 
 
 class EdgeTls(_Versions):
-    """`edge_tls` of an app: how clients are spoken to."""
+    """`edge_tls` of an app: TLS with clients."""
 
-    # None: all of the file. The first one is for clients that name no server.
+    # None: all of the file. The first one is for clients without SNI.
     certificates: Annotated[tuple[str, ...] | None, AsTuple] = None
-    # What a client gets that asks for a name which no certificate has.
+    # The action if no certificate has the name that a client requests.
     unknown_names: Literal["default", "refuse"] = "default"
     client_ca: Path | None = None
     client_certificate: Literal["required", "optional"] = "required"
-    # nginx gives it a minute (ssl_handshake_timeout); two round trips and a slow phone need a few seconds.
+    # nginx's ssl_handshake_timeout is a minute; two round trips and a slow phone need a few seconds.
     handshake_timeout_s: PositiveDuration = Field(10.0, alias="handshake_timeout")
 
     @model_validator(mode="after")
     def _has_certificates(self) -> "EdgeTls":
         if self.certificates == ():
-            raise ValueError("certificates: an empty list; leave it out for all of the file")
+            raise ValueError("certificates: an empty list; omit it for all of the file")
         if "client_certificate" in self.model_fields_set and self.client_ca is None:
-            raise ValueError("client_certificate goes with client_ca, by which certificates of clients are verified")
+            raise ValueError("client_certificate needs client_ca, against which certificates of clients are verified")
         return self
 
 
 class OriginTls(_Versions):
-    """`origin_tls` of an app: how origins are spoken to."""
+    """`origin_tls` of an app: TLS with origins."""
 
     # None: the origin's own name, or its address.
     server_name: PeerName | None = None
-    # None: the machine's.
+    # None: the machine's authorities.
     ca: Path | None = None
-    # One of `certificates`, for origins that ask for one.
+    # One of `certificates`, for origins that request one.
     certificate: str | None = None
 
 
 class SessionTickets(Strict):
-    """`session_tickets`: the keys by which TLS sessions are resumed, by any worker, change so often."""
+    """`session_tickets`: the keys with which any worker resumes TLS sessions are rotated at this interval."""
 
     rotate_s: PositiveDuration = Field(12 * 3600.0, alias="rotate")
 
 
 def _mode(value: Any) -> Any:
-    return "off" if value is False else value  # YAML 1.1 reads off as a boolean
+    return "off" if value is False else value  # YAML 1.1 reads off as a boolean.
 
 
 class TlsKeys(AcmeKeys):
@@ -150,7 +147,7 @@ class TlsKeys(AcmeKeys):
 class TlsKeysOfApp(Strict):
     """In an app."""
 
-    # Whether TLS ends here, and whether origins are spoken to with it, verified or not.
+    # Whether TLS is terminated, and whether and how TLS is used towards origins.
     tls: Annotated[Mode, BeforeValidator(_mode)] = "off"
     edge_tls: EdgeTls = EdgeTls()
     origin_tls: OriginTls = OriginTls()

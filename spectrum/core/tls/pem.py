@@ -1,4 +1,4 @@
-"""What a certificate is for, and which key is its own."""
+"""The names of a certificate, and whether a key matches it."""
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -6,13 +6,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 
 def belongs(key: PrivateKeyTypes, leaf: x509.Certificate) -> bool:
-    """Tell whether a private key is the certificate's."""
+    """Return whether a private key matches the certificate."""
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     return key.public_key().public_bytes(*form) == leaf.public_key().public_bytes(*form)
 
 
 def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
-    """Return the host names that a certificate is for; its common name where it has no others."""
+    """Return the host names of a certificate; its common name if it has no others."""
     try:
         alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

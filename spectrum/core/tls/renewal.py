@@ -1,30 +1,31 @@
-"""When a certificate by ACME is ordered: pure functions of facts, `now` and a lot between 0 and 1."""
+"""When a certificate by ACME is ordered: pure functions of facts, `now` and a random number between 0 and 1."""
 
 import msgspec
 
-# Of its lifetime, as Let's Encrypt advises and Caddy does; the lot spreads certificates that were issued together.
+# Share of its lifetime, as Let's Encrypt recommends and Caddy does; the random number spreads certificates that were
+# issued together.
 RENEWED_AT = 2 / 3
 SPREAD = 1 / 30
-# Let's Encrypt takes five failed validations of a name in an hour. These pauses make three in the first hour.
+# Let's Encrypt allows five failed validations of a name per hour. These delays make three in the first hour.
 FIRST_PAUSE_S = 600.0
 # A CA that does not answer has counted nothing.
 FIRST_UNREACHED_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 6 * 3600.0
-# A CA that asks for more than this is not heard to the end: its limits are counted over a week at most.
+# Maximum delay that a CA may request: its limits are counted over a week at most.
 LONGEST_RETRY_AFTER_S = 7 * 86400.0
 
 
 class OrderState(msgspec.Struct, frozen=True):
-    """What is known of the orders of one certificate; times in seconds since 1970.
+    """The state of the orders of one certificate; times in seconds since 1970.
 
     Attributes:
-        asked: What the certificate was ordered for (`wanted` of `due_at`); empty before the first.
-        renew_at: When it is to be renewed.
-        ca_at: When the CA wants it to be renewed, if it says so (RFC 9773); the sooner one counts.
-        ask_at: When the CA is to be asked for that again.
-        failures: Orders that failed since the last that did not.
+        asked: The request of the certificate (`wanted` of `due_at`); empty before the first.
+        renew_at: The renewal time.
+        ca_at: The renewal time that the CA asks for, if any (RFC 9773); the sooner one applies.
+        ask_at: When to ask the CA for that again.
+        failures: Consecutive failed orders.
         failed: The settings of the latest order, if it failed.
-        try_at: Not before this is another one begun.
+        try_at: The earliest time of the next order.
         why: Why the latest one failed.
     """
 
@@ -39,18 +40,18 @@ class OrderState(msgspec.Struct, frozen=True):
 
 
 def renewal_at(begins_at: float, ends_at: float, lot: float) -> float:
-    """Return when a certificate is to be renewed."""
+    """Return the renewal time of a certificate."""
     return begins_at + (ends_at - begins_at) * (RENEWED_AT - SPREAD * lot)
 
 
 def pause_s(failures: int, reached: bool, retry_after_s: float, lot: float) -> float:
-    """Return how long to wait after so many failures in a row.
+    """Return the delay after consecutive failures.
 
     Args:
-        failures: How many.
+        failures: Their number.
         reached: Whether the CA was reached.
-        retry_after_s: What the CA asks for; 0 for nothing.
-        lot: Lengthens the pause by up to a quarter.
+        retry_after_s: The delay that the CA asks for; 0 for none.
+        lot: Lengthens the delay by up to a quarter.
     """
     first = FIRST_PAUSE_S if reached else FIRST_UNREACHED_PAUSE_S
     pause = min(LONGEST_PAUSE_S, first * 2.0 ** min(failures - 1, 16))
@@ -58,7 +59,7 @@ def pause_s(failures: int, reached: bool, retry_after_s: float, lot: float) -> f
 
 
 def renewed_at(standing: OrderState) -> float:
-    """Return when a certificate is to be renewed: a CA that has to revoke it wants that sooner."""
+    """Return the renewal time: a CA that has to revoke the certificate asks for an earlier one."""
     return min(standing.renew_at, standing.ca_at or standing.renew_at)
 
 
@@ -66,25 +67,25 @@ def due_at(standing: OrderState, wanted: str, settings: str, is_there: bool) -> 
     """Return when the next order is due; 0 for at once.
 
     Args:
-        standing: What is known of the orders.
-        wanted: What the certificate is to be: its names, the CA, the kind of its key.
-        settings: What it is ordered by: that, and how.
+        standing: The state of the orders.
+        wanted: The wanted certificate: its names, the CA, the kind of its key.
+        settings: All settings of the order.
         is_there: Whether there is a certificate that can be used.
     """
     due = renewed_at(standing) if is_there and standing.asked == wanted else 0.0
-    # Other settings may be what mends it: then the CA is asked at once.
+    # Other settings may fix the failure: then the CA is asked at once.
     return max(due, standing.try_at) if standing.failed == settings else due
 
 
 def failed(
     standing: OrderState, settings: str, why: str, reached: bool, retry_after_s: float, now: float, lot: float
 ) -> OrderState:
-    """Return what is known after an order that failed."""
+    """Return the state after an order that failed."""
     failures = standing.failures + 1 if standing.failed in ("", settings) else 1
     try_at = now + pause_s(failures, reached, retry_after_s, lot)
     return msgspec.structs.replace(standing, failures=failures, failed=settings, try_at=try_at, why=why)
 
 
 def issued(wanted: str, begins_at: float, ends_at: float, lot: float) -> OrderState:
-    """Return what is known after an order that was served."""
+    """Return the state after an order that succeeded."""
     return OrderState(asked=wanted, renew_at=renewal_at(begins_at, ends_at, lot))

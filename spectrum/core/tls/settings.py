@@ -1,4 +1,4 @@
-"""TLS as workers run on it, with the content of every file."""
+"""TLS for workers, with the content of every file."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-if TYPE_CHECKING:  # a worker takes settings, and needs no pydantic
+if TYPE_CHECKING:  # A worker decodes settings without pydantic.
     from spectrum.core.tls.objects import EdgeTls, Mode, OriginTls
 
 
 class CertificateSettings(msgspec.Struct, frozen=True, array_like=True):
-    """A certificate: chain and key in PEM form, an OCSP response in DER form or none, and the names that it is for."""
+    """A certificate: chain and key in PEM form, an OCSP response in DER form or none, and its names."""
 
     name: str
     chain: bytes
     key: bytes
     staple: bytes
     names: tuple[str, ...]
-    # Of its key; a name may have a certificate of each kind.
+    # The kind of its key; a name may have a certificate of each kind.
     kind: str = ""
-    # When it ends, seconds since 1970.
+    # When it expires, seconds since 1970.
     ends_at: int = 0
-    # It stands in for one that is not issued yet.
+    # Whether it is a temporary one until the real one is issued.
     temporary: bool = False
 
     def __repr__(self) -> str:
@@ -31,14 +31,14 @@ class CertificateSettings(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TlsFiles(msgspec.Struct, frozen=True, array_like=True):
-    """What the files hold that a configuration names for TLS: certificates, and authorities by their path."""
+    """The contents of the TLS files of a configuration: certificates, and authorities by path."""
 
     certificates: tuple[CertificateSettings, ...] = ()
     authorities: dict[str, bytes] = {}
 
 
 class EdgeSettings(msgspec.Struct, frozen=True, array_like=True):
-    """How clients of an app are spoken to. No certificates are all of them; `client_ca` is a path, or "" for none."""
+    """TLS with clients of an app. An empty list of certificates means all; `client_ca` is a path, or "" for none."""
 
     certificates: tuple[str, ...] | None
     refuses_unknown: bool
@@ -50,7 +50,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OriginTlsSettings(msgspec.Struct, frozen=True, array_like=True):
-    """How origins are spoken to. `server_name` "" is each origin's own, `ca` "" the machine's authorities."""
+    """TLS with origins. `server_name` "" is each origin's own, `ca` "" the machine's authorities."""
 
     verifies: bool
     versions: tuple[str, str]
@@ -61,7 +61,7 @@ class OriginTlsSettings(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TlsSettings(msgspec.Struct, frozen=True, array_like=True):
-    """TLS of an app, with or without TLS to its origins."""
+    """TLS of an app, with or without TLS towards its origins."""
 
     mode: str
     edge: EdgeSettings
@@ -69,7 +69,7 @@ class TlsSettings(msgspec.Struct, frozen=True, array_like=True):
 
 
 def compile_tls(mode: "Mode", edge: "EdgeTls", origin: "OriginTls") -> TlsSettings | None:
-    """Return what an app's keys come to; None where its bytes are passed through."""
+    """Return the compiled TLS settings of an app; None if TLS is passed through."""
     if mode == "off":
         return None
     return TlsSettings(
@@ -97,10 +97,9 @@ def compile_tls(mode: "Mode", edge: "EdgeTls", origin: "OriginTls") -> TlsSettin
 
 
 def resumption_name(app: str, edge: EdgeSettings, authorities: bytes) -> bytes:
-    """Return what two handshakes must have in common for the second to resume a session of the first.
-
-    All apps share the ticket keys: without it a session of one app, begun without a certificate, would be taken by
-    another one that asks for it.
+    """Return the identifier that two handshakes must share for the second to resume a session of the first. All apps
+    share the ticket keys: without it another app that requires a client certificate would resume a session begun
+    without one.
     """
     parts = (app.encode(), edge.client_ca.encode(), bytes([edge.client_must]), authorities)
     digest = hashlib.sha256()
@@ -112,7 +111,8 @@ def resumption_name(app: str, edge: EdgeSettings, authorities: bytes) -> bytes:
 def chosen(
     certificates: Iterable[CertificateSettings], names: tuple[str, ...] | None
 ) -> tuple[CertificateSettings, ...]:
-    """Return the certificates of an app, in its order; all of them where it has no list.
+    """Return the certificates of an app, in its order; all of them without a list. Temporary ones come last: none hides
+    one that clients trust.
 
     Temporary ones come last: none hides one that clients trust.
     """

@@ -145,7 +145,7 @@ async def test_a_preview_is_begun_and_read(made):
     await until_found(preview, asked)
     assert (await preview.answer(asked))["pools"]["p"]["origins"][0]["reason"] == "connection refused"
     assert await preview.answer(Asked({"owner": "b", "id": begun["id"]})) == {"pools": None}
-    assert (await asks(type="tcp", path="/x"))["faults"] == [(["path"], "it goes with http and https, not with tcp")]
+    assert (await asks(type="tcp", path="/x"))["faults"] == [(["path"], "it is valid for http and https, not for tcp")]
     await actor.close()
 
 

@@ -98,7 +98,7 @@ def test_both_are_served_and_the_file_comes_first(tmp_path, caplog):
     assert aside["x"] == "the file has an app of this name"
     assert aside["y"] == "[::]:1 is taken by app x"
     assert "a protocol and its ports" in aside["w"] or "udp" in aside["w"]
-    assert "is no name for an app" in aside["-"]
+    assert "is not a name for an app" in aside["-"]
     assert "stored app y is set aside: [::]:1 is taken by app x" in caplog.text
     shown = daemon.source.view()
     assert shown["file"]["apps"] == {"x": app(1)}
@@ -137,7 +137,7 @@ def test_a_reload_of_the_file_keeps_what_is_stored(tmp_path):
     daemon.write({"x": app(2), "n": {"protocol": "tcp/6", "origin_direct": ["tcp://127.0.0.1:3"]}})
     assert daemon.reload() == [
         "stored app y: protocol: [::]:2 is taken by app x",
-        "apps.n.origin_direct.0: 127.0.0.1:3 is the listener of app z; name that app's origin instead",
+        "apps.n.origin_direct.0: 127.0.0.1:3 is the listener of app z; use the origin of that app instead",
     ]
     daemon.write({"y": app(2)})
     assert (daemon.reload(), daemon.apps) == ([], ["y", "z"])
@@ -200,7 +200,7 @@ def test_groups_without_faults_are_checked_together(tmp_path, monkeypatch):
         (("apps", "x", None), "apps.x", "app x stands in {path}: it is changed there"),
         (("apps", "q", None), "apps.q", "there is no stored app q"),
         (("appz", "q", {}), "appz", 'there are no appz; did you mean "apps"?'),
-        (("apps", "a b", app(5)), "apps.a b", "is no name for an app"),
+        (("apps", "a b", app(5)), "apps.a b", "is not a name for an app"),
         (("apps", "q", {"protocol": "tcp/5", "origin_direct": ["x"]}), "apps.q.origin_direct.0", "'x'"),
         (("apps", "q", BALANCED), "apps.q.load_balancer", 'no load balancer "b"'),
         (("apps", "q", app(5) | {"preset": "nothing"}), "apps.q.preset", "nothing"),

@@ -176,7 +176,7 @@ def test_sections_that_are_no_mappings():
         "f:3:11: monitors: expected a mapping of names to monitors, found 5",
     ]
     assert diagnostics(GOOD + "\npools: {-x: {origins: [{name: a, address: a.example}]}}") == [
-        "f:2:9: pools.-x: '-x' is no name for a pool; letters, digits, dot, dash and underscore, at most 63"
+        "f:2:9: pools.-x: '-x' is not a name for a pool; letters, digits, dot, dash and underscore, at most 63"
     ]
 
 

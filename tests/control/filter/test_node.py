@@ -132,7 +132,7 @@ def test_the_kernel_has_what_the_file_says(filesystem):
         ("interfaces: [], guard: ['::/0']", "filter.interfaces: "),
         ("interfaces: [lo]", "filter.guard: "),
         ("interfaces: [lo], guard: []", "filter.guard: "),
-        ("interfaces: [lo], guard: ['::/0'], lists: {a: {}}", "filter.lists.a: a list has either prefixes or a file"),
+        ("interfaces: [lo], guard: ['::/0'], lists: {a: {}}", "filter.lists.a: a list needs either prefixes or a file"),
         ("interfaces: [lo], guard: ['::/0'], lists: {a: {file: /none}}", "filter.lists.a.file: /none: cannot be read"),
         ("interfaces: [lo], guard: ['::/0'], packets_per_second: 0", "filter.packets_per_second: "),
     ],

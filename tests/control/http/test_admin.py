@@ -177,8 +177,8 @@ async def test_a_place_where_no_socket_can_be(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "file")
     for path, why in (
         (tmp_path / "file" / "x.sock", "file exists"),
-        (tmp_path / "file", "is no socket"),
-        (tmp_path / "link", "is no socket"),
+        (tmp_path / "file", "is not a socket"),
+        (tmp_path / "link", "is not a socket"),
         (tmp_path / ("x" * 120), "path too long"),
     ):
         with pytest.raises(ListenError, match=f"^control socket .*{why}"):

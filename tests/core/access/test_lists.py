@@ -25,9 +25,9 @@ def test_what_a_list_holds():
         ({"kind": "ip", "items": [{"comment": "x"}]}, 'an item of this list needs "ip"'),
         ({"kind": "ip", "items": [{"ip": "192.0.2.1", "comment": 5}]}, "are texts of at most 500 characters"),
         ({"kind": "ip", "items": [{"ip": "192.0.2.1", "comment": "x" * 501}]}, "are texts of at most 500 characters"),
-        ({"kind": "asn", "items": ["AS0"]}, "is no autonomous system"),
-        ({"kind": "asn", "items": [True]}, "true is no autonomous system"),
-        ({"kind": "asn", "items": ["9" * 5000]}, "is no autonomous system"),
+        ({"kind": "asn", "items": ["AS0"]}, "is not an autonomous system"),
+        ({"kind": "asn", "items": [True]}, "true is not an autonomous system"),
+        ({"kind": "asn", "items": ["9" * 5000]}, "is not an autonomous system"),
         ({"kind": "ip", "description": "x" * 501}, "at most 500 characters"),
     ],
 )

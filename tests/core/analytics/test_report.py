@@ -180,7 +180,7 @@ def test_attacks_are_told_in_the_summary_with_their_trend():
     assert {"label": "Attacks", "value": "4", "note": "nothing to compare with"} in made["figures"]
     assert [one["label"] for one in made["figures"]] == ["Carried", "Sessions", "Failed sessions", "Attacks"]
     assert made["to_do"] == [
-        "Find out why no packets were dropped of SYN flood at addresses of no app: the attacks page has the reason."
+        "Find out why no packets of SYN flood at addresses of no app were dropped: the attacks page has the reason."
     ]
     made = told(replace(ATTACKED, **CALMER))
     assert "most often NTP reflection at game, 100 % more than the week before; 5.00" in made["paragraph"]

@@ -43,7 +43,7 @@ def test_all_of_it():
         ({"max_bytes": "1MiB"}, "at least 64MiB"),
         ({"memory": "1MiB"}, "at least 64MiB: questions are answered in it"),
         ({"threads": 0}, "greater than or equal to 1"),
-        ({"reports": {"at": "25:00"}}, "no time of day"),
+        ({"reports": {"at": "25:00"}}, "not a time of day"),
         ({"reports": {"at": 1080}}, "08:00"),
         ({"reports": {"day": "someday"}}, "monday"),
         ({"keep": {"events": "2d", "minutes": "1d"}}, "keep them at least as long"),

@@ -25,8 +25,8 @@ apps: {{a: {{{app}, load_balancer: lb}}}}
     ("given", "expected"),
     [
         ({}, []),
-        ({"monitor": "type: tcp, path: /x"}, ["monitors.m.path: it goes with http and https, not with tcp"]),
-        ({"monitor": "type: http, send: x"}, ["monitors.m.send: it goes with tcp and udp_icmp, not with http"]),
+        ({"monitor": "type: tcp, path: /x"}, ["monitors.m.path: it is valid for http and https, not for tcp"]),
+        ({"monitor": "type: http, send: x"}, ["monitors.m.send: it is valid for tcp and udp_icmp, not for http"]),
         ({"monitor": "type: tcp, method: HEAD"}, ["monitors.m.method: tcp monitors have only connection_established"]),
         (
             {"monitor": "type: tcp, proxy_protocol: simple"},
@@ -53,7 +53,8 @@ apps: {{a: {{{app}, load_balancer: lb}}}}
         (
             {"more": "monitor_groups: {g: {members: [{monitor: m, monitoring_only: true, must_be_healthy: true}]}}"},
             [
-                "monitor_groups.g.members[0].must_be_healthy: the verdict of a member with monitoring_only does not count"
+                "monitor_groups.g.members[0].must_be_healthy: "
+                "the verdict of a member with monitoring_only does not count"
             ],
         ),
         ({"pool": "monitor: other"}, ['pools.p.monitor: no monitor "other"; known here: m']),

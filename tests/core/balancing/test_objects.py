@@ -23,7 +23,7 @@ ORIGIN = {"name": "a", "address": "192.0.2.1"}
 @pytest.mark.parametrize(
     ("model", "body", "message"),
     [
-        (Monitor, {"expected_codes": "20x"}, "'20x' is no status code"),
+        (Monitor, {"expected_codes": "20x"}, "'20x' is not a status code"),
         (Monitor, {"expected_codes": "204-200"}, "ends before it begins"),
         (Monitor, {"expected_codes": True}, "found true"),
         (Monitor, {"interval": "10ms"}, "at least 0.1s"),

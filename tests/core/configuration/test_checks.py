@@ -72,7 +72,7 @@ def test_loops(listening, origin, loop):
 def test_another_app_is_no_origin():
     found = check_apps({"a": app("tcp/80"), "b": app("tcp/81", "tcp://127.0.0.1:80")}, LOCAL)
     assert [fault.message for fault in found] == [
-        "127.0.0.1:80 is the listener of app a; name that app's origin instead"
+        "127.0.0.1:80 is the listener of app a; use the origin of that app instead"
     ]
 
 

@@ -60,7 +60,7 @@ def faults_of(section, value):
         ),
         ("apps", APP | {"protocol": "tcp/1", "argo_smart_routing": True}, ("argo_smart_routing",), "expected false"),
         ("apps", APP | {"protocol": "tcp/1", "argo_smart_routing": 0}, ("argo_smart_routing",), "found 0"),
-        ("monitors", {"probe_zone": "example.com"}, ("probe_zone",), "the origin itself"),
+        ("monitors", {"probe_zone": "example.com"}, ("probe_zone",), "the origin directly"),
         ("pools", POOL | {"notification_email": "me@example.com"}, ("notification_email",), "no mail is sent"),
         ("pools", POOL | {"check_regions": ["MARS"]}, ("check_regions", 0), "WNAM"),
         ("pools", POOL | {"networks": ["mars"]}, ("networks", 0), "no others"),
@@ -120,4 +120,4 @@ def test_a_load_balancer_may_be_named_as_cloudflare_names_it():
     assert faults == []
     assert config.apps["app"].looked_up is None
     assert [fault.path[2:] for fault in load(origin_dns={"name": "other"})[1]] == [("origin_dns", "name")]
-    assert "leave it out, or write 22" in load(origin_port=23)[1][0].message
+    assert "omit it, or write 22" in load(origin_port=23)[1][0].message

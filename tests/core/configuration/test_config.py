@@ -89,8 +89,8 @@ def test_wrong_names(dns):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("1.2.3.4", "'1.2.3.4' is an address; it goes into origin_direct"),
-        ("2001:db8::1", "'2001:db8::1' is an address; it goes into origin_direct"),
+        ("1.2.3.4", "'1.2.3.4' is an address; write it in origin_direct"),
+        ("2001:db8::1", "'2001:db8::1' is an address; write it in origin_direct"),
         ("bücher.example", "'bücher.example' is not a host name; write it in ASCII, as xn--..."),
         ("a..example", "'a..example' is not a host name"),
     ],
@@ -108,7 +108,7 @@ def test_a_name_needs_a_port():
 def test_a_service_has_its_port():
     app = {"protocol": "udp/22", "origin_dns": {"name": "_x._udp.example.org.", "type": "SRV"}}
     assert App.model_validate(app).origin_port is None
-    with pytest.raises(ValidationError, match="the port comes from the SRV record; leave origin_port out"):
+    with pytest.raises(ValidationError, match="the port comes from the SRV record; omit origin_port"):
         App.model_validate(app | {"origin_port": 22})
 
 

@@ -87,9 +87,9 @@ def test_values_are_read(read, given, found):
     ("read", "given", "says"),
     [
         (duration, True, "expected a duration such as 5s or 1h, found true"),
-        (positive_duration, "0s", "'0s': a duration has to be longer than 0"),
+        (positive_duration, "0s", "'0s': a duration must be longer than 0"),
         (size, [], "expected a size such as 64MiB, found an empty list"),
-        (country, "Germany", "'Germany' is no country; write two capital letters of ISO 3166, such as DE"),
+        (country, "Germany", "'Germany' is not a country; write two capital letters of ISO 3166, such as DE"),
         (text, None, "expected text, found nothing"),
         (TypeAdapter(WholeSeconds).validate_python, "1500ms", "whole seconds between 1s and 32767s"),
         (TypeAdapter(WholeSeconds).validate_python, "10h", "whole seconds between 1s and 32767s"),

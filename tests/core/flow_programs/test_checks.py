@@ -28,7 +28,7 @@ def test_what_fits():
 def test_apps():
     assert faults({"a": one("gane"), "b": one("game", "web"), "c": one("game")}) == [
         (("flow_programs", "a", "apps", 0), 'there is no app "gane"; did you mean "game"?'),
-        (("flow_programs", "b", "apps", 1), "web is served by tcp: flow programs judge datagrams, of UDP"),
+        (("flow_programs", "b", "apps", 1), "web is served by tcp: flow programs judge UDP datagrams"),
         (("flow_programs", "c", "apps", 0), "flow program b judges game already"),
     ]
 

@@ -63,7 +63,7 @@ def test_defaults():
         ({"journal": JOURNAL, "sinks": {"a": SINK | {"fields": ["Client"]}}}, "records have no field Client"),
         ({"journal": JOURNAL, "sinks": {"a": SINK | TEXT}}, "text has its own fields"),
         ({"journal": JOURNAL, "sinks": {"a": TLS | {"key": "/x"}}}, "key is the one of cert: add cert"),
-        ({"journal": JOURNAL, "sinks": {"a b": SINK}}, "'a b' is no name for a sink"),
+        ({"journal": JOURNAL, "sinks": {"a b": SINK}}, "'a b' is not a name for a sink"),
         ({"journal": JOURNAL, "sinks": {"a": SINK, "b": SINK}}, "sinks a and b write to the same file: /var/log"),
     ],
 )

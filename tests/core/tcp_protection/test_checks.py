@@ -27,12 +27,12 @@ def test_nothing_stands_twice():
         "tcp_rules": {"r": RULE, "s": RULE},
     }
     assert faults(whole) == [
-        (("tcp_protection", "b"), "a says already whether TCP protection is on"),
-        (("tcp_prefixes", "q"), "10.0.0.0/8 is what p is about already"),
-        (("tcp_rules", "s"), "syn_protection of global global is what r is about already"),
+        (("tcp_protection", "b"), "a already defines whether TCP protection is on"),
+        (("tcp_prefixes", "q"), "10.0.0.0/8 is already the subject of p"),
+        (("tcp_rules", "s"), "syn_protection of global global is already the subject of r"),
     ]
     (one,) = faults(whole, {"tcp_rules": {"r": RULE}})
-    assert one == (("tcp_rules", "r"), "syn_protection of global global is what s is about already")
+    assert one == (("tcp_rules", "r"), "syn_protection of global global is already the subject of s")
 
 
 def test_what_the_kernel_has_no_room_for():

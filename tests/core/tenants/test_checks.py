@@ -64,7 +64,7 @@ def test_what_fits():
 
 
 CERTIFICATE = {"certificate": "/none.pem", "key": "/none.pem"}
-CROSSING = "what an object refers to is of its own account"
+CROSSING = "an object can refer only to objects of its own account"
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,15 @@ CROSSING = "what an object refers to is of its own account"
         (
             {"apps": {"a": app("tcp/1", dns={"name": "a.example.com", "type": "ADDRESS"})}},
             "apps.a.dns.type",
-            "ADDRESS goes with edge_ips that name addresses",
+            "ADDRESS needs addresses in edge_ips",
         ),
         (
             {"apps": {"a": app("tcp/1", dns={"name": "a.example.com", "type": "CNAME"}, edge_ips=["192.0.2.1"])}},
             "apps.a.dns.type",
-            "with addresses of its own it is ADDRESS",
+            "with addresses of its own use ADDRESS",
         ),
         ({"zones": {"example.com": {"account": "nobody"}}}, "zones.example.com.account", 'no account "nobody"'),
-        ({"zones": {"example": {}}}, "zones.example", "is no domain; write example.com"),
+        ({"zones": {"example": {}}}, "zones.example", "is not a domain; write example.com"),
         (
             {"zones": {"example.com": {}, "x": {"name": "Example.com"}}},
             "zones.x",
@@ -111,7 +111,7 @@ CROSSING = "what an object refers to is of its own account"
                 "pools": {"p": {"origins": ORIGINS}},
             },
             "load_balancers.l.account",
-            "it has a zone, whose account it belongs to",
+            "it belongs to the account of its zone",
         ),
         (
             {
@@ -245,7 +245,7 @@ def test_many_apps_in_many_zones_are_quick():
             {},
             {"c": "acme", "d": "other"},
             "edge_tls.certificates",
-            "left out, they are all, and one belongs to account other",
+            "omitted it means all, and one belongs to account other",
         ),
     ],
 )

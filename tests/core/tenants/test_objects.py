@@ -13,7 +13,7 @@ def test_a_name_is_compared_in_one_form():
     ("model", "value", "message"),
     [
         (Dns, {"name": "ssh"}, "a name in a zone, such as ssh.example.com"),
-        (Dns, {"name": "a b.example.com"}, "is no DNS name"),
+        (Dns, {"name": "a b.example.com"}, "is not a DNS name"),
         (Dns, {"name": 5}, "expected text such as ssh.example.com"),
         (Dns, {"name": "a.example.com", "type": "A"}, "CNAME"),
         (Zone, {"name": "example"}, "a name in a zone"),

@@ -106,7 +106,7 @@ def test_from_where_it_is_good(client, taken):
         ({"policies": [policy("app:edit")]}, "there is no permission 'app:edit'; did you mean \"apps:edit\"?"),
         ({"policies": [policy()]}, "at least 1 item"),
         ({"policies": []}, "at least 1 item"),
-        ({"expires_on": "tomorrow"}, "is no time; write 2027-01-31"),
+        ({"expires_on": "tomorrow"}, "is not a time; write 2027-01-31"),
         ({"expires_on": 5}, "expected text such as 2027-01-31T00:00:00Z, found 5"),
         ({"hash": "sha256:abc"}, "64 hex digits; spectrum token create --hash"),
         ({"addresses": ["192.0.2.1/24"]}, "is not a prefix"),

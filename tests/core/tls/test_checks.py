@@ -42,15 +42,15 @@ def test_what_fits(faults, app):
     [
         (
             "edge_tls: {alpn: [h2]}",
-            "apps.x.edge_tls: it goes with tls: flexible, full or strict; this app passes TLS through",
+            "apps.x.edge_tls: it is for tls: flexible, full or strict; this app passes TLS through",
         ),
         (
             "tls: off, origin_tls: {}",
-            "apps.x.origin_tls: it goes with tls: flexible, full or strict; this app passes TLS through",
+            "apps.x.origin_tls: it is for tls: flexible, full or strict; this app passes TLS through",
         ),
         (
             "tls: flexible, origin_tls: {}",
-            "apps.x.origin_tls: tls: flexible speaks to origins in clear; write full or strict",
+            "apps.x.origin_tls: tls: flexible uses plain text towards origins; write full or strict",
         ),
         ("tls: full, origin_tls: {ca: /x}", "apps.x.origin_tls.ca: tls: full verifies nothing; write strict"),
         (
@@ -119,7 +119,7 @@ def test_challenges_are_answered_somewhere(faults, app, challenge, more, message
         ("{}", "it needs certificate: a file in PEM form; or acme: {names: [...]} to order one"),
         (
             "{key: /x, acme: {names: [q.example], accept_terms: true}}",
-            "key is a file of ours, acme has the CA asked for one: write one of them",
+            "key is a file, acme orders one from the CA: write one of them",
         ),
     ],
 )
