@@ -1,1 +1,1 @@
-"""Keeps what is known of sessions for questions: an embedded store, or a server's."""
+"""Stores of analytics: embedded, or on a server."""

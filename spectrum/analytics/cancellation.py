@@ -1,4 +1,4 @@
-"""Ends a question that nobody waits for any more, from another thread than the one that asks it."""
+"""Cancels a question whose client is gone, from another thread than the one that answers it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Cancellation:
-    """Is set once; whoever can interrupt the question is told, at once or when they say how."""
+    """Is set once; registered interrupts are called, at once if it is already set."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,7 +22,7 @@ class Cancellation:
 
     @contextmanager
     def on(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """Have something called within this context when it is set; at once where it is already.
+        """Within this context, call a function when it is set; at once if it is already.
 
         Args:
             interrupt: May be called from another thread, and only within the context.

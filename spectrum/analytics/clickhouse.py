@@ -42,7 +42,7 @@ from spectrum.core.records.journal import Batch, Cursor
 
 _ALWAYS_S = 1e12
 _DAY = timedelta(days=1)
-# After midnight records of the day before may still come.
+# After midnight records of the day before may still arrive.
 _LATE = timedelta(hours=1)
 _UPKEEP_TIMEOUT_S = 60.0
 # Sources whose next number is known: workers, of which a reload makes none.
@@ -50,7 +50,7 @@ _MAX_SOURCES = 10_000
 
 
 class _Noted(msgspec.Struct):
-    """The file beside."""
+    """The state file."""
 
     cursor: Cursor
     next: dict[str, int]
@@ -61,7 +61,7 @@ class ClickHouseStore:
 
     Args:
         server: The server.
-        folder: Where this node's place in its journal is noted.
+        folder: The folder of the file with this node's place in its journal.
         events_s: How long records are kept.
         minutes_s: How long roll-ups, changes of health and of the configuration are.
     """
@@ -78,10 +78,10 @@ class ClickHouseStore:
         self._rolling: Generator[int] | None = None
 
     def open(self) -> None:
-        """Open it, and make the tables that are missing.
+        """Open it, and create missing tables.
 
         Raises:
-            AnalyticsError: If it cannot be had.
+            AnalyticsError: If that fails.
         """
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ class ClickHouseStore:
         self._making = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
 
     def _drop_staged(self) -> None:
-        """Drop what was left by nodes that ended while they rolled a day up."""
+        """Drop tables of nodes that ended while they rolled a day up."""
         database = self._server.database
         found = self._rows(
             f"SELECT name FROM system.tables WHERE database = '{database}' AND startsWith(name, '{STAGED}')"
@@ -111,14 +111,14 @@ class ClickHouseStore:
             self._server.command(f"DROP TABLE IF EXISTS {database}.{name}")
 
     def progress(self) -> StoreProgress:
-        """Return how far this node's records are in it."""
+        """Return the progress of this node's records."""
         return StoreProgress(self._cursor, dict(self._next))
 
     def take(self, batches: Sequence[Batch], cursor: Cursor) -> Taken:
-        """Keep records, and that all before `cursor` is kept.
+        """Store records, and that all before `cursor` are stored.
 
         Raises:
-            AnalyticsError: If it cannot, and may be asked again.
+            AnalyticsError: If that fails; the call may be repeated.
         """
         fresh, following, repeated, missing = sifted(batches, self._next)
         records = sum(batch.records - skipped for batch, skipped in fresh)
@@ -151,7 +151,7 @@ class ClickHouseStore:
         self._cursor, self._next = cursor, following
 
     def take_packets(self, packets: Sequence[PacketSample]) -> None:
-        """Keep samples of packets.
+        """Store samples of packets.
 
         Raises:
             AnalyticsError: If it cannot.
@@ -165,7 +165,7 @@ class ClickHouseStore:
         """Return the answer to a question.
 
         Raises:
-            QuestionFault: If it makes no sense.
+            QuestionFault: If it is invalid.
             QuestionTooLarge: If it takes longer, or more memory, than it may; or was cancelled.
             AnalyticsError: If it cannot be answered.
         """
@@ -178,7 +178,7 @@ class ClickHouseStore:
         )
 
     def extent(self) -> KeptSpan:
-        """Return from when it has what."""
+        """Return since when the store has data."""
         found = self._rows(
             "SELECT count(), toUnixTimestamp64Micro(min(time)), toUnixTimestamp64Micro(max(time))"
             f" FROM {KEPT[EVENTS.name]}"

@@ -1,4 +1,4 @@
-"""ClickHouse's HTTP interface: statements, their parameters, data to insert, and its faults as ours. It blocks."""
+"""ClickHouse's HTTP interface: statements, parameters, inserts, and its errors as ours. It blocks."""
 
 import http.client
 import json
@@ -13,10 +13,10 @@ from spectrum.analytics.cancellation import Cancellation
 from spectrum.analytics.store import AnalyticsError, QuestionTooLarge
 from spectrum.core.analytics.dialects import Statement, named
 
-# Between attempts of what may be sent twice.
+# Delays between attempts of requests that may be repeated.
 _PAUSES_S = (0.2, 1.0)
 _INSERT_TIMEOUT_S = 30.0
-# To the server, for its own limit to be met first.
+# Added to the server's own limit, so that it applies first.
 _GRACE_S = 2.0
 _MAX_MESSAGE = 500
 # Its numbers: TIMEOUT_EXCEEDED, TOO_SLOW, MEMORY_LIMIT_EXCEEDED, TOO_MANY_ROWS..., QUERY_WAS_CANCELLED.
@@ -51,7 +51,7 @@ class ClickHouseHttp:
         self._sleep = sleep
 
     def command(self, text: str, database: str | None = None, may_repeat: bool = True) -> None:
-        """Have a statement executed.
+        """Execute a statement.
 
         Args:
             text: The statement.
@@ -59,7 +59,7 @@ class ClickHouseHttp:
             may_repeat: It may be executed twice, and is sent again where an answer was lost.
 
         Raises:
-            AnalyticsError: If it cannot, or nobody knows.
+            AnalyticsError: If that fails, or the outcome is unknown.
         """
         settings = {"database": self.database if database is None else database}
         pauses_s = _PAUSES_S if may_repeat else ()
@@ -73,12 +73,12 @@ class ClickHouseHttp:
             data: One JSON object per line.
 
         Raises:
-            AnalyticsError: If it cannot, or nobody knows.
+            AnalyticsError: If that fails, or the outcome is unknown.
         """
         settings = {
             "database": self.database,
             "query": text,
-            # The server gathers what nodes send, and answers when it is written.
+            # The server batches inserts of nodes, and answers when they are written.
             "async_insert": "1",
             "wait_for_async_insert": "1",
             "date_time_input_format": "best_effort",
@@ -99,10 +99,10 @@ class ClickHouseHttp:
             "query_id": str(uuid4()),
             "max_execution_time": f"{max(timeout_s, 0.001):.3f}",
             "timeout_overflow_mode": "throw",
-            # Only reading, so that it ends when this end closes the connection.
+            # Read-only, so that it ends when this end closes the connection.
             "readonly": "2",
             "cancel_http_readonly_queries_on_client_close": "1",
-            # A fault in the middle of it is an answer, and not a piece of one.
+            # An error in the middle fails the whole answer.
             "wait_end_of_query": "1",
             "output_format_json_quote_64bit_integers": "0",
             "output_format_json_quote_denormals": "0",
@@ -170,12 +170,12 @@ class ClickHouseHttp:
 
 
 def _hang_up(connection: http.client.HTTPConnection) -> None:
-    """End what another thread waits for: closing a socket does not wake who reads from it."""
+    """End a request that another thread waits for: closing a socket does not wake its reader."""
     if connection.sock is not None:
         try:
             connection.sock.shutdown(2)
         except OSError:
-            pass  # the other end was first
+            pass  # The other end was first.
 
 
 def multipart(fields: Mapping[str, str]) -> tuple[bytes, str]:

@@ -1,4 +1,4 @@
-"""DuckDB, as an embedded store uses it: its limits, its transactions, and its errors in our words."""
+"""DuckDB as used by the embedded store: limits, transactions, and errors."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,10 +10,10 @@ import duckdb
 
 from spectrum.analytics.store import AnalyticsError, QuestionTooLarge
 
-# What is written to a log, at most, before it is written into a file.
+# Maximum size of the write-ahead log before a checkpoint.
 _LOG_BYTES = 64 << 20
 _INTERRUPT_PAUSE_S = 0.02
-# In which a question ends that is interrupted.
+# Time in which an interrupted question ends.
 _INTERRUPT_S = 5.0
 _CORRUPT = ("corrupt", "checksum", "not a valid duckdb", "deserializ", "serialization error", "trying to read")
 _FULL = ("no space left", "disk quota", "file too large", "could not write all bytes")
@@ -21,7 +21,7 @@ _LOCKED = ("could not set lock", "conflicting lock")
 
 
 class Reader:
-    """A connection of a question, which ends when its time is over, or when it is told to.
+    """A connection for a question, which ends when its time is over, or when it is stopped.
 
     Args:
         connection: Its connection.
@@ -39,14 +39,14 @@ class Reader:
         """Return the rows of a statement.
 
         Raises:
-            duckdb.Error: If there are none.
+            duckdb.Error: If it fails.
         """
         if self._is_over.is_set():
             raise duckdb.InterruptException("the time is over")
         return self._connection.execute(text, parameters).fetchall()
 
     def stop(self) -> None:
-        """End the question; from any thread."""
+        """End the question; any thread may call it."""
         self._is_over.set()
 
     def _interrupt(self, timeout_s: float) -> None:

@@ -1,7 +1,7 @@
 """The store of one node: DuckDB in the API's process, in files of a folder.
 
-Each `take` is one transaction: the rows, how far the journal was read, and what comes next of each source. So a record
-is in it once, whichever process was killed when. The journal's own JSON is read by DuckDB, without the interpreter.
+Each `take` is one transaction: the rows, the place in the journal, and the next number of each source. So each record
+is stored once, even if a process is killed. The journal's own JSON is read by DuckDB, without the interpreter.
 """
 
 import os
@@ -27,11 +27,11 @@ from spectrum.core.analytics.rows import SUPERVISOR, numbered, query_of, reader_
 from spectrum.core.records.journal import Batch, Cursor
 
 DAY_S = 86400.0
-# A volume is full with a share of what the store may take, or after a day.
+# A volume is closed at a share of the store's size, or after a day.
 _VOLUMES = 16
-# So much of the disk is left to others: a database that meets a full disk has to be opened anew.
+# Disk space left free: a database that meets a full disk must be opened again.
 SPARE_BYTES = 64 << 20
-# `minutes` has all there is: what is not rolled up yet is shown as rows of one event.
+# `minutes` is complete: events that are not rolled up yet are shown as rows of one event.
 _ALWAYS_S = 1e12
 _MINUTE_S = 60.0
 _MINUTE_US = 60_000_000
@@ -47,7 +47,7 @@ class EmbeddedStore:
         minutes_s: How long roll-ups, changes of health and of the configuration are.
         memory_bytes: What DuckDB may use; questions that need more use as much on disk, and then fail.
         threads: How many it uses.
-        say: Takes what an operator should read.
+        say: Logs a message for operators.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class EmbeddedStore:
         self._begun_at = 0.0
         self._cursor: Cursor | None = None
         self._next: dict[str, int] = {}
-        # It has less than who calls `take` was told: that has to ask for the progress first.
+        # It has less than `take`'s caller was told: the caller must read the progress first.
         self._is_behind = False
 
     def open(self) -> None:
-        """Open it. A damaged file is set aside, and said.
+        """Open it. A damaged file is set aside, and logged.
 
         Raises:
-            AnalyticsError: If it cannot be had.
+            AnalyticsError: If that fails.
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -100,18 +100,18 @@ class EmbeddedStore:
         """Close it; questions that are being answered fail."""
         self._database.close()
 
-    # --- taking records ---------------------------------------------------------------------------------------------
+    # --- taking records -------------------------------------------------------------------------------------------
 
     def progress(self) -> StoreProgress:
-        """Return how far it has come."""
+        """Return its progress."""
         self._is_behind = False
         return StoreProgress(self._cursor, dict(self._next))
 
     def take(self, batches: Sequence[Batch], cursor: Cursor) -> Taken:
-        """Keep records, and that all before `cursor` is kept: all or nothing.
+        """Store records, and that all before `cursor` are stored: all or nothing.
 
         Raises:
-            AnalyticsError: If it cannot; nothing of it was kept, and it may be asked again.
+            AnalyticsError: If that fails; nothing was stored, and the call may be repeated.
         """
         self._make_ready()
         fresh, following, repeated, missing = sifted(batches, self._next)
@@ -131,7 +131,7 @@ class EmbeddedStore:
         return Taken(rows, repeated, records - rows, missing)
 
     def take_packets(self, packets: Sequence[PacketSample]) -> None:
-        """Keep samples of packets.
+        """Store samples of packets.
 
         Raises:
             AnalyticsError: If it cannot.
@@ -146,7 +146,7 @@ class EmbeddedStore:
             connection.execute(text, list(map(list, zip(*(one.values for one in packets), strict=True))))
 
     def _make_ready(self) -> None:
-        """Have a volume with room, in a database that can be written to."""
+        """Ensure a volume with room, in a writable database."""
         if self._database.is_broken:
             before = self._cursor, self._next
             self.close()
@@ -167,7 +167,7 @@ class EmbeddedStore:
             self._volumes.begin()
             self._begun_at = time.time()
 
-    # --- questions --------------------------------------------------------------------------------------------------
+    # --- questions ------------------------------------------------------------------------------------------------
 
     def ask(self, question: Question, timeout_s: float, cancellation: Cancellation | None = None) -> ResultTable:
         """Return the answer to a question.
@@ -178,7 +178,7 @@ class EmbeddedStore:
             cancellation: Set when nobody waits for the answer any more.
 
         Raises:
-            QuestionFault: If it makes no sense.
+            QuestionFault: If it is invalid.
             QuestionTooLarge: If it takes longer, or more memory, than it may.
             AnalyticsError: If it cannot be answered.
         """
@@ -202,14 +202,14 @@ class EmbeddedStore:
             return reader.execute(text)
 
     def extent(self) -> KeptSpan:
-        """Return from when it has what."""
+        """Return since when the store has data."""
         with self._volumes.read(10.0) as reader:
             ((events_from, newest),) = reader.execute(f"SELECT epoch(min(time)), epoch(max(time)) FROM {EVENTS.name}")
             ((minutes_from,),) = reader.execute("SELECT epoch(min(time)) FROM minutes")
         return KeptSpan(events_from, minutes_from, newest)
 
     def tidy(self, now: float) -> Tidied:
-        """Do one step of upkeep: roll up a portion, or drop what is too old or too much.
+        """Do one step of upkeep: roll up a portion, or drop the oldest data.
 
         Raises:
             AnalyticsError: If it cannot.

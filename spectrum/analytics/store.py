@@ -1,4 +1,4 @@
-"""What a store of analytics does, whichever it is. Its methods block, and may be called from any thread."""
+"""The interface of analytics stores. Methods block, and may be called from any thread."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -9,7 +9,7 @@ from spectrum.core.records.journal import Batch, Cursor
 
 
 class AnalyticsError(Exception):
-    """The store cannot be had, or not now.
+    """The store cannot be used, or not now.
 
     Attributes:
         reason: In one word, for metrics: full, locked, corrupt, unreachable, other.
@@ -21,14 +21,14 @@ class AnalyticsError(Exception):
 
 
 class QuestionTooLarge(AnalyticsError):
-    """The answer would take longer, or more memory, than a question may."""
+    """The answer would need more time or memory than a question may use."""
 
 
 class StoreProgress(NamedTuple):
-    """How far a store has come.
+    """The progress of a store.
 
     Attributes:
-        cursor: The place in the journal behind what it has; None where it has nothing.
+        cursor: The place in the journal up to which it has records; None if it is empty.
         next: By source, the number of the record after the last one that it has.
     """
 
@@ -37,13 +37,13 @@ class StoreProgress(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What became of batches.
+    """The outcome of `take`.
 
     Attributes:
-        rows: How many records are new, and kept now.
-        repeated: How many were there already.
-        unreadable: How many are none that this version knows, and were left out.
-        missing: How many numbers of their sources were skipped: lost on the way.
+        rows: Number of new records, which are stored now.
+        repeated: Number of records that were stored already.
+        unreadable: Number of records that this version cannot decode.
+        missing: Number of missing records by their sources' numbers.
     """
 
     rows: int
@@ -53,11 +53,11 @@ class Taken(NamedTuple):
 
 
 class Tidied(NamedTuple):
-    """What a step of upkeep did.
+    """The outcome of a step of upkeep.
 
     Attributes:
         rolled_up: Rows of `events` that were added to `minutes`.
-        dropped: Rows that were dropped for their age, or for room.
+        dropped: Rows that were dropped because of age or size.
         size: Bytes that the store takes; 0 for a server.
         more: Whether there is more to do now.
     """
@@ -69,7 +69,7 @@ class Tidied(NamedTuple):
 
 
 class KeptSpan(NamedTuple):
-    """From when a store has what, in seconds since 1970; None where it has nothing.
+    """Since when a store has data, in seconds since 1970; None if it is empty.
 
     Attributes:
         events_from: The oldest record of `events`.
@@ -92,39 +92,39 @@ class AnalyticsStore(Protocol):
     """A store. `take` and `tidy` are called from one thread, questions from several."""
 
     def open(self) -> None:
-        """Open it, and make the tables that are missing.
+        """Open it, and create missing tables.
 
         Raises:
-            AnalyticsError: If it cannot be had; says why.
+            AnalyticsError: If that fails; says why.
         """
 
     def progress(self) -> StoreProgress:
-        """Return how far it has come."""
+        """Return its progress."""
 
     def take(self, batches: Sequence[Batch], cursor: Cursor) -> Taken:
-        """Keep records, and that all before `cursor` is kept: all or nothing.
+        """Store records, and that all before `cursor` are stored: all or nothing.
 
         Raises:
-            AnalyticsError: If it cannot, and may be asked again; nothing of it was kept.
+            AnalyticsError: If that fails; nothing was stored, and the call may be repeated.
         """
 
     def take_packets(self, packets: Sequence[PacketSample]) -> None:
-        """Keep samples of packets."""
+        """Store samples of packets."""
 
     def ask(self, question: Question, timeout_s: float, cancellation: Cancellation) -> ResultTable:
         """Return the answer to a question.
 
         Raises:
-            QuestionFault: If it makes no sense.
+            QuestionFault: If it is invalid.
             QuestionTooLarge: If it takes longer, or more memory, than it may; or is cancelled.
             AnalyticsError: If the store cannot answer now.
         """
 
     def tidy(self, now: float) -> Tidied:
-        """Do one step of upkeep: roll up, drop what is too old or too much."""
+        """Do one step of upkeep: roll up, or drop the oldest data."""
 
     def extent(self) -> KeptSpan:
-        """Return from when it has what."""
+        """Return since when the store has data."""
 
     def close(self) -> None:
         """Close it."""

@@ -124,7 +124,7 @@ class Call:
         revisions = dict(expected or {})
         if (match := self.request.headers.get("if-match", "*")) != "*":
             if not match.strip('"').isascii() or not match.strip('"').isdecimal():
-                raise BodyFault(BAD_MATCH, "If-Match: it is not a revision that this API gave as ETag")
+                raise BodyFault(BAD_MATCH, "If-Match: not a revision from an ETag of this API")
             for change in changes:
                 if self.catalogue.get(change.section, change.id) is not None:
                     revisions.setdefault(change.id, int(match.strip('"')))

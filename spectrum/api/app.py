@@ -123,7 +123,7 @@ async def _answer_no_route(request: Request, exc: Exception) -> Response:
     if exc.status_code == 405:
         what = ErrorDetail(BAD_METHOD, f"Method {request.method} is not allowed here")
     elif exc.status_code == 404:
-        what = ErrorDetail(NO_ROUTE, "No route for that URI; docs/api.md has the calls that there are")
+        what = ErrorDetail(NO_ROUTE, "No route for that URI; docs/api.md lists the calls")
     else:
         what = ErrorDetail(VALIDATION_FAILED, str(exc.detail))
     return failure(exc.status_code, [what], exc.headers)
@@ -132,4 +132,4 @@ async def _answer_no_route(request: Request, exc: Exception) -> Response:
 async def _answer_fault(request: Request, _: Exception) -> Response:
     """Answer what is our fault; `Intake` logs it."""
     number = request.state.request_id
-    return failure(500, [ErrorDetail(INTERNAL_ERROR, f"Internal error; the log has it as request {number}")])
+    return failure(500, [ErrorDetail(INTERNAL_ERROR, f"Internal error; see request {number} in the log")])

@@ -304,14 +304,14 @@ class Catalogue(Holdings):
     def _before(self, change: ObjectChange, expected: Mapping[str, int]) -> StoredObject | None:
         before = self.get(change.section, change.id)
         if before is not None and before.is_in_file:
-            raise ReadOnly(f"{before.name} is read-only here: it stands in {self.path}")
+            raise ReadOnly(f"{before.name} is read-only here: it is defined in {self.path}")
         if change.id in expected and (before is None or before.revision != expected[change.id]):
             what = "changed" if before else "deleted"
             raise Conflict(f"{change.name} was {what} meanwhile", is_stale=True)
         other = self.named(change.section, change.name)
         if change.value is not None and other is not None and other.id != change.id:
             if other.is_in_file:
-                raise ReadOnly(f"{other.name} is read-only here: it stands in {self.path}")
+                raise ReadOnly(f"{other.name} is read-only here: it is defined in {self.path}")
             raise Conflict(f"there is another object named {change.name} in {change.section}")
         return before
 
@@ -344,10 +344,10 @@ class Catalogue(Holdings):
             kept = await in_thread(self._store.commit, changes, audit, self._clock())
         except Exception as exc:
             is_ours = not isinstance(exc, StoreError)
-            log.error("changes of the API are not kept, and are taken back: %s", exc, exc_info=is_ours)
+            log.error("changes of the API cannot be saved, and are undone: %s", exc, exc_info=is_ours)
             await self._take_back(accepted)
             why = "the log has more" if is_ours else exc
-            _answer_all(accepted, NotLive(f"the change cannot be kept: {why}"))
+            _answer_all(accepted, NotLive(f"the change cannot be saved: {why}"))
             return
         if steps is not None:
             steps.note("commit to the store", began_ns)
@@ -363,11 +363,11 @@ class Catalogue(Holdings):
         try:
             faults = await self._rollouts.change([("the API, which could not keep it", inverse)])
         except NotLive as exc:
-            log.error("what is not kept may still be served: %s", exc)
+            log.error("a change that is not saved may still be served: %s", exc)
             self._diverged()
             return
         for fault in faults[0]:
-            log.error("what is not kept is still served: %s", fault.message)
+            log.error("a change that is not saved is still served: %s", fault.message)
             self._diverged()
 
     def _audit(self, one: _WaitingChange) -> Iterator[AuditEntry]:

@@ -84,7 +84,7 @@ class Intake:
         except Exception:
             log.exception("request %s: %s %s failed", answer.id, scope["method"], ascii(scope["path"]))
             if not answer.status:
-                error = ApiError(500, INTERNAL_ERROR, f"Internal error; the log has it as request {answer.id}")
+                error = ApiError(500, INTERNAL_ERROR, f"Internal error; see request {answer.id} in the log")
                 await error.response()(scope, receive, answer.send)
         answer.log()
         if scope["method"] not in READING:

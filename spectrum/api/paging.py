@@ -100,7 +100,7 @@ def key_of(cursor: str) -> str:
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as exc:
-        raise BodyFault(BAD_CURSOR, "cursor: it is not one that this API gave") from exc
+        raise BodyFault(BAD_CURSOR, "cursor: not one of this API") from exc
 
 
 def part_after(items: Sequence[T], cursor: str, limit: int, key: Callable[[T], str]) -> tuple[Sequence[T], str]:

@@ -1,4 +1,4 @@
-"""`spectrum analytics`: a question about what happened, at a terminal."""
+"""`spectrum analytics`: questions to analytics, in a terminal."""
 
 import json
 import time
@@ -16,18 +16,23 @@ from spectrum.core.durations import parse_duration_s
 OTHERS = "(others)"
 
 
-@click.command(short_help="Ask what happened: metrics by dimensions and by time.")
+@click.command(short_help="Query analytics: metrics by dimensions and by time.")
 @API_SOCKET
 @click.argument("metrics", nargs=-1, metavar="[METRIC]...")
-@click.option("--by", default="", metavar="DIMENSIONS", help="Such as app,reason.")
-@click.option("--where", default=None, metavar="FILTER", help="Such as 'country==DE;event!=connect'.")
-@click.option("--since", default="6h", show_default=True, help="A time, or so long ago: 30m, 2d.")
-@click.option("--until", default=None, help="The same; now, when left out.")
+@click.option("--by", default="", metavar="DIMENSIONS", help="Dimensions to group by, such as app,reason.")
+@click.option("--where", default=None, metavar="FILTER", help="A filter, such as 'country==DE;event!=connect'.")
+@click.option(
+    "--since",
+    default="6h",
+    show_default=True,
+    help="Begin of the period: a time, or a duration before now such as 30m, 2d.",
+)
+@click.option("--until", default=None, help="End of the period, likewise; the default is now.")
 @click.option("--every", "bucket", default=None, metavar="TIME", help="By time, too: 60, minute, hour, day, ...")
-@click.option("--sort", "order", default="", metavar="NAMES", help="Such as -bytes: the highest first.")
-@click.option("--limit", default=20, show_default=True, help="So many groups; what is beyond them is one more.")
-@click.option("--table", default="events", show_default=True, help="events, health, changes or packets.")
-@click.option("--account", default=None, help="An account by its name; the first one, when left out.")
+@click.option("--sort", "order", default="", metavar="NAMES", help="Sort order, such as -bytes: the highest first.")
+@click.option("--limit", default=20, show_default=True, help="Maximum number of groups; the rest is one more.")
+@click.option("--table", default="events", show_default=True, help="The table: events, health, changes or packets.")
+@click.option("--account", default=None, help="The account, by name; the default is the first one.")
 @AS_JSON
 def analytics(
     api_path: Path | None,
@@ -43,7 +48,7 @@ def analytics(
     account: str | None,
     as_json: bool,
 ) -> None:
-    """Ask the store of analytics.
+    """Query the store of analytics.
 
     Without METRIC it counts records; without anything, by app and event. docs/analytics.md has all metrics and
     dimensions.
@@ -83,7 +88,7 @@ def _names(text: str) -> list[str]:
 
 
 def _time(text: str) -> float | str:
-    """Return the time so long ago; what is no duration as it is, for the API to read."""
+    """Return the time that a duration before now means; other texts unchanged, for the API to parse."""
     try:
         return time.time() - parse_duration_s(text)
     except ValueError:
@@ -105,7 +110,7 @@ def _print(found: dict[str, Any], keys: int) -> None:
         ]
         click.echo("  ".join(cells).rstrip())
     if not found["rows"]:
-        click.echo("nothing happened in this time")
+        click.echo("no records in this period")
     if found["partial"]:
         click.echo(f"not everything: {found['partial']}", err=True)
 
@@ -124,5 +129,5 @@ def _cell(column: dict[str, str], value: Any) -> str:
             return "-"
         case _, float():
             return f"{value:.3f}"
-    # What a client sent (a server name) is shown as it is only where it is printable.
+    # Text of clients (a server name) is shown only if it is printable.
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value)) or "-"

@@ -1,4 +1,6 @@
-"""How commands use the control API: over its socket on this machine, where root and the daemon's user need no token."""
+"""Access of commands to the control API: over its socket on this machine, where root and the daemon's user need no
+token.
+"""
 
 import http.client
 import json
@@ -28,12 +30,12 @@ API_SOCKET = click.option(
 
 
 def request(path: Path | None, method: str, resource: str, body: Any = None, **query: str) -> Any:
-    """Return the `result` of the API's answer; that there is none, or an error, is a failure.
+    """Return the `result` of the API's answer; an error, or no answer, raises a failure.
 
     Args:
-        path: Of the API's socket; None for the usual one.
-        method: Of HTTP.
-        resource: Below `/client/v4`.
+        path: The path of the API's socket; None for the default.
+        method: The HTTP method.
+        resource: The path below `/client/v4`.
         body: Sent as JSON, unless it is None.
         query: Parameters.
     """
@@ -45,13 +47,13 @@ def request(path: Path | None, method: str, resource: str, body: Any = None, **q
         raise failure(str(exc)) from exc
     if not isinstance(answer, dict) or not answer.get("success"):
         errors = answer.get("errors") if isinstance(answer, dict) else None
-        raise failure("\n".join(map(_told, errors or [{"message": "the API gave no answer that it should give"}])))
+        raise failure("\n".join(map(_told, errors or [{"message": "the API sent an invalid answer"}])))
     return answer.get("result")
 
 
 def _told(error: dict[str, Any]) -> str:
     pointer = (error.get("source") or {}).get("pointer", "")
-    place = pointer.removeprefix("/objects/").lstrip("/").replace("/", ".")  # of an import the file's own place
+    place = pointer.removeprefix("/objects/").lstrip("/").replace("/", ".")  # For an import the place in its file.
     return f"{place}: {error['message']}" if place else str(error["message"])
 
 
@@ -66,8 +68,8 @@ def _exchange(path: Path, method: str, target: str, body: str | None) -> Any:
         ) from exc
     except PermissionError as exc:
         raise DaemonError(f"{path}: the daemon belongs to another user; try sudo") from exc
-    except TimeoutError as exc:  # who connects waits for a process that serves
-        raise DaemonError(f"the API on {path} does not answer; spectrum status tells whether it is served") from exc
+    except TimeoutError as exc:  # Connections wait for a process that serves.
+        raise DaemonError(f"the API on {path} does not answer; spectrum status shows whether it is served") from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise DaemonError(f"the API on {path} gave no answer: {exc or type(exc).__name__}") from exc
     finally:

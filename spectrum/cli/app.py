@@ -1,4 +1,4 @@
-"""`spectrum app`: what is done to one app of the running daemon by hand."""
+"""`spectrum app`: pause and resume apps of the running daemon."""
 
 from pathlib import Path
 from urllib.parse import urlencode
@@ -9,7 +9,7 @@ from spectrum.cli.completion import complete_apps
 from spectrum.cli.objects import APP, commands
 from spectrum.cli.options import SOCKET, ask_daemon, failure
 
-# As a reload: workers are waited for.
+# As for a reload: workers are waited for.
 CHANGE_TIMEOUT_S = 120.0
 
 
@@ -18,7 +18,7 @@ NAME = click.argument("name", shell_complete=complete_apps)
 
 @click.group(short_help="Apps of the API; pause and resume an app.")
 def app() -> None:
-    """Apps of the running daemon's API; and pause and resume any app."""
+    """Apps of the running daemon's API; pause and resume any app."""
 
 
 commands(APP, app)
@@ -30,16 +30,16 @@ commands(APP, app)
 def pause(socket_path: Path | None, name: str) -> None:
     """Refuse new sessions and flows of an app until it is resumed.
 
-    Those that are open go on, and its listeners stay. The pause outlasts reloads, upgrades and restarts.
+    Open ones continue, and its listeners stay. The pause persists over reloads, upgrades and restarts.
     """
     _change(socket_path, "pause", name)
 
 
-@app.command(short_help="Take new sessions of an app again.")
+@app.command(short_help="Accept new sessions of an app again.")
 @SOCKET
 @NAME
 def resume(socket_path: Path | None, name: str) -> None:
-    """Take new sessions and flows of a paused app again."""
+    """Accept new sessions and flows of a paused app again."""
     _change(socket_path, "resume", name)
 
 

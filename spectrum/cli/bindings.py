@@ -1,4 +1,4 @@
-"""`spectrum bindings`: which service takes what is sent to a prefix and port, whoever listens there."""
+"""`spectrum bindings`: which service receives packets to a prefix and port, independent of listeners."""
 
 import json
 import socket
@@ -24,18 +24,18 @@ FILESYSTEM = click.option(
     default=DEFAULT_FILESYSTEM,
     show_default=True,
     envvar="SPECTRUM_BPFFS",
-    help="The BPF file system that everything is pinned in.",
+    help="The BPF file system in which objects are pinned.",
 )
 
 
 @contextmanager
 def opened(filesystem: Path) -> Iterator[Bindings]:
-    """Give the bindings of this network namespace; what is refused is a failure."""
+    """Yield the bindings of this network namespace; errors become failures."""
     try:
         with Bindings(filesystem) as bindings:
             yield bindings
     except PinError as exc:
-        hint = "; `spectrum bindings load` does it" if "not loaded" in str(exc) else ""
+        hint = "; run `spectrum bindings load`" if "not loaded" in str(exc) else ""
         raise failure(f"{exc}{hint}") from exc
 
 
@@ -56,17 +56,17 @@ def _parsed(label: str, protocol: str, prefix: str, port: str) -> Binding:
 def bindings() -> None:
     """Steer addresses and ports to services, in the kernel (sk_lookup, Linux 5.10).
 
-    What is sent to a bound prefix and port goes to the service's socket, whatever address and port that one has: the
-    longest prefix first, then the very port before any (0). While a service has no socket nobody answers there, and no
-    other program gets what is sent to it.
-    Bindings change without a restart, and open connections do not notice. They go on without any process of ours.
+    Packets to a bound prefix and port go to the service's socket, whatever address and port it is bound to. The longest
+    prefix wins, then a specific port before any (0). While a service has no socket, packets to it are refused, and no
+    other program receives them. Bindings change without a restart and without effect on open connections. They persist
+    without a Spectrum process.
     """
 
 
 @bindings.command("load")
 @FILESYSTEM
 def load_command(filesystem: Path) -> None:
-    """Attach the program to this network namespace, or replace the one of another version."""
+    """Attach the program to this network namespace, or replace one of another version."""
     try:
         replaced = load(filesystem)
     except PinError as exc:
@@ -77,7 +77,7 @@ def load_command(filesystem: Path) -> None:
 @bindings.command("unload")
 @FILESYSTEM
 def unload_command(filesystem: Path) -> None:
-    """Detach the program, and forget all bindings."""
+    """Detach the program, and remove all bindings."""
     click.echo("the program is detached" if unload(folder_of(filesystem), PROGRAM) else "there is no program")
 
 
@@ -85,7 +85,7 @@ def unload_command(filesystem: Path) -> None:
 @FILESYSTEM
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_command(filesystem: Path, as_json: bool) -> None:
-    """Print bindings, the services' sockets, and what was counted."""
+    """Print bindings, the services' sockets, and counters."""
     with opened(filesystem) as one:
         if as_json:
             click.echo(json.dumps(one.document(), indent=2))
@@ -112,7 +112,7 @@ def bind_command(label: str, protocol: str, prefix: str, port: str, filesystem: 
 @_arguments
 @FILESYSTEM
 def unbind_command(label: str, protocol: str, prefix: str, port: str, filesystem: Path) -> None:
-    """Undo a binding."""
+    """Remove a binding."""
     binding = _parsed(label, protocol, prefix, port)
     with opened(filesystem) as one:
         one.unbind(binding)
@@ -122,7 +122,7 @@ def unbind_command(label: str, protocol: str, prefix: str, port: str, filesystem
 @click.argument("file", type=click.File("r"))
 @FILESYSTEM
 def apply_command(file: Any, filesystem: Path) -> None:
-    """Let there be exactly the bindings of FILE (- for standard input), one a line: LABEL PROTOCOL PREFIX PORT."""
+    """Replace all bindings by those of FILE (- for standard input), one per line: LABEL PROTOCOL PREFIX PORT."""
     wanted = []
     for number, line in enumerate(file, 1):
         words = line.partition("#")[0].split()
@@ -147,9 +147,8 @@ def apply_command(file: Any, filesystem: Path) -> None:
 @click.argument("port", type=click.IntRange(1, 65535))
 @FILESYSTEM
 def register_command(pid: int, label: str, protocol: str, address: str, port: int, filesystem: Path) -> None:
-    """Let the socket of process PID that is bound to ADDRESS and PORT be that of the service LABEL.
-
-    Any program's, which need not know of it. One of several that share the port (SO_REUSEPORT) stands for all.
+    """Register the socket of process PID that is bound to ADDRESS and PORT as that of the service LABEL. The program
+    itself is not involved. One of several sockets that share the port (SO_REUSEPORT) stands for all.
     """
     try:
         wanted = parse_address(address)

@@ -1,4 +1,4 @@
-"""Asks the running daemon over its control socket."""
+"""Requests to the running daemon over its control socket."""
 
 import http.client
 import json
@@ -28,7 +28,7 @@ def ask(path: Path, method: str, resource: str, timeout_s: float = 30.0) -> Any:
     """Return the daemon's JSON answer.
 
     Raises:
-        DaemonError: If nobody answers on the socket at `path`.
+        DaemonError: If no daemon answers on the socket at `path`.
     """
     try:
         try:
@@ -36,7 +36,7 @@ def ask(path: Path, method: str, resource: str, timeout_s: float = 30.0) -> Any:
         except ConnectionResetError:
             if method != "GET":
                 raise
-            # A daemon that ends in an upgrade closes what it has not answered; its successor is there by then.
+            # During an upgrade the daemon closes unanswered connections when it ends; its successor serves by then.
             return _answer(UnixConnection(path, timeout_s), method, resource)
     except (FileNotFoundError, ConnectionRefusedError) as exc:
         raise DaemonError(f"no daemon answers on {path}; is it running, with this control socket?") from exc

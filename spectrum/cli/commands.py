@@ -1,6 +1,6 @@
 """The `spectrum` command.
 
-Exit codes: 0 done; 1 it could not be done (a file with faults, an address in use, no daemon); 2 a wrong command line.
+Exit codes: 0 success; 1 failure (a file with faults, an address in use, no daemon); 2 a wrong command line.
 """
 
 from importlib import import_module
@@ -9,8 +9,8 @@ import click
 
 from spectrum import __version__
 
-# The module of each command, and its name there if it is another one. It is imported when it is asked for:
-# `spectrum status` needs nothing of what serves.
+# The module of each command, and its name there if that differs. It is imported on demand: `spectrum status` needs no
+# code of the server.
 COMMANDS = {
     "analytics": "analytics",
     "app": "app",
@@ -65,7 +65,6 @@ class _Commands(click.Group):
 def main() -> None:
     """Spectrum, a self-hosted layer-4 edge.
 
-    One file describes apps: what they listen on and which origins they lead to. `spectrum check` tests a file,
-    `spectrum run` serves it, `spectrum status` shows what goes on, `spectrum reload` takes changes without losing a
-    session.
+    One file describes apps: their listeners and origins. `spectrum check` tests a file, `spectrum run` serves it,
+    `spectrum status` shows the current state, `spectrum reload` applies changes without losing a session.
     """

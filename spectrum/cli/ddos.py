@@ -1,4 +1,4 @@
-"""`spectrum ddos`: attacks, and what is done about them. Each of its commands has a module of its own."""
+"""`spectrum ddos`: attacks and their mitigation. Each of its commands has a module of its own."""
 
 import click
 
@@ -10,9 +10,9 @@ from spectrum.cli.ddos_simulate import simulate
 from spectrum.cli.ddos_tcp import tcp
 
 
-@click.group(short_help="Show attacks, and what is done about them.")
+@click.group(short_help="Show attacks and their mitigation.")
 def ddos() -> None:
-    """Show attacks, and what is done about them."""
+    """Show attacks and their mitigation."""
 
 
 ddos.add_command(attacks)

@@ -20,8 +20,8 @@ from spectrum.core.ddos.attack_words import lasting, scaled, share
 WIDTH = 100
 
 
-@click.command(short_help="List attacks: those of now, and past ones.")
-@click.option("--open", "only_open", is_flag=True, help="Those alone that have not ended.")
+@click.command(short_help="List current and past attacks.")
+@click.option("--open", "only_open", is_flag=True, help="Only attacks that have not ended.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="So many.")
 @SOCKET
 @AS_JSON
@@ -32,12 +32,12 @@ def attacks(only_open: bool, limit: int, socket_path: Path | None, as_json: bool
         click.echo(json.dumps(answer["attacks"], indent=2))
         return
     if not answer["attacks"]:
-        click.echo(("no attack is going on; " if only_open else "there was no attack; ") + _detection(socket_path))
+        click.echo(("no attack is open; " if only_open else "there was no attack; ") + _detection(socket_path))
         return
     for line in _table(answer["attacks"]):
         click.echo(line)
     if more := answer["total"] - len(answer["attacks"]):
-        click.echo(f"and {more} more; --limit shows them")
+        click.echo(f"{more} more; use --limit to show them")
 
 
 @click.command(short_help="Show an attack: its rules, figures and packets.")
@@ -45,7 +45,7 @@ def attacks(only_open: bool, limit: int, socket_path: Path | None, as_json: bool
 @SOCKET
 @AS_JSON
 def show(attack: str, socket_path: Path | None, as_json: bool) -> None:
-    """Show an attack by its id, or by as much of that as is its alone."""
+    """Show an attack by its id, or by a unique beginning of it."""
     found = _ask(socket_path, "/attack", id=attack)
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -54,14 +54,13 @@ def show(attack: str, socket_path: Path | None, as_json: bool) -> None:
         click.echo(line)
 
 
-@click.command(short_help="Tell what a rule that was written for an attack does, and why.")
+@click.command(short_help="Explain a rule of an attack.")
 @click.argument("rule", metavar="RULE")
 @SOCKET
 @AS_JSON
 def explain(rule: str, socket_path: Path | None, as_json: bool) -> None:
-    """Tell what a rule matches, what becomes of that, why, and how much of the good traffic it would hit.
-
-    RULE is its name in the filter, as `spectrum ddos show` has it.
+    """Explain what a rule matches, its action and the reason, and how much normal traffic it would hit. RULE is its
+    name in the filter, as in `spectrum ddos show`.
     """
     found = _ask(socket_path, "/attack/rule", name=rule)
     if as_json:
@@ -73,7 +72,7 @@ def explain(rule: str, socket_path: Path | None, as_json: bool) -> None:
 
 @click.command(short_help="Write sampled packets of an attack as a capture.")
 @click.argument("attack", metavar="ID")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="To this file instead of standard output.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output.")
 @SOCKET
 def pcap(attack: str, output: Path | None, socket_path: Path | None) -> None:
     """Write the beginnings of sampled packets of an attack, for tcpdump or Wireshark: spectrum ddos pcap ID >file."""
@@ -87,7 +86,9 @@ def pcap(attack: str, output: Path | None, socket_path: Path | None) -> None:
         except OSError as exc:
             raise failure(f"{output}: {(exc.strerror or str(exc)).lower()}") from exc
     elif sys.stdout.isatty():
-        raise click.UsageError("a capture is not for the terminal: write it to a file, or pipe it to tcpdump -r -")
+        raise click.UsageError(
+            "a capture cannot be written to a terminal: write it to a file, or pipe it to tcpdump -r -"
+        )
     else:
         sys.stdout.buffer.write(data)
 
@@ -100,9 +101,9 @@ def _ask(socket_path: Path | None, resource: str, **query: str) -> Any:
 
 
 def _detection(socket_path: Path | None) -> str:
-    """Return whether attacks are looked for: that there was none says nothing where nobody looked."""
+    """Return whether detection runs: without it, the absence of attacks means nothing."""
     state = ask_daemon(socket_path, "GET", "/status").get("ddos", {}).get("state")
-    return f"detection is {state}" if state else "none is looked for: the file has no ddos"
+    return f"detection is {state}" if state else "detection is off: the file has no ddos"
 
 
 def _seconds(text: str) -> float:
@@ -141,13 +142,13 @@ def _lines(attack: Mapping[str, Any]) -> Iterator[str]:
         "target": attack["target"],
         "state": attack["state"].replace("_", " "),
         "began": attack["began"],
-        "ended": attack["ended"] or "it goes on",
-        "mitigated": "no rule acts" if after is None else f"after {lasting(after)}",
+        "ended": attack["ended"] or "it is still open",
+        "mitigated": "no rule is in force" if after is None else f"after {lasting(after)}",
         "peak": f"{scaled(attack['packets_per_second'], 'packets/s')}, {scaled(attack['bits_per_second'], 'bit/s')}",
         "matched": f"{attack['packets']:,} packets, {scaled(attack['bits'], 'bit')}",
         "kept off": f"{attack['dropped_packets']:,} packets, {scaled(attack['dropped_bits'], 'bit')}",
         "sources": sources,
-        "good traffic hit": f"at most {share(attack['hits'])} of an app's normal openings",
+        "normal traffic hit": f"at most {share(attack['hits'])} of an app's normal openings",
         "seen before": attack["recurs"],
     }
     for name, value in pairs.items():

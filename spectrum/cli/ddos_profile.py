@@ -1,4 +1,4 @@
-"""`spectrum ddos profile` and `preview`: what is normal for each app, and what would have been too much."""
+"""`spectrum ddos profile` and `preview`: the normal traffic of each app, and packets beyond its limits."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,14 +15,15 @@ LIMITS = ("what", "busiest day/s", "median/s", "limit/s", "openings")
 BEYOND = ("app", "day", "what", "packets/s", "limit/s", "beyond", "openings")
 
 
-@click.command(short_help="Show what is known as normal of apps, and how surely.")
+@click.command(short_help="Show the profiles of apps' normal traffic.")
 @click.argument("app", required=False)
 @SOCKET
 @AS_JSON
 def profile(app: str | None, socket_path: Path | None, as_json: bool) -> None:
     """Show the profile of each app, or of one with its limits.
 
-    unseen: a rule that hits nothing of the profile hits at most such a part of the app's new sessions (95 %).
+    unseen: the maximum share of the app's new sessions that a rule hits if it hits nothing of the profile (95 %
+    confidence).
     """
     answer = _ask(socket_path, "/ddos/profiles", app)
     if as_json:
@@ -37,12 +38,14 @@ def profile(app: str | None, socket_path: Path | None, as_json: bool) -> None:
         _print([LIMITS, *map(_limit_line, answer["profiles"][0]["maxima"])])
 
 
-@click.command(short_help="Show what would have been too much in the last week.")
+@click.command(short_help="Show traffic beyond adaptive limits in the last week.")
 @click.argument("app", required=False)
 @SOCKET
 @AS_JSON
 def preview(app: str | None, socket_path: Path | None, as_json: bool) -> None:
-    """Show what was beyond the limits of adaptive profiles in the last week. Nothing was dropped for that."""
+    """Show traffic beyond the limits of adaptive profiles in the last week. None of it was dropped because of these
+    limits.
+    """
     answer = _ask(socket_path, "/ddos/preview", app)
     if as_json:
         click.echo(json.dumps(answer, indent=2))

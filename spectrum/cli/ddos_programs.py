@@ -1,4 +1,4 @@
-"""`spectrum ddos programs` and `program try`: flow programs that judge, and one that is tried on datagrams."""
+"""`spectrum ddos programs` and `program try`: the flow programs in use, and a test run of one."""
 
 import json
 import struct
@@ -14,21 +14,21 @@ from spectrum.cli.options import AS_JSON, FILE, SOCKET, ask_daemon, failure
 
 PROGRAMS = ("program", "mode", "apps", "judged", "passed", "would drop", "dropped", "ns each")
 TRIED = ("datagram", "from", "bytes", "verdict", "dropped", "ns")
-# More of a capture is summed up only; it takes the kernel 20 ms for each.
+# Further packets of a capture are only counted; the kernel takes 20 ms for each.
 MOST_SHOWN = 40
 MOST_MEASURED = 200
 MOST_TRIED = 2_000
 _UDP = 17
-# What a payload that is given by hand comes from, and goes to: TEST-NET-2 and TEST-NET-1 (RFC 5737).
+# Source and destination of a payload given on the command line: TEST-NET-2 and TEST-NET-1 (RFC 5737).
 _SOURCE, _DESTINATION = IPv4Address("198.51.100.7"), IPv4Address("192.0.2.1")
 _SOURCE_PORT = 40000
 
 
-@click.command(short_help="Show flow programs: what they judge, what becomes of it, and their cost.")
+@click.command(short_help="Show flow programs: verdicts and cost.")
 @SOCKET
 @AS_JSON
 def programs(socket_path: Path | None, as_json: bool) -> None:
-    """Show flow programs, with what they have judged and how long a judgement takes: docs/flow-programs.md."""
+    """Show flow programs, with their verdicts and the time per verdict: docs/flow-programs.md."""
     answer = ask_daemon(socket_path, "GET", "/flow-programs")
     if as_json:
         click.echo(json.dumps(answer, indent=2))
@@ -49,21 +49,23 @@ def _program(name: str, one: dict[str, Any]) -> tuple[str, ...]:
 
 @click.group(short_help="Try a flow program.")
 def program() -> None:
-    """Try a flow program before it judges anything."""
+    """Test a flow program before it is used."""
 
 
-@program.command("try", short_help="Compile a flow program, have it verified, and say what it makes of datagrams.")
+@program.command("try", short_help="Compile and verify a flow program, and run it on datagrams.")
 @click.argument("file", type=FILE)
 @click.option("--payload", "payloads", multiple=True, metavar="HEX", help="A datagram's payload; may be repeated.")
 @click.option("--pcap", type=FILE, help="A capture with datagrams.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Only what goes to this port; of --payload, 9000.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Only datagrams to this port; for --payload the default is 9000."
+)
 @AS_JSON
 def try_(file: Path, payloads: Sequence[str], pcap: Path | None, port: int | None, as_json: bool) -> None:
     """Compile FILE (C, or an object of clang), have the kernel verify it, and run it on datagrams.
 
-    Nothing of a running daemon is touched. It takes root.
+    A running daemon is not affected. It needs root.
     """
-    from spectrum.control.flow_programs.actor import told  # most commands compile nothing
+    from spectrum.control.flow_programs.actor import told  # Most commands compile nothing.
     from spectrum.control.flow_programs.reading import read_program
     from spectrum.core.flow_programs.instructions import INSTRUCTION, ProgramError
     from spectrum.kernel.filter.flow_programs import code_of
@@ -86,14 +88,14 @@ def try_(file: Path, payloads: Sequence[str], pcap: Path | None, port: int | Non
         if one.verdict
     ]
     if len(rows) < len(tried):
-        click.echo(f"{len(tried) - len(rows):,} packets are no datagrams that the program judges", err=True)
+        click.echo(f"{len(tried) - len(rows):,} packets are not datagrams that the program judges", err=True)
     code = read.code
     size = len(code.code) // INSTRUCTION.size
     if as_json:
         click.echo(json.dumps({"instructions": size, "has_state": code.has_state, "datagrams": rows}, indent=2))
         return
-    kept = ", keeps a state of each source" if code.has_state else ""
-    click.echo(f"{file}: the kernel takes it: {size:,} instructions{kept}")
+    kept = ", with a state for each source" if code.has_state else ""
+    click.echo(f"{file}: the kernel accepts it: {size:,} instructions{kept}")
     for line in _told(rows):
         click.echo(line)
 

@@ -1,4 +1,4 @@
-"""`spectrum ddos rules`: the kinds of attacks that overrides may name."""
+"""`spectrum ddos rules`: the managed rules, to which overrides apply."""
 
 import json
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from spectrum.core.ddos.managed import CATEGORIES, RULES, SENSITIVITIES, Managed
 def rules(tags: tuple[str, ...], as_json: bool) -> None:
     """List the managed rules, or those that have every TAG.
 
-    Overrides name them by reference or by id, and several by a tag: docs/ddos-rules.md. The packets per second are
-    those beyond normal that activate a rule by default.
+    Overrides name them by reference or by id, and several by a tag: docs/ddos-rules.md. The packets per second are the
+    excess over normal that activates a rule by default.
     """
     for tag in tags:
         if tag not in CATEGORIES:

@@ -1,4 +1,4 @@
-"""`spectrum ddos simulate`: a flood and good traffic at a copy of an app, to see what becomes of them."""
+"""`spectrum ddos simulate`: a flood beside normal traffic at a copy of an app."""
 
 import json
 import os
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 QUIET_S, AFTER_S = 5.0, 1.5
 ORIGIN_PORT = 47_000
-# A flood is held back when so much of it is dropped.
+# The share of dropped packets from which a flood counts as mitigated.
 MITIGATED_SHARE = 0.9
 NAMESPACE = "spectrum-trial"
 
 
-@click.command(short_help="Try a flood and good traffic at a copy of an app, in namespaces of their own.")
+@click.command(short_help="Simulate a flood beside normal traffic at a copy of an app, in network namespaces.")
 @click.argument("attack", required=False, metavar="ATTACK|FILE.pcap")
 @CONFIG
 @click.option("--app", "name", help="The app of the file that is flooded.")
 @click.option("--rate", type=click.FloatRange(1, 10_000_000), default=100_000, show_default=True, help="Packets/s.")
-@click.option("--seconds", type=click.FloatRange(0.5, 600), default=10, show_default=True, help="Of the flood.")
-@click.option("--namespace", metavar="NAME", help=f"How the namespaces are called.  [default: {NAMESPACE}]")
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=10, show_default=True, help="Rate of the flood.")
+@click.option("--namespace", metavar="NAME", help=f"Name of the namespaces.  [default: {NAMESPACE}]")
 @click.option("--loopback", is_flag=True, help="Flood the app of the running daemon, over the loopback.")
 @click.option("--list", "lists", is_flag=True, help="List the attacks.")
 @AS_JSON
@@ -48,11 +48,11 @@ def simulate(
     lists: bool,
     as_json: bool,
 ) -> None:
-    """Try an attack, by its name or from a capture, at an app, with good traffic beside it.
+    """Simulate an attack, by its name or from a capture, at an app, beside normal traffic.
 
     By default a copy of the edge runs in a network namespace: the app with an origin that echoes, and what protects it
-    (`filter`, `ddos`, `rulesets` of the file). Flood and good clients are in another namespace; nothing leaves the
-    two, and they are removed at the end. With --loopback the running daemon is flooded, over lo, which has to be among
+    (`filter`, `ddos`, `rulesets` of the file). Flood and normal clients are in another namespace; nothing leaves the
+    two, and they are removed at the end. With --loopback the running daemon is flooded, over lo, which must be among
     its filter's interfaces. No other interface can be flooded. It needs root.
     """
     try:
@@ -66,7 +66,7 @@ def simulate(
     if attack is None or name is None:
         raise click.UsageError("name an attack, or a capture, and an --app; --list has the attacks")
     if loopback and namespace:
-        raise click.UsageError("either --loopback or --namespace")
+        raise click.UsageError("use either --loopback or --namespace")
     if attack not in EVERY and not Path(attack).is_file():
         raise failure(
             f'no attack and no file is called "{attack}"{nearest(attack, list(EVERY))}; --list has the attacks'
@@ -75,7 +75,7 @@ def simulate(
     if name not in config.apps:
         raise failure(f'{path} has no app "{name}"{nearest(name, list(config.apps))}')
     if os.geteuid() != 0:
-        raise failure("a trial makes packets with forged sources, and network namespaces: it needs root")
+        raise failure("a simulation creates packets with forged sources, and network namespaces: it needs root")
     _simulate(
         _TrialOrder(attack, path, config, name, rate, seconds, "" if loopback else namespace or NAMESPACE), as_json
     )
@@ -94,16 +94,16 @@ class _TrialOrder:
 
 @dataclass(slots=True)
 class _Story:
-    """What came of a trial.
+    """The result of a simulation.
 
     Attributes:
-        mitigated_s: Seconds until most of the flood was dropped; None where it never was.
+        mitigated_s: Seconds until most of the flood was dropped; None if it never was.
         by: The rule, list or other result that dropped most of it then.
         sent: Packets of the flood.
         dropped: Packets that were dropped.
-        good: What became of good traffic, at the end.
-        attacks: What the daemon calls attacks, by id.
-        detection: Whether it looks for attacks, in its words.
+        good: The counts of normal traffic at the end.
+        attacks: The attacks that the daemon detected, by id.
+        detection: The state of detection, as the daemon reports it.
     """
 
     mitigated_s: float | None = None
@@ -157,7 +157,7 @@ def _simulate(order: _TrialOrder, as_json: bool) -> None:
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """Return what a file has, with what it includes, as YAML has it."""
+    """Return the content of a file, with what it includes, as YAML."""
     from spectrum.control.configuration.includes import IncludedFiles
     from spectrum.control.configuration.references import resolve
     from spectrum.control.configuration.texts import name_of_file, read_text
@@ -173,10 +173,12 @@ def _loopback_control(config: "Config") -> Path:
     from spectrum.simulation.trial import TrialError
 
     if config.filter is None or "lo" not in config.filter.interfaces:
-        raise TrialError("--loopback: add lo to filter.interfaces of the file, and reload; else nothing is dropped")
+        raise TrialError(
+            "--loopback: add lo to filter.interfaces of the file, and reload; otherwise nothing is dropped"
+        )
     loopback = IPv4Network("127.0.0.0/8")
     if any(prefix.version == 4 and prefix.overlaps(loopback) for prefix in config.filter.guard):
-        raise TrialError("--loopback: the guard has the loopback, so nothing would be dropped; use a namespace")
+        raise TrialError("--loopback: filter.guard contains the loopback, so nothing would be dropped; use a namespace")
     control = control_path(config)
     try:
         ask(control, "GET", "/status")
@@ -224,7 +226,7 @@ def _watch(trial: "Trial", order: _TrialOrder, app: "TrialApp", control: Path, a
 
 
 def _attack_lines(story: _Story, control: Path, look: "Look") -> Iterator[str]:
-    """Yield what is new of attacks, as the daemon tells them."""
+    """Yield new facts about attacks from the daemon."""
     try:
         answer = ask(control, "GET", "/attacks", 2.0)
     except DaemonError:
@@ -243,7 +245,7 @@ def _attack_lines(story: _Story, control: Path, look: "Look") -> Iterator[str]:
 
 
 def _logging(story: _Story) -> frozenset[str]:
-    """Return which rules that detection wrote only count what they match."""
+    """Return the rules of detection that only count."""
     rules = [rule for attack in story.attacks.values() for rule in attack["rules"]]
     return frozenset(f"rule ddos/{rule['name']}" for rule in rules if rule["action"] == "log")
 
@@ -260,7 +262,7 @@ def _line(look: "Look", story: _Story, took_s: float) -> str:
     trips = sorted(look.trips_s)
     p99 = f", p99 {1000 * trips[min(len(trips) * 99 // 100, len(trips) - 1)]:.1f} ms" if trips else ""
     return (
-        f"flood {look.sent:,} sent, {story.dropped:,} dropped; good: {good.get('answered', 0):,} of "
+        f"flood {look.sent:,} sent, {story.dropped:,} dropped; normal: {good.get('answered', 0):,} of "
         f"{good.get('sent', 0):,} answered, {good.get('opened', 0):,} opened, {good.get('failed', 0):,} not{p99}"
     )
 
@@ -288,7 +290,7 @@ def _summary(story: _Story) -> Iterator[str]:
     sent, answered = good.get("sent", 0), good.get("answered", 0)
     opened, failed = good.get("opened", 0), good.get("failed", 0)
     yield (
-        f"good traffic: {_lost(sent - answered, sent)} of established sessions lost, "
+        f"normal traffic: {_lost(sent - answered, sent)} of established sessions lost, "
         f"{_lost(failed, opened + failed)} of new sessions failed, {good.get('broken', 0)} sessions broken"
     )
 

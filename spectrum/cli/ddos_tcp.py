@@ -1,4 +1,4 @@
-"""`spectrum ddos tcp`: what Advanced TCP protection does on this node."""
+"""`spectrum ddos tcp`: the state of Advanced TCP protection on this node."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,11 @@ from spectrum.cli.options import AS_JSON, SOCKET, ask_daemon
 _TITLES = {"syn_protection": "SYNs and SYN-ACKs", "tcp_flow_protection": "other packets"}
 
 
-@click.command(short_help="Show what TCP protection does: rules that hold here, and packets by reason.")
+@click.command(short_help="Show TCP protection: the rules for this node, and packets by reason.")
 @SOCKET
 @AS_JSON
 def tcp(socket_path: Path | None, as_json: bool) -> None:
-    """Show what TCP protection does on this node: docs/tcp-protection.md."""
+    """Show TCP protection on this node: docs/tcp-protection.md."""
     answer = ask_daemon(socket_path, "GET", "/tcp-protection")
     if as_json:
         click.echo(json.dumps(answer, indent=2))

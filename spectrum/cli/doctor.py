@@ -1,4 +1,4 @@
-"""`spectrum doctor`: whether this machine's network is ready for a configuration, and what is missing."""
+"""`spectrum doctor`: whether this machine meets the requirements of a configuration."""
 
 import json
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from spectrum.kernel.transparent import NetworkError, run
 
 
 def install(config: Config) -> None:
-    """Make what is missing.
+    """Create what is missing.
 
     Raises:
         NetworkError: If a command fails.
@@ -27,7 +27,7 @@ def install(config: Config) -> None:
 
 
 def uninstall(config: Config) -> None:
-    """Remove what `install` makes for this configuration, as far as it is there.
+    """Remove what `install` creates for this configuration, as far as it exists.
 
     Raises:
         NetworkError: If a command fails.
@@ -38,7 +38,7 @@ def uninstall(config: Config) -> None:
 
 
 def show(findings: Iterable[Finding]) -> bool:
-    """Print findings for people; return whether all is well."""
+    """Print the results of checks; return whether all requirements are met."""
     well = True
     for finding in findings:
         mark = click.style("VERIFIED", fg="green") if finding.verified else click.style("MISSING ", fg="red")
@@ -49,10 +49,10 @@ def show(findings: Iterable[Finding]) -> bool:
     return well
 
 
-@click.command(short_help="What this machine lacks for a file.")
+@click.command(short_help="Check what this machine lacks for a file.")
 @CONFIG
-@click.option("--install", "makes", is_flag=True, help="Make what is missing.")
-@click.option("--remove", "removes", is_flag=True, help="Remove what --install makes.")
+@click.option("--install", "makes", is_flag=True, help="Create what is missing.")
+@click.option("--remove", "removes", is_flag=True, help="Remove what --install creates.")
 @AS_JSON
 def doctor(path: Path, makes: bool, removes: bool, as_json: bool) -> None:
     """Tell whether this machine is ready for low ports, addresses that are not its own, and programs in the kernel.
@@ -76,6 +76,6 @@ def doctor(path: Path, makes: bool, removes: bool, as_json: bool) -> None:
     elif findings:
         show(findings)
     else:
-        click.echo("nothing in the file needs more than any machine has")
+        click.echo("the file has no special requirements")
     if not removes and not all(finding.verified for finding in findings):
         raise SystemExit(1)

@@ -10,17 +10,17 @@ from spectrum.cli.options import CONFIG, FILE, failure, load
 from spectrum.control.paths import store_folder
 
 
-@click.command(short_help="Print file and store as one file.")
+@click.command(short_help="Print the configuration of file and store as one file.")
 @CONFIG
-@click.option("-o", "--output", type=FILE, help="Write it there, for its owner alone; standard output otherwise.")
-@click.option("--secrets", is_flag=True, help="Print secrets, too. Otherwise environment variables stand for them.")
+@click.option(
+    "-o", "--output", type=FILE, help="Write to this file, readable only by its owner; the default is standard output."
+)
+@click.option("--secrets", is_flag=True, help="Print secrets. Otherwise environment variables replace them.")
 def export(path: Path, output: Path | None, secrets: bool) -> None:
-    """Print all that is configured, what stands in the file and what the API made, as one file.
-
-    `spectrum check` takes it, and `spectrum import` brings it into the store of another daemon. It works with and
-    without a running daemon.
+    """Print the whole configuration, of the file and of the API's store, as one file. `spectrum check` can check it,
+    and `spectrum import` can load it into the store of another daemon. A running daemon is not needed.
     """
-    from spectrum.control.configuration import export as exports  # it loads all models
+    from spectrum.control.configuration import export as exports  # It loads all models.
     from spectrum.control.configuration.diagnostics import ConfigError
     from spectrum.control.configuration.loader import load_text
     from spectrum.store.errors import StoreError
@@ -35,19 +35,19 @@ def export(path: Path, output: Path | None, secrets: bool) -> None:
     for section, name in made.set_aside:
         click.echo(f"{section}.{name} of the store is left out: the file has one of that name", err=True)
     if made.variables:
-        click.echo(f"environment variables stand for secrets: {', '.join(made.variables)}", err=True)
+        click.echo(f"environment variables replace secrets: {', '.join(made.variables)}", err=True)
     _write(made.text, output)
     try:
         load_text(made.text, "the export")
     except ConfigError as exc:
-        raise failure(f"what was exported has faults:\n{exc}") from exc
+        raise failure(f"the exported configuration has faults:\n{exc}") from exc
 
 
-@click.command("import", short_help="Bring the objects of a file into the store.")
+@click.command("import", short_help="Load the objects of a file into the store.")
 @API_SOCKET
 @click.argument("path", metavar="FILE", type=FILE)
 def import_(api_path: Path | None, path: Path) -> None:
-    """Bring the apps, pools, rules, ... of a file into the store of the running daemon, all or none.
+    """Load the apps, pools, rules, ... of a file into the store of the running daemon, all or none.
 
     An object of the store that has the same name is replaced, and others stay. Settings of the daemon itself are left
     out.

@@ -1,4 +1,4 @@
-"""`spectrum kernel`: what of ours is in the kernel, whether or not a process of ours runs."""
+"""`spectrum kernel`: Spectrum's programs in the kernel, whether or not a daemon runs."""
 
 import platform
 from collections.abc import Iterator
@@ -21,17 +21,15 @@ Where a daemon has some, it has mounted one in its own namespace: nsenter -t PID
 
 @click.group(short_help="Show and remove programs in the kernel.")
 def kernel() -> None:
-    """Show and remove the programs that this software has in the kernel."""
+    """Show and remove Spectrum's programs in the kernel."""
 
 
 @kernel.command()
 @FILESYSTEM
 def status(filesystem: Path) -> None:
-    """Tell which programs are attached, in which version, and why one is not.
-
-    It looks into the BPF file system, and needs no daemon. Each network namespace has programs of its own, and each
-    mount namespace may have another BPF file system there (`ip netns exec` makes one): run it where the daemon runs,
-    with the --bpffs that is its file's kernel.bpffs.
+    """Show which programs are attached, their version, and why one is not. It reads the BPF file system, and needs no
+    daemon. Each network namespace has programs of its own, and each mount namespace may have another BPF file system
+    there (`ip netns exec` makes one): run it in the namespaces of the daemon, with its file's kernel.bpffs as --bpffs.
     """
     try:
         click.echo(f"Linux {platform.release()}, libbpf {version()}")
@@ -81,12 +79,12 @@ def _offload(filesystem: Path) -> Iterator[str]:
 
 @kernel.command()
 @FILESYSTEM
-@click.option("--everywhere", is_flag=True, help="Those of other network namespaces and versions too.")
+@click.option("--everywhere", is_flag=True, help="Include those of other network namespaces and versions.")
 def detach(filesystem: Path, everywhere: bool) -> None:
-    """Remove the programs of this network namespace from the kernel, and all that they know."""
+    """Remove the programs of this network namespace from the kernel, with all their state."""
     folders = sorted(filesystem.glob("spectrum-*")) if everywhere else [folder_of(filesystem)]
     removed = [folder for folder in folders if unload(folder)]
     for folder in removed:
         click.echo(f"removed {folder}")
     if not removed:
-        click.echo("there is nothing of ours in the kernel")
+        click.echo("no program of Spectrum is in the kernel")

@@ -1,4 +1,4 @@
-"""`spectrum limits`: which limit is hit first."""
+"""`spectrum limits`: which limit is reached first."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,11 @@ from spectrum.cli.options import AS_JSON, SOCKET, ask_daemon
 HEADINGS = ("limit", "of", "used", "maximum", "share", "raised by")
 
 
-@click.command(short_help="How much is used of each limit.")
+@click.command(short_help="Show how much of each limit is used.")
 @SOCKET
 @AS_JSON
 def limits(socket_path: Path | None, as_json: bool) -> None:
-    """Print how much is used of each limit, what is nearest to its limit first."""
+    """Print the use of each limit, the largest share first."""
     answer = ask_daemon(socket_path, "GET", "/limits")
     if as_json:
         click.echo(json.dumps(answer, indent=2))

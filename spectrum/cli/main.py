@@ -5,9 +5,9 @@ import sys
 from spectrum.kernel import init, installation, signals
 from spectrum.kernel.descriptors import open_standard
 
-# These run until they are told to end.
+# Commands that run until they are told to end.
 SERVERS = {"run", "mmproxy", "origin"}
-# These reload at SIGHUP, once they serve.
+# Commands that reload at SIGHUP, once they serve.
 RELOADING = {"run", "mmproxy"}
 
 

@@ -1,8 +1,6 @@
-"""`spectrum mmproxy`: at an origin's machine, lets an unmodified service see clients' own addresses.
-
-It is the proxy with one app: PROXY headers of trusted proxies come in, and the service is connected to from the address
-that they tell. What it serves is an ordinary configuration, made of the command line: root writes no file into a folder
-of the user that it becomes.
+"""`spectrum mmproxy`: on an origin's machine, passes clients' addresses to an unmodified service. It is the proxy with
+one app: it reads PROXY headers of trusted proxies, and connects to the service with the client's address as source. Its
+configuration is built from the command line: root writes no file into a folder of the user that it switches to.
 """
 
 import os
@@ -28,7 +26,7 @@ from spectrum.core.configuration.faults import Fault
 from spectrum.kernel.sockets import ListenError
 from spectrum.kernel.transparent import NetworkError
 
-# Which option a fault comes from, by where it stands in an app, and at the top.
+# The option for a fault, by its path in an app, and top-level.
 _OPTIONS_OF_APP = {
     "edge_ips": "--listen",
     "protocol": "--listen",
@@ -50,16 +48,16 @@ def source(
     """Return the source of an mmproxy's configuration, whose faults speak of options.
 
     Args:
-        listen: Where the proxies in front send; of one port.
+        listen: The listeners for the proxies in front, all with one port.
         to: The service: an address for IPv4 clients, one for IPv6 clients, or both; of one port for each family.
-        allow: The prefixes of the proxies that are believed.
+        allow: The prefixes of trusted proxies.
         transports: "tcp", "udp" or both.
         control: The path of the control socket.
-        user: Whom root becomes; empty to stay.
-        metrics: Where metrics are served; empty for nowhere.
+        user: The user that root switches to; empty for none.
+        metrics: The address for metrics; empty for none.
 
     Raises:
-        ValueError: If an address is none, or `listen` has several ports.
+        ValueError: If an address is not valid, or `listen` has several ports.
     """
     listening, services = _addresses("--listen", listen), _addresses("--to", to)
     if len({address.port for address in listening}) != 1:
@@ -98,15 +96,20 @@ def _explain(fault: Fault) -> str:
 
 @click.command(short_help="Show clients' own addresses to a service.")
 @click.option(
-    "--listen", "listen", multiple=True, required=True, metavar="ADDR", help="Where the proxies in front send."
+    "--listen",
+    "listen",
+    multiple=True,
+    required=True,
+    metavar="ADDR",
+    help="Address and port for the proxies in front.",
 )
 @click.option("--to", "to", multiple=True, required=True, metavar="ADDR", help="The service, such as 127.0.0.1:22.")
-@click.option("--allow", "allow", multiple=True, required=True, metavar="PREFIX", help="Proxies that are believed.")
+@click.option("--allow", "allow", multiple=True, required=True, metavar="PREFIX", help="Prefixes of trusted proxies.")
 @click.option("--protocol", type=click.Choice(["tcp", "udp", "both"]), default="tcp", show_default=True)
-@click.option("--user", default="nobody", show_default=True, help="Whom root becomes; root to stay.")
+@click.option("--user", default="nobody", show_default=True, help="The user that root switches to; root for none.")
 @click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Number of workers; one per core.")
-@click.option("--metrics", default="", metavar="ADDR", help="Where Prometheus scrapes.")
-@click.option("--install", "makes", is_flag=True, help="Make the rules and routes that are missing.")
+@click.option("--metrics", default="", metavar="ADDR", help="Address and port for Prometheus.")
+@click.option("--install", "makes", is_flag=True, help="Create the rules and routes that are missing.")
 @click.option("--socket", "socket_path", type=click.Path(path_type=Path), help="The control socket.")
 @click.option(SUCCEED, "succeed", type=int, hidden=True)
 def mmproxy(
@@ -121,11 +124,10 @@ def mmproxy(
     socket_path: Path | None,
     succeed: int | None,
 ) -> None:
-    """Let an unmodified service on this machine see clients' own addresses.
-
-    Proxies in front send PROXY protocol v1 or v2 (TCP), Simple Proxy Protocol or PROXY protocol v2 in any dialect
-    (UDP). The service is connected to from the address that the header tells. Needs root, and what `--install` makes:
-    rules and routes that keep the service's answers on this machine.
+    """Pass clients' addresses to an unmodified service on this machine. Proxies in front send PROXY protocol v1 or v2
+    (TCP), Simple Proxy Protocol or PROXY protocol v2 in any dialect (UDP). Connections to the service have the address
+    in the header as source. It needs root, and what `--install` creates: rules and routes that keep the service's
+    answers on this machine.
 
     \b
         spectrum mmproxy --listen 0.0.0.0:2222 --to 127.0.0.1:22 --to [::1]:22 --allow 10.0.0.0/8 --install
@@ -148,13 +150,13 @@ def mmproxy(
         if makes:
             install(config)
         if not show(examine(config)):
-            raise StartError("not ready: --install makes the rules and routes that are missing")
+            raise StartError("rules and routes are missing: --install creates them")
         make_folder(control.parent, user)
     except (NetworkError, StartError, AccountError, OSError) as exc:
         if predecessor is not None:
             predecessor.refuse(str(exc).splitlines())
         raise failure(str(exc)) from exc
-    os.environ["RUNTIME_DIRECTORY"] = str(runtime)  # for a successor, which is not root
+    os.environ["RUNTIME_DIRECTORY"] = str(runtime)  # For a successor, which does not run as root.
     try:
         serve(given, config, workers, "INFO", predecessor)
     except (ListenError, StartError) as exc:

@@ -1,6 +1,5 @@
-"""`spectrum app|certificate|pool|... list|show|set|delete`: the API's objects, by its UNIX socket.
-
-Whoever may use the socket needs no token. People use names where the API has ids.
+"""`spectrum app|certificate|pool|... list|show|set|delete`: objects of the API, over its UNIX socket, which needs no
+token. Commands use names instead of the API's ids.
 """
 
 import json
@@ -16,7 +15,7 @@ import click
 from spectrum.cli.api import API_SOCKET, request
 from spectrum.cli.options import AS_JSON, failure
 
-# Apps have at most so many.
+# The API's maximum page size for apps.
 PER_PAGE = 100
 Object = dict[str, Any]
 
@@ -26,11 +25,11 @@ class Noun:
     """A kind of object.
 
     Attributes:
-        word: Of the command.
-        path: Of its collection, with `{account}` or `{zone}`.
-        name_of: Returns what people call one.
-        begin: Returns the body that a name by itself says.
-        columns: What a list shows beside the name.
+        word: The word in the command.
+        path: The path of its collection, with `{account}` or `{zone}`.
+        name_of: Returns the name of an object.
+        begin: Returns the body that follows from the name.
+        columns: The columns of lists beside the name.
         is_paged: Whether its list has pages.
         also: The path of another collection, and what it is asked with: its objects are shown and deleted, not set.
     """
@@ -50,7 +49,7 @@ def _rule_of(value: str) -> Object:
         target = "asn"
     elif len(value) == 2 and value.isalpha():
         target = "country"
-    elif "/" in value or value.startswith("$"):  # a list
+    elif "/" in value or value.startswith("$"):  # A list.
         target = "ip_range"
     else:
         target = "ip6" if ":" in value else "ip"
@@ -64,7 +63,7 @@ def _with_certificate(pack: Object) -> Object:
 
 
 def _host_of(one: Object) -> str:
-    """Return the first name that a certificate is for."""
+    """Return the first name of a certificate."""
     return str(next(iter(one["hosts"]), one["id"]))
 
 
@@ -78,7 +77,7 @@ CERTIFICATE = Noun(
     is_paged=True,
     also=(_ORDERED, {"status": "all"}),
 )
-# Fields of which people write `@FILE`, whose text it is.
+# Fields that may be given as `@FILE`, with its text.
 _FILES = ("certificate", "private_key")
 APP = Noun(
     "app",
@@ -131,7 +130,7 @@ LIST = Noun(
     lambda name: {"name": name},
     ("kind", "num_items", "description"),
 )
-# Fields whose value is the id of another object: people write its name.
+# Fields with the id of another object: the command line has its name.
 _REFERENCES = {
     "monitor": MONITOR,
     "monitor_group": GROUP,
@@ -146,9 +145,9 @@ class NamedApi:
     """The API of the running daemon.
 
     Args:
-        api_path: Of the API's socket; None for the usual one.
+        api_path: The path of the API's socket; None for the default.
         account: Name or id of the account; None for the first one.
-        zone: The same of the zone.
+        zone: Likewise for the zone.
     """
 
     def __init__(self, api_path: Path | None, account: str | None, zone: str | None) -> None:
@@ -156,7 +155,7 @@ class NamedApi:
         self._account, self._zone = account, zone
 
     def ask(self, method: str, path: str, body: Any = None, **query: str) -> Any:
-        """Return the result of a call; what went wrong is a failure, with each reason in a line."""
+        """Return the result of a call; an error becomes a failure with a line for each reason."""
         return request(self._path, method, path, body, **query)
 
     def path_of(self, noun: Noun) -> str:
@@ -219,15 +218,16 @@ class NamedApi:
         return str(self.known(noun, name)[1]["id"])
 
     def value(self, field: str, text: str) -> Any:
-        """Return what a text is for a field: JSON, or itself; names of other objects are made into ids.
-
-        `@FILE` is what stands in a file, where that is a certificate or a key.
+        """Return the value of a text for a field: JSON, or the text; names of other objects become ids. `@FILE` is the
+        content of a file, for certificates and keys.
         """
         if field in _FILES and text.startswith("@"):
             try:
                 return Path(text[1:]).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as exc:
-                raise failure(f"{text[1:]}: {exc.strerror if isinstance(exc, OSError) else 'it is no text'}") from exc
+                raise failure(
+                    f"{text[1:]}: {exc.strerror if isinstance(exc, OSError) else 'it is not a text'}"
+                ) from exc
         try:
             value = json.loads(text)
         except ValueError:
@@ -243,7 +243,7 @@ class NamedApi:
         return self._id(noun, str(value))
 
     def _members(self, value: Any) -> Any:
-        """Return the members of a monitor group: monitors by name, or mappings that name one in `monitor_id`."""
+        """Return the members of a monitor group: monitors by name, or mappings with `monitor_id`."""
         members = value.split(",") if isinstance(value, str) else value
         if not isinstance(members, list):
             return members
@@ -254,13 +254,13 @@ class NamedApi:
         ]
 
     def named(self, column: str) -> dict[str, str]:
-        """Return the names of the objects that a column has the ids of, by their ids; nothing for other columns."""
+        """Return the names of the objects whose ids a column has, by id; nothing for other columns."""
         noun = _REFERENCES.get(column) if column.endswith("_id") else None
         return {str(one["id"]): noun.name_of(one) for one in self.all(noun)} if noun is not None else {}
 
 
 def names_of(noun: Noun) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Return what completes the names of a kind; nothing where no API answers."""
+    """Return completions for names of a kind; none if no API answers."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         given = ctx.params
@@ -303,16 +303,14 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
         ):
             click.echo(line)
 
-    @command("show", "Show one: by its name, or its id.")
+    @command("show", "Show one by name or id.")
     @AS_JSON
     @name
     def show(api_path: Path | None, account: str | None, zone: str | None, name: str, as_json: bool) -> None:
         _, found = NamedApi(api_path, account, zone).known(noun, name)
         _print(found, as_json)
 
-    @command(
-        "set", "Make one, or change fields of one: FIELD=VALUE, the value as text or JSON; FIELD= for the default."
-    )
+    @command("set", "Create one, or change its fields: FIELD=VALUE, the value as text or JSON; FIELD= for the default.")
     @AS_JSON
     @name
     @click.argument("fields", nargs=-1, metavar="[FIELD=VALUE]...")
@@ -329,7 +327,7 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
         for field in fields:
             key, sign, text = field.partition("=")
             if not sign:
-                raise click.UsageError(f"{field!r} is no FIELD=VALUE")
+                raise click.UsageError(f"{field!r} is not FIELD=VALUE")
             put(body, key.split("."), None if text == "" else api.value(key, text))
         path = api.path_of(noun)
         if before is None:
@@ -341,7 +339,7 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
             made = api.ask("PATCH", f"{path}/{before['id']}", whole)
         _print(made, as_json)
 
-    @command("delete", "Delete one that nothing refers to.")
+    @command("delete", "Delete one; objects in use are refused.")
     @name
     def delete(api_path: Path | None, account: str | None, zone: str | None, name: str) -> None:
         api = NamedApi(api_path, account, zone)
@@ -353,21 +351,21 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
 
 
 def put(body: Object, steps: list[str], value: Any) -> None:
-    """Put a value into a body at a place."""
+    """Put a value into a body at a path."""
     for step in steps[:-1]:
         body = body.setdefault(step, {})
     body[steps[-1]] = value
 
 
 def merged(before: Any, after: Any) -> Any:
-    """Return what is after with what was before, where both are mappings."""
+    """Merge two values, if both are mappings."""
     if not isinstance(before, dict) or not isinstance(after, dict):
         return after
     return {**before, **{key: merged(before.get(key), item) for key, item in after.items()}}
 
 
 def shown(one: Any, column: str, names: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Return the text of a column: what stands at a place, of each entry of a list, by its name if it has one."""
+    """Return the text of a column: the value at a path, of each entry of a list, by its name if it has one."""
     for index, step in enumerate(steps := column.split(".")):
         if isinstance(one, list):
             return ", ".join(shown(entry, ".".join(steps[index:]), names) for entry in one)

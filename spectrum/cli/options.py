@@ -1,4 +1,4 @@
-"""What commands share: the options for the file and the socket, and how failures reach people."""
+"""Options for the file and the socket, and failures, shared by commands."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from spectrum.control.configuration.loader import KnownObjects
     from spectrum.core.configuration.config import Config
 
-# Whether it can be read is found out where it is: our words for it say what to do, click's do not.
+# Readability is checked on use: our message says what to do, that of click does not.
 FILE = click.Path(path_type=Path, readable=False)
 CONFIG = click.option(
     "-c",
@@ -38,8 +38,8 @@ SOCKET = click.option(
 
 
 def load(path: Path, known: "KnownObjects | None" = None) -> "Config":
-    """Return the configuration in a file; every fault of it is a failure."""
-    from spectrum.control.configuration.diagnostics import ConfigError  # most commands read no file
+    """Return the configuration in a file; its faults become a failure."""
+    from spectrum.control.configuration.diagnostics import ConfigError  # Most commands read no file.
     from spectrum.control.configuration.loader import load_file
 
     try:
@@ -49,7 +49,7 @@ def load(path: Path, known: "KnownObjects | None" = None) -> "Config":
 
 
 def ask_daemon(socket_path: Path | None, method: str, resource: str, timeout_s: float = 30.0) -> Any:
-    """Return the running daemon's answer; that there is none is a failure."""
+    """Return the running daemon's answer; no answer is a failure."""
     try:
         return ask(socket_path or default_control_socket(), method, resource, timeout_s)
     except DaemonError as exc:
@@ -57,7 +57,7 @@ def ask_daemon(socket_path: Path | None, method: str, resource: str, timeout_s: 
 
 
 def failure(message: str) -> click.ClickException:
-    """Return an error for people: the message as it is, on standard error, exit code 1."""
+    """Return an error for people: the unchanged message on standard error, exit code 1."""
 
     class Failure(click.ClickException):
         def show(self, file: object = None) -> None:

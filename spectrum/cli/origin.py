@@ -1,4 +1,4 @@
-"""`spectrum origin`: an origin to try things with, and what is done to origins of the running daemon by hand."""
+"""`spectrum origin`: an example origin, and overrides of origins in the running daemon."""
 
 from pathlib import Path
 from urllib.parse import urlencode
@@ -17,20 +17,18 @@ NAME = click.argument("name", metavar="POOL/ORIGIN", shell_complete=complete_ori
     invoke_without_command=True,
     short_help="Take an origin out of service, give it a weight, or run an example origin.",
 )
-@click.option("--tcp", "tcp", multiple=True, metavar="ADDR", help="Answer TCP here, such as 127.0.0.1:9000.")
-@click.option("--udp", "udp", multiple=True, metavar="ADDR", help="Answer UDP here.")
+@click.option("--tcp", "tcp", multiple=True, metavar="ADDR", help="Address for TCP, such as 127.0.0.1:9000.")
+@click.option("--udp", "udp", multiple=True, metavar="ADDR", help="Address for UDP.")
 @click.pass_context
 def origin(ctx: click.Context, tcp: tuple[str, ...], udp: tuple[str, ...]) -> None:
-    """Set an origin of the running daemon's pools by hand; or, with --tcp or --udp, run an example origin.
-
-    What is set by hand lasts until it is undone, over reloads, upgrades and restarts.
-
-    The example origin answers with what it knows of its client. It reads PROXY protocol v1 and v2 on TCP, Simple Proxy
-    Protocol and PROXY protocol v2 on UDP, or no header at all, says who the client is, and then echoes.
+    """Set an override of an origin in the running daemon's pools; or, with --tcp or --udp, run an example origin.
+    Overrides persist over reloads, upgrades and restarts until they are undone. The example origin reads PROXY protocol
+    v1 and v2 on TCP, Simple Proxy Protocol and PROXY protocol v2 on UDP, or no header. It sends the client's address,
+    and then echoes.
     """
     if ctx.invoked_subcommand is not None:
         if tcp or udp:
-            raise click.UsageError("--tcp and --udp are for the example origin, which has no command")
+            raise click.UsageError("--tcp and --udp run the example origin and cannot be combined with a command")
         return
     if not tcp and not udp:
         raise click.UsageError("name at least one address: --tcp 127.0.0.1:9000")
@@ -47,36 +45,36 @@ def _addresses(texts: tuple[str, ...]) -> list[tuple[str, int]]:
         raise click.UsageError(str(exc)) from exc
 
 
-@origin.command(short_help="Send no new clients there, and keep those that are there.")
+@origin.command(short_help="Send no new clients to an origin; open sessions continue.")
 @SOCKET
 @NAME
 def drain(socket_path: Path | None, name: str) -> None:
-    """Send no new clients to an origin, also none with affinity; its sessions and flows go on."""
+    """Send no new clients to an origin, not even with affinity; its sessions and flows continue."""
     _set(socket_path, "drain", name)
 
 
-@origin.command(short_help="Treat an origin as if it were down.")
+@origin.command(short_help="Treat an origin as down.")
 @SOCKET
 @NAME
 def disable(socket_path: Path | None, name: str) -> None:
-    """Treat an origin as if it were down: no new clients. Its UDP flows get another origin, its TCP sessions go on."""
+    """Treat an origin as down: no new clients. Its UDP flows get another origin, its TCP sessions continue."""
     _set(socket_path, "disable", name)
 
 
-@origin.command(short_help="End a drain, or what `disable` did.")
+@origin.command(short_help="End `drain` or `disable`.")
 @SOCKET
 @NAME
 def enable(socket_path: Path | None, name: str) -> None:
-    """Send clients to an origin again, as far as it is healthy."""
+    """Send clients to an origin again, if it is healthy."""
     _set(socket_path, "enable", name)
 
 
-@origin.command(short_help="Give an origin another weight than the file.")
+@origin.command(short_help="Override the weight of an origin.")
 @SOCKET
 @NAME
 @click.argument("value", type=click.FloatRange(0, 1), required=False)
 def weight(socket_path: Path | None, name: str, value: float | None) -> None:
-    """Give an origin another weight than the file, from 0 to 1; without VALUE, that of the file again."""
+    """Override the weight of an origin, from 0 to 1; without VALUE, use that of the file again."""
     _set(socket_path, "weight", name, value)
 
 

@@ -1,4 +1,4 @@
-"""`spectrum report`: what was carried in a time, what went wrong, and what to do; as text, as JSON, or as a PDF."""
+"""`spectrum report`: traffic, failures and recommended actions of a period; as text, JSON, or PDF."""
 
 import json
 import textwrap
@@ -15,19 +15,18 @@ from spectrum.cli.options import AS_JSON, FILE, failure
 WIDTH = 92
 
 
-@click.command(short_help="What a week came to, as text or PDF.")
+@click.command(short_help="Report of a week, as text or PDF.")
 @API_SOCKET
-@click.option("--since", metavar="TIME", help="From then on: 2026-11-16, or 7d for so long ago; in UTC.")
-@click.option("--until", metavar="TIME", help="Up to then; midnight, if left out.")
-@click.option("--account", help="Of an account, by its name; the first one, if left out.")
+@click.option("--since", metavar="TIME", help="Begin: 2026-11-16, or 7d before now; in UTC.")
+@click.option("--until", metavar="TIME", help="End; the default is midnight.")
+@click.option("--account", help="The account, by name; the default is the first one.")
 @click.option("-o", "--output", type=FILE, help="Write a PDF to this file.")
 @AS_JSON
 def report(
     api_path: Path | None, since: str | None, until: str | None, account: str | None, output: Path | None, as_json: bool
 ) -> None:
-    """Print a report: what was carried, against the time before, what was down, who was refused, what to do.
-
-    It is of the last seven whole days unless told otherwise, and needs `analytics` in the file.
+    """Print a report: traffic compared with the period before, outages, refusals, recommended actions. The default is
+    the last seven whole days. It needs `analytics` in the file.
     """
     times = {name: _instant(name, text) for name, text in (("since", since), ("until", until)) if text}
     made = request(api_path, "GET", f"/accounts/{_account(api_path, account)}/report", **times)

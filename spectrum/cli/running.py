@@ -1,4 +1,4 @@
-"""Commands that ask the daemon which runs: `spectrum status`, `explain`, `samples`, `reload`, `upgrade`."""
+"""Commands for the running daemon: `spectrum status`, `explain`, `samples`, `reload`, `upgrade`."""
 
 import json
 import sys
@@ -13,10 +13,10 @@ from spectrum.cli.options import AS_JSON, SOCKET, ask_daemon, failure
 from spectrum.control.paths import default_control_socket
 
 PIPE_WIDTH = 250
-# The daemon waits for a successor's answers a minute each.
+# The daemon waits a minute for each answer of a successor.
 UPGRADE_ANSWER_S = 150.0
 UPGRADE_TIMEOUT_S = 60.0
-# The daemon waits 10 s for workers three times at most, and others may reload at the same time.
+# The daemon waits for workers at most three times 10 s, and others may reload at the same time.
 RELOAD_TIMEOUT_S = 120.0
 
 
@@ -33,7 +33,7 @@ def status(socket_path: Path | None, as_json: bool) -> None:
 
     from spectrum.cli.show import show_status
 
-    # A pipe has no width: nothing is folded there.
+    # A pipe has no width: lines are not folded.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     with console.capture() as shown:
         show_status(answer, console)
@@ -41,14 +41,14 @@ def status(socket_path: Path | None, as_json: bool) -> None:
         click.echo(line.rstrip())
 
 
-@click.command(short_help="Where a client would go now, and why.")
+@click.command(short_help="Explain where a client would go now.")
 @SOCKET
-@click.option("--app", required=True, help="The app that the client writes to.")
+@click.option("--app", required=True, help="The app that the client connects to.")
 @click.option("--client", required=True, metavar="ADDRESS", help="The client's IP address.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The client's port, where that counts.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The client's port, if it matters.")
 @AS_JSON
 def explain(socket_path: Path | None, app: str, client: str, port: int, as_json: bool) -> None:
-    """Print step by step where a client would go now, and why."""
+    """Explain step by step where a client would go now."""
     answer = ask_daemon(socket_path, "GET", f"/explain?{urlencode({'app': app, 'client': client, 'port': port})}")
     if "errors" in answer:
         raise failure("\n".join(answer["errors"]))
@@ -59,7 +59,7 @@ def explain(socket_path: Path | None, app: str, client: str, port: int, as_json:
         click.echo(f"{number}. {step}")
 
 
-@click.command(short_help="Which packets come in most.")
+@click.command(short_help="Show the most frequent packets.")
 @SOCKET
 @click.option(
     "--by",
@@ -68,11 +68,13 @@ def explain(socket_path: Path | None, app: str, client: str, port: int, as_json:
     metavar="FIELDS",
     help="verdict, source, destination, protocol, source_port, destination_port, length, ttl, tcp_flags.",
 )
-@click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="So far back.")
-@click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="So many at most.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True, help="Age of the oldest sample."
+)
+@click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="Maximum number of lines.")
 @AS_JSON
 def samples(socket_path: Path | None, by: str, seconds: float, count: int, as_json: bool) -> None:
-    """Print what packets came in most of lately, by the filter's samples."""
+    """Print the most frequent packets of late, by the filter's samples."""
     answer = ask_daemon(socket_path, "GET", f"/samples?{urlencode({'by': by, 'seconds': seconds, 'count': count})}")
     if "errors" in answer:
         raise failure("\n".join(answer["errors"]))
@@ -113,11 +115,9 @@ def reload(socket_path: Path | None) -> None:
     help="The interpreter of another installation, such as /opt/spectrum-2/bin/python.",
 )
 def upgrade(socket_path: Path | None, python: Path | None) -> None:
-    """Let the version that is installed now take over from the running daemon.
-
-    Nothing is interrupted: new workers get the listening sockets and the UDP flows; TCP sessions go on in the old
-    workers until they end, or for the file's handover_timeout. Where the new version cannot serve the file, the old
-    one goes on, and the exit code is 1.
+    """Let the installed version take over from the running daemon. Nothing is interrupted: new workers get the
+    listening sockets and the UDP flows; TCP sessions continue in the old workers until they end, or for the file's
+    handover_timeout. If the new version cannot serve the file, the old one continues, and the exit code is 1.
     """
     query = f"?{urlencode({'python': str(python.absolute())})}" if python else ""
     before = ask_daemon(socket_path, "GET", "/status")["version"]
@@ -128,7 +128,7 @@ def upgrade(socket_path: Path | None, python: Path | None) -> None:
     while time.monotonic() < deadline:
         try:
             status = ask(socket_path or default_control_socket(), "GET", "/status")
-        except DaemonError:  # between the two
+        except DaemonError:  # Between the two.
             status = {"pid": 0}
         if status["pid"] == answer["pid"] and not status["starting"]:
             click.echo(f"upgraded from {before} to {status['version']}, pid {answer['pid']}")

@@ -1,4 +1,4 @@
-"""`spectrum schema`: what an editor has to know of the file."""
+"""`spectrum schema`: the JSON Schema of the file for editors."""
 
 import json
 
@@ -8,6 +8,6 @@ import click
 @click.command(short_help="Print a JSON Schema of the file.")
 def schema() -> None:
     """Print a JSON Schema of the configuration file, with which editors complete and check it."""
-    from spectrum.control.configuration import schema as file  # it loads all models
+    from spectrum.control.configuration import schema as file  # It loads all models.
 
     click.echo(json.dumps(file.schema(), indent=2))

@@ -1,4 +1,4 @@
-"""`spectrum run` and `spectrum check`: what reads a file of this machine."""
+"""`spectrum run` and `spectrum check`: commands that read a file of this machine."""
 
 from pathlib import Path
 
@@ -25,13 +25,13 @@ from spectrum.store.errors import StoreError
 
 @click.command(short_help="Serve the apps of a file.")
 @CONFIG
-@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Number of workers, instead of the file's.")
+@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), help="Number of workers; overrides the file.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
-    help="Which of the daemon's own messages to show, on standard error.",
+    help="Level of the daemon's own messages on standard error.",
 )
 @click.option("--watch", is_flag=True, help="Reload when the file changes.")
 @click.option(SUCCEED, "succeed", type=int, hidden=True)
@@ -39,7 +39,8 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
     """Serve the apps of a file.
 
     Session records go to standard output, one line each; messages to standard error. SIGTERM or Ctrl-C drains: no new
-    sessions, and those that are open get the file's drain_timeout; a second signal ends them. SIGHUP reloads the file.
+    sessions are accepted, and open ones have the file's drain_timeout to end; a second signal ends them. SIGHUP reloads
+    the file.
     """
     if watch and path == STANDARD_INPUT:
         raise click.UsageError("--watch: standard input cannot be read again; name a file")
@@ -61,7 +62,7 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
 
 
 def _joined(source: JoinedSource, config: Config, predecessor: Predecessor | None) -> Config:
-    """Return what a file has, with what its store has."""
+    """Return the configuration of a file joined with its store."""
     try:
         return source.start(config)
     except StoreError as exc:
@@ -75,8 +76,8 @@ def _joined(source: JoinedSource, config: Config, predecessor: Predecessor | Non
 def check(path: Path) -> None:
     """Check a file and print every fault with its line and column.
 
-    Certificates that have expired, or soon will have, and what does nothing without something else, are no faults of
-    the file: they are told of on standard error.
+    Certificates that have expired, or soon will, and settings without effect are not faults: they are reported on
+    standard error.
     """
     known = KnownObjects()
     config = load(path, known)

@@ -1,4 +1,4 @@
-"""`spectrum sessions` and `spectrum kill`: who is connected, and who is not to be any more."""
+"""`spectrum sessions` and `spectrum kill`: lists open sessions, and ends them."""
 
 import json
 import time
@@ -22,15 +22,19 @@ _RIGHT = ("age", "idle", "from client", "from origin")
 def _filters(command: Command) -> Command:
     """Add the options that choose sessions."""
     for option in (
-        click.option("--min-bytes", metavar="SIZE", help="Those that have moved as much both ways, such as 10MB."),
-        click.option("--older-than", metavar="DURATION", help="Those that are as old, such as 5m."),
+        click.option(
+            "--min-bytes",
+            metavar="SIZE",
+            help="Sessions with at least this many bytes in both directions, such as 10MB.",
+        ),
+        click.option("--older-than", metavar="DURATION", help="Sessions of at least this age, such as 5m."),
         click.option(
             "--origin",
-            help="Those that lead there: 192.0.2.1, 192.0.2.1:22, POOL/ORIGIN or ORIGIN.",
+            help="Sessions to an origin: 192.0.2.1, 192.0.2.1:22, POOL/ORIGIN or ORIGIN.",
             shell_complete=complete_origins,
         ),
-        click.option("--client", metavar="ADDRESS", help="Those of an address or of a prefix, such as 192.0.2.0/24."),
-        click.option("--app", help="Those of an app.", shell_complete=complete_apps),
+        click.option("--client", metavar="ADDRESS", help="Sessions of an address or a prefix, such as 192.0.2.0/24."),
+        click.option("--app", help="Sessions of an app.", shell_complete=complete_apps),
     ):
         command = option(command)
     return command
@@ -39,15 +43,16 @@ def _filters(command: Command) -> Command:
 @click.command(short_help="Show the open sessions and flows.")
 @SOCKET
 @_filters
-@click.option("--sort", type=click.Choice(list(ORDERS)), default="age", show_default=True, help="Which come first.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="So many at most.")
-@click.option("--watch", is_flag=True, help="Show them again and again, until Ctrl-C.")
+@click.option("--sort", type=click.Choice(list(ORDERS)), default="age", show_default=True, help="Sort order.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number of lines."
+)
+@click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True, help="Seconds between.")
 @AS_JSON
 def sessions(socket_path: Path | None, watch: bool, interval: float, as_json: bool, **options: Any) -> None:
-    """Show the open TCP sessions and UDP flows of the running daemon, also those of before an upgrade.
-
-    The first column is for `spectrum kill`.
+    """Show the open TCP sessions and UDP flows of the running daemon, including those from before an upgrade. The first
+    column is the id for `spectrum kill`.
     """
     while True:
         answer = _ask(socket_path, "GET", "/sessions", options)
@@ -65,7 +70,7 @@ def sessions(socket_path: Path | None, watch: bool, interval: float, as_json: bo
 @SOCKET
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_filters
-@click.option("--yes", is_flag=True, help="Do not ask before more than one is ended.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def kill(socket_path: Path | None, ids: tuple[str, ...], yes: bool, **options: Any) -> None:
     """End sessions and flows: by their ids, or all of an app, a client or an origin.
 
@@ -99,11 +104,11 @@ def _ask(socket_path: Path | None, method: str, resource: str, options: dict[str
 
 def _tell_silent(answer: dict[str, Any]) -> None:
     for worker in answer["silent"]:
-        click.echo(f"{worker} does not answer: what it has is not counted here", err=True)
+        click.echo(f"{worker} does not answer: its sessions are not included", err=True)
 
 
 def _table(answer: dict[str, Any]) -> str:
-    from spectrum.cli.show import byte_text, duration_text  # with rich, which --json does not need
+    from spectrum.cli.show import byte_text, duration_text  # With rich, which --json does not need.
 
     lines: list[tuple[str, ...]] = [_COLUMNS]
     for one in answer["sessions"]:

@@ -1,4 +1,4 @@
-"""The tables of `spectrum status`."""
+"""The output of `spectrum status`."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-# Time enough to get another one.
+# Enough time to get another one.
 CERTIFICATE_WARNING_DAYS = 21
 
 
 def show_status(status: dict[str, Any], console: Console) -> None:
-    """Print the daemon's status for people."""
+    """Print the daemon's status as text."""
     workers = status["workers"]
-    # An earlier version does not say that it starts.
+    # An earlier version does not report that it starts.
     state = "draining" if status["draining"] else "starting" if status.get("starting") else "serving"
     console.print(
         f"[bold]spectrum {status['version']}[/bold] {state}, pid {status['pid']}, "
@@ -27,8 +27,8 @@ def show_status(status: dict[str, Any], console: Console) -> None:
     for worker in workers:
         note = _worker_note(worker, status["generation"])
         note += " [yellow](not accepting: out of descriptors)[/yellow]" if worker["stalled"] else ""
-        deaf = worker.get("deaf")  # a daemon of before an upgrade says nothing of it
-        note += f" [red](not watching {deaf} listeners; the log says why)[/red]" if deaf else ""
+        deaf = worker.get("deaf")  # A daemon of an earlier version does not report it.
+        note += f" [red]({deaf} listeners are not served; see the log)[/red]" if deaf else ""
         moved = f", {worker['offloaded']} UDP flows in the kernel" if worker["offloaded"] else ""
         number = worker["sessions"]
         sessions = f"{number} session{'s' * (number != 1)}"
@@ -43,14 +43,14 @@ def show_status(status: dict[str, Any], console: Console) -> None:
             console.print(line, soft_wrap=True)
     for name, program in status.get("flow_programs", {}).items():
         console.print(_flow_program(name, program), soft_wrap=True)
-    for name in status.get("names", ()):  # a daemon of before an upgrade has none
+    for name in status.get("names", ()):  # A daemon of an earlier version has none.
         if name["reason"]:
             console.print(_name(name), soft_wrap=True)
     if records := status.get("records"):
         for line in _records(records):
             console.print(line, soft_wrap=True)
     for pause in status.get("paused", ()):
-        gone = "" if pause["in_file"] else ", which the file does not name"
+        gone = "" if pause["in_file"] else ", which is not in the file"
         told = f"app {escape(pause['app'])}{gone}: paused since {pause['since']}, by uid {pause['uid']}"
         console.print(f"[yellow]{told}[/yellow]", soft_wrap=True)
     if analytics := status.get("analytics"):
@@ -73,11 +73,11 @@ def _name(name: dict[str, Any]) -> str:
     text = f"name {name['name']}: [red]{escape(name['reason'])}[/red]"
     if not name["addresses"]:
         return text
-    return f"{text}; the addresses of {duration_text(name['age_s'])} ago are in use: {', '.join(name['addresses'])}"
+    return f"{text}; addresses from {duration_text(name['age_s'])} ago are in use: {', '.join(name['addresses'])}"
 
 
 def _api(api: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for the control API, and one for each object of its store that is not served."""
+    """Yield a line for the control API, and one for each object of its store that is set aside."""
     why = f": {escape(api['why'])}" if api["why"] else ""
     state = f"pid {api['pid']}" if api["pid"] else f"[red]not served[/red]{why}"
     yield f"API on {', '.join(map(escape, api['listen']))}: {state}"
@@ -114,7 +114,7 @@ def _ddos(ddos: dict[str, Any]) -> Iterator[str]:
 
 
 def _flow_program(name: str, program: dict[str, Any]) -> str:
-    """Return the line of a flow program; what is beyond 0 is told."""
+    """Return the line of a flow program; counts of 0 are left out."""
     cost = f", {program['ns_per_datagram']} ns each" if program["ns_per_datagram"] is not None else ""
     refused = "".join(
         f", {program[key]:,} {what}"
@@ -125,7 +125,7 @@ def _flow_program(name: str, program: dict[str, Any]) -> str:
 
 
 def _analytics(store: dict[str, Any]) -> str:
-    """Return the line of the store of analytics; a server of ClickHouse has no size here."""
+    """Return the line of the store of analytics; a ClickHouse server has no size here."""
     size = "" if store["max_bytes"] is None else f"{byte_text(store['bytes'])} of {byte_text(store['max_bytes'])}, "
     return f"analytics {escape(store['store'])}: {size}{store['rows']} records, {_behind(store)}{_troubles(store)}"
 
@@ -145,7 +145,7 @@ def _records(records: dict[str, Any]) -> Iterator[str]:
 
 
 def _by_hand(one: dict[str, Any]) -> str:
-    gone = "" if one["in_file"] else ", which the file does not name"
+    gone = "" if one["in_file"] else ", which is not in the file"
     out = {"disable": "disabled", "drain": "drained"}.get(one["out"], "")
     what = " and ".join(filter(None, (out, "" if one["weight"] is None else f"weight {one['weight']:g}")))
     return f"origin {one['origin']}{gone}: {what} since {one['since']}, by uid {one['uid']}"
@@ -158,10 +158,10 @@ def _troubles(part: dict[str, Any]) -> str:
 
 def _worker_note(worker: dict[str, Any], generation: int) -> str:
     if "relieved" in worker:
-        return " (of before an upgrade)"
+        return " (from before an upgrade)"
     if not worker["ready"] and not (worker.get("generation") and worker["silent_s"]):
         return " (starting)"
-    note = "" if worker["ready"] else f" [red](no sign of life for {worker['silent_s']:g} s)[/red]"
+    note = "" if worker["ready"] else f" [red](not responding for {worker['silent_s']:g} s)[/red]"
     serves = worker.get("generation", generation)
     return note + (f" [red](serves generation {serves})[/red]" if serves != generation else "")
 
@@ -170,7 +170,7 @@ def _apps_table(apps: list[dict[str, Any]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("app", "protocol", "listens on", "sessions", "started", "from client", "from origin", "origin"):
         right = heading in ("sessions", "started", "from client", "from origin")
-        # Only what may be long is folded where the terminal is narrow.
+        # Only long texts are folded in a narrow terminal.
         table.add_column(
             heading,
             justify="right" if right else "left",
@@ -196,7 +196,7 @@ def _balancer(balancer: dict[str, Any]) -> str:
     if not balancer["enabled"]:
         return f"{text} [yellow](disabled)[/yellow]"
     if balancer["fallback_in_use"]:
-        return f"{text} [red](none is healthy: {balancer['fallback_pool']} serves, its health is ignored)[/red]"
+        return f"{text} [red](none is healthy: {balancer['fallback_pool']} serves as fallback)[/red]"
     return text
 
 
@@ -277,16 +277,16 @@ def _no_origin(app: dict[str, Any]) -> str:
 
 
 def byte_text(count: float) -> str:
-    """Return an amount of bytes for people."""
+    """Return an amount of bytes as text."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
-    raise AssertionError("the last unit returns")
+    raise AssertionError("the last unit always matches")
 
 
 def duration_text(seconds: float) -> str:
-    """Return a time for people, of two units at most."""
+    """Return a duration as text, in two units at most."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if days:
         return f"{days:.0f}d {hours % 24:.0f}h"

@@ -1,4 +1,4 @@
-"""`spectrum story`: everything that is kept about one client, or about one session."""
+"""`spectrum story`: all records about one client, or one session."""
 
 import json
 import time
@@ -15,28 +15,30 @@ from spectrum.cli.client import DaemonError, ask
 from spectrum.cli.options import AS_JSON, CONFIG, FILE, SOCKET, failure, load
 from spectrum.control.paths import default_control_socket
 
-if TYPE_CHECKING:  # the configuration is read by no other way than a call
+if TYPE_CHECKING:  # Importing it here keeps the start of other commands fast.
     from spectrum.control.records.search import Findings
     from spectrum.core.records.story import Story, Subject, Window
 
-# Of a client that used many apps, what would happen now is told for so many.
+# For a client of many apps, the explanation of current decisions is limited to this number.
 MAX_APPS = 5
 
 
-@click.command(short_help="What happened to a client, or to a session.")
+@click.command(short_help="Show the history of a client or a session.")
 @click.argument("subject", metavar="ADDRESS|ID")
-@click.option("--since", metavar="TIME", help="From then on: 14:02, 2026-11-26T14:02, or 30m for so long ago; in UTC.")
-@click.option("--until", metavar="TIME", help="Up to then.")
+@click.option("--since", metavar="TIME", help="Begin: 14:02, 2026-11-26T14:02, or 30m before now; in UTC.")
+@click.option("--until", metavar="TIME", help="End, likewise.")
 @CONFIG
 @SOCKET
-@click.option("--journal", type=FILE, help="Search the journal in this folder, instead of what the file configures.")
+@click.option("--journal", type=FILE, help="Search the journal in this folder, instead of that of the file.")
 @click.option(
     "--records",
     type=FILE,
     multiple=True,
     help="Search this file of JSON records instead, such as kept standard output.",
 )
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=200, show_default=True, help="So many records.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000_000), default=200, show_default=True, help="Maximum number of records."
+)
 @AS_JSON
 def story(
     subject: str,
@@ -49,12 +51,11 @@ def story(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Print what happened to a client, by its address: each refusal with its rule or limit, each session with its end.
+    """Print the history of a client, by its address: each refusal with its rule or limit, each session with its end.
+    With the id of a session (`spectrum sessions`, SessionId) or of a record (RecordId) it prints the history of that
+    session. If the daemon runs, the decision for the client now is printed as well, as by `spectrum explain`.
 
-    With the id of a session (`spectrum sessions`, SessionId) or of a record (RecordId) it is the story of that session.
-    Where the daemon runs, what it would do with the client now is told as well, as by `spectrum explain`.
-
-    It searches the journal of `records`, and the files of its sinks where they reach further back.
+    It searches the journal of `records`, and the files of its sinks if they reach further back.
     """
     from spectrum.control.records.places import journal_of
     from spectrum.control.records.search import RecordPlaces, as_plain, places_of_records, search
@@ -92,7 +93,8 @@ def story(
 
 
 def _now(path: Path, told: "Story") -> dict[str, Any]:
-    """Return what the daemon says of the client now: the steps of `explain` by app, and the session if it is open.
+    """Return the daemon's view of the client now: the steps of `explain` by app, and the session if it is open. Nothing
+    if no daemon answers.
 
     Nothing where no daemon answers.
     """
@@ -112,7 +114,7 @@ def _now(path: Path, told: "Story") -> dict[str, Any]:
 def _lines(
     whose: "Subject", window: "Window", answer: "Findings", now_told: dict[str, Any], took_s: float
 ) -> Iterator[str]:
-    from spectrum.cli.show import byte_text, duration_text  # with rich, which --json does not need
+    from spectrum.cli.show import byte_text, duration_text  # With rich, which --json does not need.
     from spectrum.core.records.story import several_lines, story_lines, summary
 
     told = answer.story
@@ -120,9 +122,9 @@ def _lines(
     if told.omitted:
         yield f"... {told.omitted} earlier records; --limit shows more"
     yield from story_lines(told, byte_text, whose.kind != "client")
-    yield summary(told) if told.records else "nothing is kept about it"
+    yield summary(told) if told.records else "no records about it"
     if told.of_several:
-        yield "refused together with others, and it may be among them:"
+        yield "sums of refusals that may include it:"
         yield from several_lines(told)
     if (live := now_told["session"]) is not None:
         moved = (
@@ -138,7 +140,7 @@ def _lines(
         yield f"searched {one.name}: {' '.join(filter(None, (count, since))) or 'no records'}"
     yield from answer.notes
     if not now_told["explain"] and told.records:
-        yield "no daemon answers, so what would happen now is not told"
+        yield "no daemon answers, so the current decision is not shown"
     yield f"took {took_s:.1f} s"
 
 

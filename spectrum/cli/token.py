@@ -1,4 +1,4 @@
-"""`spectrum token`: who may use the control API."""
+"""`spectrum token`: tokens of the control API."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from spectrum.store.objects import file_id
 from spectrum.store.tokens import digest, new_token
 
 _ACCOUNT, _ZONE = "com.cloudflare.api.account.", "com.cloudflare.api.account.zone."
-# The API's largest page.
+# The API's maximum page size.
 PAGE = 50
 
 
@@ -28,7 +28,7 @@ def token() -> None:
 
 
 def _expiry(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """Return a time for a duration from now, or a time as it is."""
+    """Return the time after a duration from now, or a time unchanged."""
     if value is None:
         return None
     try:
@@ -42,7 +42,7 @@ def _expiry(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@token.command(short_help="Make a token, and print it once.")
+@token.command(short_help="Create a token, and print it once.")
 @API_SOCKET
 @click.argument("name")
 @click.option(
@@ -50,13 +50,17 @@ def _expiry(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     "permissions",
     multiple=True,
     metavar="RESOURCE:read|edit",
-    help="Such as apps:edit; several times for several. all:edit, when left out.",
+    help="A permission, such as apps:edit; may be repeated. The default is all:edit.",
 )
-@click.option("--account", "accounts", multiple=True, help="An account in which it may that; everywhere otherwise.")
-@click.option("--zone", "zones", multiple=True, help="A zone in which it may that.")
-@click.option("--expires", callback=_expiry, metavar="TIME", help="After 90d, or at 2027-01-31T12:00:00Z.")
-@click.option("--address", "addresses", multiple=True, metavar="PREFIX", help="From where it may be used.")
-@click.option("--hash", "only_hash", is_flag=True, help="Print its lines for `tokens:` of the file; nothing is asked.")
+@click.option(
+    "--account", "accounts", multiple=True, help="An account that it is limited to; the default is everything."
+)
+@click.option("--zone", "zones", multiple=True, help="A zone that it is limited to.")
+@click.option("--expires", callback=_expiry, metavar="TIME", help="Expiry: 90d from now, or 2027-01-31T12:00:00Z.")
+@click.option("--address", "addresses", multiple=True, metavar="PREFIX", help="Addresses from which it may be used.")
+@click.option(
+    "--hash", "only_hash", is_flag=True, help="Print its lines for `tokens:` of the file, without using the API."
+)
 @AS_JSON
 def create(
     api_path: Path | None,
@@ -69,7 +73,7 @@ def create(
     only_hash: bool,
     as_json: bool,
 ) -> None:
-    """Make a token of the control API, and print it. It is shown once: only its hash is kept."""
+    """Create a token of the control API, and print it. It is shown once: only its hash is kept."""
     permissions = permissions or ("all:edit",)
     _check_permissions(permissions)
     if only_hash:
@@ -107,7 +111,7 @@ def _resources(api_path: Path | None, accounts: tuple[str, ...], zones: tuple[st
 @API_SOCKET
 @AS_JSON
 def list_tokens(api_path: Path | None, as_json: bool) -> None:
-    """Show the tokens of the API: their names, until when they are good, when they were used last, what they may."""
+    """Show the tokens of the API: their names, expiry, last use, permissions."""
     tokens = _all_tokens(api_path)
     if as_json:
         click.echo(json.dumps(tokens, indent=2))
@@ -125,7 +129,7 @@ def _use(one: dict[str, Any]) -> str:
 
 
 def complete_tokens(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of tokens that begin so; none where no API answers."""
+    """Return the names of tokens with a prefix; none if no API answers."""
     try:
         names = [str(one["name"]) for one in _all_tokens(ctx.params.get("api_path"))]
     except click.ClickException:
@@ -241,7 +245,7 @@ def _id_of(api_path: Path | None, section: str, name: str) -> str:
 
 
 def _check_permissions(permissions: tuple[str, ...]) -> None:
-    from spectrum.core.configuration.faults import nearest  # it loads pydantic
+    from spectrum.core.configuration.faults import nearest  # It loads pydantic.
     from spectrum.core.tenants.tokens import PERMISSIONS
 
     for word in permissions:

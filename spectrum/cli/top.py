@@ -1,4 +1,6 @@
-"""`spectrum top`: what goes on, second by second, at a terminal. It asks the control socket; the API need not be on."""
+"""`spectrum top`: sessions and rates, refreshed each second, in a terminal. It uses the control socket; the API need
+not be on.
+"""
 
 import json
 import os
@@ -21,18 +23,18 @@ import click
 from spectrum.cli.options import AS_JSON, SOCKET, ask_daemon
 from spectrum.core.analytics.figures import amount, count, length
 
-# Keys, and by what apps are sorted then.
+# Keys, and the sort order that each selects.
 SORTS = {"s": "sessions", "n": "new", "i": "in", "o": "out", "r": "refused", "f": "failed", "a": "app"}
 MOST_TROUBLES = 8
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _END_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
-# Places of what the daemon counts of an app (control/http/live.py).
+# Indices in the daemon's counters of an app (control/http/live.py).
 _OPEN, _STARTED, _REFUSED, _FAILED, _IN, _OUT = range(6)
 
 
 @dataclass(frozen=True, slots=True)
 class AppRates:
-    """What goes on in an app, or in all of them.
+    """The sessions and rates of an app, or of all.
 
     Attributes:
         sessions: Those that are open.
@@ -56,16 +58,16 @@ class AppRates:
 
 @dataclass(frozen=True)
 class TopView:
-    """What is shown.
+    """The content of the screen.
 
     Attributes:
-        at: When; seconds since 1970.
-        title: The version, and what the node is called.
-        workers: How many serve, and how many there should be.
+        at: The time, in seconds since 1970.
+        title: The version, and the name of the node.
+        workers: How many serve, and how many are configured.
         generation: Of the configuration.
         totals: Of all apps.
         apps: By name.
-        troubles: What is wrong, as the daemon tells it.
+        troubles: Troubles, from the daemon.
     """
 
     at: float = 0.0
@@ -78,16 +80,16 @@ class TopView:
 
 
 class Watch:
-    """Makes rates of what the daemon counted, from one answer to the next."""
+    """Computes rates from successive answers of the daemon."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Sequence[Any]] = {}
         self._at = 0.0
-        # Of the last answer: what changed since is told to who names it.
+        # Identifies the last answer: the daemon then sends only changes since.
         self.number = 0
 
     def take(self, answer: Mapping[str, Any]) -> TopView:
-        """Return what is shown of an answer; the first one has no rates."""
+        """Return the screen for an answer; the first one has no rates."""
         at, before = answer["at"], self._counts
         seconds = max(at - self._at, 0.001) if self._at else 0.0
         self._counts = {**({} if answer["is_all"] else before), **answer["apps"]}
@@ -110,14 +112,14 @@ class Watch:
 
 def _rates(now: Sequence[Any], before: Sequence[Any], seconds: float) -> AppRates:
     def rate(place: int) -> float:
-        # Less than before where the daemon was replaced meanwhile.
+        # Lower than before if the daemon was replaced meanwhile.
         return max(now[place] - before[place], 0) / seconds if seconds else 0.0
 
     return AppRates(now[_OPEN], *map(rate, (_STARTED, _REFUSED, _FAILED, _IN, _OUT)))
 
 
 def ordered(apps: Mapping[str, AppRates], by: str) -> list[tuple[str, AppRates]]:
-    """Return apps in an order, the greatest first; those that are equal by name."""
+    """Return apps in an order, the greatest first; equal ones by name."""
     if by == "app":
         return sorted(apps.items())
     key = {"in": "bytes_in", "out": "bytes_out"}.get(by, by)
@@ -125,7 +127,7 @@ def ordered(apps: Mapping[str, AppRates], by: str) -> list[tuple[str, AppRates]]
 
 
 def trouble_text(trouble: Mapping[str, Any]) -> str:
-    """Return what is wrong, in a line."""
+    """Return a trouble as a line."""
     facts = trouble["facts"]
     told = [f"{key} {value}" for key, value in facts.items() if isinstance(value, (str, int, float)) and value != ""]
     since = f", for {length(max(time.time() - trouble['since'], 0))}" if trouble.get("since") else ""
@@ -134,12 +136,12 @@ def trouble_text(trouble: Mapping[str, Any]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text that does nothing to a terminal."""
+    """Return a text without control characters for the terminal."""
     return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def lines(view: TopView, by: str, width: int, height: int) -> list[str]:
-    """Return what fits into a terminal."""
+    """Return the lines that fit into a terminal."""
     serving, wanted = view.workers
     workers = f"{serving} workers, all serving" if serving == wanted else f"{serving} of {wanted} workers serve"
     clock = f"{datetime.fromtimestamp(view.at, UTC):%H:%M:%S} UTC"
@@ -200,14 +202,14 @@ def as_plain(view: TopView, by: str) -> dict[str, Any]:
     }
 
 
-@click.command(short_help="What goes on, second by second.")
+@click.command(short_help="Show sessions and rates, refreshed each second.")
 @SOCKET
 @click.option("--sort", type=click.Choice(list(SORTS.values())), default="sessions", show_default=True, help="By what.")
 @click.option("--interval", type=click.FloatRange(0.2, 60), default=1.0, show_default=True, help="Seconds between.")
 @click.option("--once", is_flag=True, help="Print it once, and end.")
 @AS_JSON
 def top(socket_path: Path | None, sort: str, interval: float, once: bool, as_json: bool) -> None:
-    """Show sessions and rates of each app, and what is in trouble, again and again until `q` or Ctrl-C.
+    """Show sessions and rates of each app, and troubles, refreshed each second until `q` or Ctrl-C.
 
     Keys: s sessions, n new ones, i bytes from clients, o bytes to clients, r refused, f failed, a app; space pauses.
     """
@@ -231,7 +233,7 @@ def top(socket_path: Path | None, sort: str, interval: float, once: bool, as_jso
 
 
 def _on_terminal(look: Any, by: str, interval: float) -> None:
-    """Show it in place, and follow keys."""
+    """Show it on the terminal, and handle keys."""
     view, is_paused, due = TopView(), False, 0.0
     with _terminal() as descriptor:
         while True:
@@ -257,7 +259,7 @@ def _on_terminal(look: Any, by: str, interval: float) -> None:
 
 @contextmanager
 def _terminal() -> Iterator[int]:
-    """Have keys one by one, and a screen of its own, until the end."""
+    """Read single keys, and use the alternate screen, until the end."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     sys.stdout.write(_ENTER)

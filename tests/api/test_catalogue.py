@@ -102,7 +102,7 @@ async def test_an_object_may_get_another_name(api):
 
 
 async def test_the_files_objects_are_read_only(api):
-    with pytest.raises(ReadOnly, match=r"game is read-only here: it stands in spectrum\.yaml"):
+    with pytest.raises(ReadOnly, match=r"game is read-only here: it is defined in spectrum\.yaml"):
         await change(api, ObjectChange("apps", file_id("apps", "game"), "game", None))
     with pytest.raises(ReadOnly, match="game"):
         await change(api, ObjectChange("apps", new_id(), "game", {}))

@@ -70,7 +70,7 @@ def test_by_time(tmp_path):
 def test_without_anything_it_counts_by_app_and_event(tmp_path):
     event = {**APP, "name": "event"}
     done, asked = run(tmp_path, answer=found([APP, event, COUNT], [], count=0))
-    assert done.stdout.splitlines() == ["app  event  count", "nothing happened in this time"]
+    assert done.stdout.splitlines() == ["app  event  count", "no records in this period"]
     assert asked[-1][2]["dimensions"] == ["app", "event"] and asked[-1][2]["bucket"] is None
 
 

@@ -18,8 +18,8 @@ def test_a_result(tmp_path):
     [
         (error("no such pool", "/default_pools/0"), "default_pools.0: no such pool"),
         (error("no"), "no"),
-        ({"success": False}, "gave no answer that it should"),
-        ([], "gave no answer that it should"),
+        ({"success": False}, "sent an invalid answer"),
+        ([], "sent an invalid answer"),
         (b"<html>", "gave no answer: "),
     ],
 )
@@ -52,4 +52,4 @@ def test_nobody_answers(tmp_path, monkeypatch):
         server.listen()
         with pytest.raises(click.ClickException) as caught:
             request(tmp_path / "s", "GET", "/a")
-    assert "spectrum status tells whether it is served" in caught.value.message
+    assert "spectrum status shows whether it is served" in caught.value.message

@@ -45,7 +45,7 @@ def test_the_commands(filesystem, monkeypatch):
     said = isolated(COMMANDS.replace("\\\\", "\\"))
     for line in (
         f"bindings: off: the program is not loaded (in {filesystem})\nfilter: off: the program is not loaded",
-        "the program is not loaded; `spectrum bindings load` does it",
+        "the program is not loaded; run `spectrum bindings load`",
         "the program is attached",
         "2 bound, 0 unbound",
         "web tcp has a socket for ipv4",
@@ -54,7 +54,7 @@ def test_the_commands(filesystem, monkeypatch):
         "the program was replaced",
         '"sockets": [\n        "ipv4"\n      ]',
         "bindings: on (v2): 2 bindings of 2 services, 1 without a socket",
-        "there is nothing of ours in the kernel",
+        "no program of Spectrum is in the kernel",
     ):
         assert line in said, (line, said)
 

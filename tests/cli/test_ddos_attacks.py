@@ -31,9 +31,9 @@ def book(tmp_path, monkeypatch):
 
 
 def test_the_list(book):
-    nobody = "none is looked for: the file has no ddos\n"
+    nobody = "detection is off: the file has no ddos\n"
     assert spectrum("ddos", "attacks").output == f"there was no attack; {nobody}"
-    assert spectrum("ddos", "attacks", "--open").output == f"no attack is going on; {nobody}"
+    assert spectrum("ddos", "attacks", "--open").output == f"no attack is open; {nobody}"
     book.state = "starting"
     assert spectrum("ddos", "attacks").output == "there was no attack; detection is starting\n"
     book.take([event(), event("ended", number=2, app="", state=AttackState.ENDED, ended=NOW + 61)])
@@ -41,7 +41,7 @@ def test_the_list(book):
     assert heading.split() == ["id", "began", "lasted", "state", "target", "packets/s", "bit/s", "vectors"]
     assert first.split("  ")[0] == "0000000000000001" and "goes on" in first and first.endswith("NTP reflection")
     assert "2027-01-15 08:00:00  61 s     ended      UDP 192.0.2.1:7000  100 k" in second
-    assert spectrum("ddos", "attacks", "--limit", 1).output.endswith("and 1 more; --limit shows them\n")
+    assert spectrum("ddos", "attacks", "--limit", 1).output.endswith("and 1 more; use --limit to show them\n")
     assert [one["id"] for one in json.loads(spectrum("ddos", "attacks", "--open", "--json").output)] == [
         "0000000000000001"
     ]
@@ -56,7 +56,7 @@ def test_one_of_them(book):
         "mitigated         after 200 ms",
         "kept off          5,000 packets, 16.0 Mbit",
         "sources           about 4,000",
-        "good traffic hit  at most 0.1 % of an app's normal openings",
+        "normal traffic hit  at most 0.1 % of an app's normal openings",
         "The override night decided",
         "2 sampled packets",
         "udp 198.51.100.2:123 > 192.0.2.1:7000 length 32 ttl 55",

@@ -40,7 +40,7 @@ def captured(path, *frames):
 
 def test_payloads(game):
     lines = tried(game, "--payload", "47414d4501", "--payload", "00").output.splitlines()
-    assert lines[0].startswith(f"{game}: the kernel takes it: ") and lines[0].endswith(" instructions")
+    assert lines[0].startswith(f"{game}: the kernel accepts it: ") and lines[0].endswith(" instructions")
     rows = [line.split() for line in lines[1:]]
     assert rows[0] == ["datagram", "from", "bytes", "verdict", "dropped", "ns"]
     assert rows[1][:4] == ["1", "198.51.100.7", "5", "pass"] and rows[2][:5] == [

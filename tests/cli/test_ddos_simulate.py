@@ -63,8 +63,8 @@ def test_who_may_not(simulate, monkeypatch):
     ("text", "said"),
     [
         (FILE, "add lo to filter.interfaces"),
-        (FILE.replace("eth0", "lo").replace("10.99.0.0/24", "127.0.0.0/8"), "the guard has the loopback"),
-        (FILE.replace("eth0", "lo").replace("10.99.0.0/24", "0.0.0.0/0"), "the guard has the loopback"),
+        (FILE.replace("eth0", "lo").replace("10.99.0.0/24", "127.0.0.0/8"), "filter.guard contains the loopback"),
+        (FILE.replace("eth0", "lo").replace("10.99.0.0/24", "0.0.0.0/0"), "filter.guard contains the loopback"),
         (FILE.replace("eth0", "lo"), "no daemon answers"),
     ],
 )

@@ -21,7 +21,7 @@ def doctor(tmp_path, text, *options):
 
 def test_nothing_to_look_at(tmp_path):
     done = doctor(tmp_path, f"apps: {{x: {{{APP}}}}}")
-    assert (done.exit_code, done.output) == (0, "nothing in the file needs more than any machine has\n")
+    assert (done.exit_code, done.output) == (0, "the file has no special requirements\n")
 
 
 def test_what_is_missing_is_told_with_its_command(tmp_path):

@@ -41,7 +41,7 @@ def test_it_is_written_for_its_owner_alone(tmp_path):
     to.write_text("before")
     to.chmod(0o644)
     done = spectrum("export", "-c", str(path), "-o", str(to))
-    assert done.stderr == "environment variables stand for secrets: SPECTRUM_SECRET_MONITORS_M_AUTHORIZATION\n"
+    assert done.stderr == "environment variables replace secrets: SPECTRUM_SECRET_MONITORS_M_AUTHORIZATION\n"
     assert (done.stdout, to.stat().st_mode & 0o777) == ("", 0o600)
     assert "Bearer" not in to.read_text()
     done = spectrum("export", "-c", str(path), "--secrets")
@@ -56,7 +56,7 @@ def test_what_does_not_fit_together_is_printed_and_told(tmp_path):
     done = spectrum("export", "-c", str(path))
     assert done.exit_code == 1
     assert "  b:\n" in done.stdout
-    assert "what was exported has faults:\nthe export:" in done.stderr
+    assert "the exported configuration has faults:\nthe export:" in done.stderr
 
 
 def test_a_damaged_store(tmp_path):

@@ -60,6 +60,6 @@ def test_status_and_detach_without_anything(filesystem):
     assert f"{other}: another network namespace, or one that is gone" in said
     assert "-v0: another version" in said
     said = spectrum("kernel", "detach", "--bpffs", tmp_path).output
-    assert said == "there is nothing of ours in the kernel\n"
+    assert said == "no program of Spectrum is in the kernel\n"
     said = spectrum("kernel", "detach", "--everywhere", "--bpffs", tmp_path).output
     assert said.count("removed") == 2

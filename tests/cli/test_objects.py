@@ -137,7 +137,7 @@ def test_one_is_shown_by_its_name_or_id(server):
     missing = server.run("pool", "show", "asia")
     assert (missing.exit_code, missing.output) == (1, "there is no pool asia\n")
     server.objects[POOLS].append({"id": "p3", "name": "eu"})
-    assert "2 of them are called eu; write an id: p1, p3" in server.run("pool", "show", "eu").output
+    assert "2 objects are called eu; write an id: p1, p3" in server.run("pool", "show", "eu").output
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_table(monkeypatch):
     assert lines[1].split()[-6:] == ["0s", "100", "B", "2.0", "kB", "relaying"]
     assert "1m 1s" in lines[1]
     assert lines[3] == "2 of 5 sessions; --limit shows more"
-    assert done.stderr == "worker pid 50 does not answer: what it has is not counted here\n"
+    assert done.stderr == "worker pid 50 does not answer: its sessions are not included\n"
 
 
 def test_json_and_faults(monkeypatch):

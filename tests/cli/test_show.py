@@ -102,7 +102,7 @@ def test_what_people_see():
     assert "999 B" in text
     assert "1234.6 TB" in text
     assert "x.example: unknown" in text
-    assert "name db.example: no [such] name; the addresses of 2m 5s ago are in use: 192.0.2.1, 192.0.2.2" in text
+    assert "name db.example: no [such] name; addresses from 2m 5s ago are in use: 192.0.2.1, 192.0.2.2" in text
     assert "name dead.example: no answer\n" in text
 
 
@@ -110,9 +110,9 @@ def test_other_states():
     for seconds, up in ((5.0, "up 5s"), (65.0, "up 1m 5s"), (3700.0, "up 1h 1m")):
         assert up in shown(STATUS | {"uptime_s": seconds})
     text = shown(STATUS | {"workers": [STATUS["workers"][0] | {"deaf": 3}]})
-    assert "not watching 3 listeners" in text
+    assert "3 listeners are not served" in text
     earlier = {name: value for name, value in STATUS["workers"][0].items() if name != "deaf"}
-    assert "not watching" not in shown(STATUS | {"workers": [earlier]}), "an earlier version says nothing of it"
+    assert "are not served" not in shown(STATUS | {"workers": [earlier]}), "an earlier version says nothing of it"
     off = dict.fromkeys(STATUS["kernel"], "off")
     assert "kernel:" not in shown(STATUS | {"kernel": off | {"helper": "on: pid 7"}})
     assert "helper off: pid 7: gone" in shown(STATUS | {"kernel": off | {"helper": "off: pid 7: gone"}})
@@ -121,7 +121,7 @@ def test_other_states():
     assert " starting, pid" in shown(STATUS | {"starting": True}) and " serving, pid" in shown(STATUS)
     assert "(starting)" in text
     veteran = STATUS["workers"][0] | {"ready": False, "stalled": False, "relieved": True}
-    assert "(of before an upgrade)" in shown(STATUS | {"workers": [veteran]})
+    assert "(from before an upgrade)" in shown(STATUS | {"workers": [veteran]})
 
 
 def test_paused_apps():
@@ -130,7 +130,7 @@ def test_paused_apps():
         STATUS | {"apps": [APP | {"paused": True}, NAMED], "paused": [one, one | {"app": "y", "in_file": False}]}
     )
     assert "app x: paused since 2026-01-02T03:04:05+00:00, by uid 7\n" in text
-    assert "app y, which the file does not name: paused since" in text
+    assert "app y, which is not in the file: paused since" in text
     assert text.count("(paused)") == 1
 
 
@@ -213,7 +213,7 @@ def test_pools_and_load_balancers():
     assert "c 192.0.2.1 port 22 healthy 70% 12.3 ms 3 certificate expires in 3 days" in lines
     assert "d 192.0.2.1 port 22 healthy 70% 12.3 ms 3 ssh fails: timeout" in lines
     fallen = shown(STATUS | {"pools": [POOL], "load_balancers": [BALANCER | {"fallback_in_use": True}]})
-    assert "none is healthy: us serves, its health is ignored" in fallen
+    assert "none is healthy: us serves as fallback" in fallen
     assert "(disabled)" in shown(STATUS | {"pools": [POOL], "load_balancers": [BALANCER | {"enabled": False}]})
 
 
@@ -230,7 +230,7 @@ def test_origins_that_are_set_by_hand():
         }
     )
     assert "origin p/[a]: drained and weight 0.5 since 2026-01-02T03:04:05+00:00, by uid 7\n" in text
-    assert "origin p/b, which the file does not name: weight 0.5 since" in text
+    assert "origin p/b, which is not in the file: weight 0.5 since" in text
     assert "origin p/c: disabled since" in text
 
 

@@ -71,10 +71,10 @@ def test_too_many_and_several(tmp_path, daemon):
     done = spectrum("story", CLIENT, "--records", path, "--limit", 2, "--since", "2026-11-26T14:00")
     shown = done.stdout.splitlines()
     assert shown[1] == "... 7 earlier records; --limit shows more"
-    assert "refused together with others, and it may be among them:" in shown
+    assert "sums of refusals that may include it:" in shown
     assert "2026-11-26 14:16:39.000  app web: 470 refusals of 300 clients together: client_rate (403)," in done.stdout
     assert f"searched {path}: since 2026-11-26 14:00:00" in shown
-    assert "no daemon answers, so what would happen now is not told" in shown
+    assert "no daemon answers, so the current decision is not shown" in shown
 
 
 def test_a_session_that_is_open(tmp_path, daemon):
@@ -101,7 +101,7 @@ def test_nothing_and_faults(tmp_path, daemon):
     config.write_text(APPS)
     done = spectrum("story", CLIENT, "-c", config)
     assert done.exit_code == 1
-    assert "nothing is kept about it" in done.stdout
+    assert "no records about it" in done.stdout
     assert "no records are kept: the file has no records.journal." in done.stdout
     for arguments, words in (
         (["x"], '"x" is no address'),

@@ -197,7 +197,7 @@ def test_mmproxy_without_its_rules_does_not_start(hosts, start, tmp_path):
     _, process = mmproxy(start, tmp_path, "--listen", "10.231.2.2:2222", "--to", "127.0.0.1:22", "--allow", "::/0")
     assert process.wait(5) == 1
     assert "MISSING" in start.printed()
-    assert "not ready: --install makes the rules and routes that are missing" in start.printed()
+    assert "rules and routes are missing: --install creates them" in start.printed()
 
 
 def test_workers_of_mmproxy_have_a_filter(hosts, start, tmp_path):

@@ -54,9 +54,9 @@ BODY_SCHEMA: dict[str, Any] = {
         "since": _TIME,
         "until": _TIME,
         "bucket": {"anyOf": [{"type": "integer", "minimum": 1}, {"enum": [*TIME_DELTAS, None]}]},
-        "order": _NAMES | {"description": "Metrics and dimensions; - before one for the highest first."},
+        "order": _NAMES | {"description": "Metrics and dimensions to sort by; a leading - means descending."},
         "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
-        "others": {"type": "boolean", "description": "Whether what is beyond the limit is one more row."},
+        "others": {"type": "boolean", "description": "Whether the rest beyond the limit is one more row."},
         "compare": {"enum": ["day", "week", "period", None]},
     },
 }
@@ -155,4 +155,4 @@ def _bucket(given: str | int | None) -> Bucket | None:
     if given in TIME_DELTAS:
         return TIME_DELTAS[given]
     there = ", ".join(TIME_DELTAS)
-    raise BodyFault(INVALID, f"{given!r} is no length of time: a number of seconds, or one of {there}", "/bucket")
+    raise BodyFault(INVALID, f"{given!r} is not a duration: write a number of seconds, or one of {there}", "/bucket")

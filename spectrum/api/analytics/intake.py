@@ -151,7 +151,7 @@ class JournalIntake:
     async def _pass_over(self, store: AnalyticsStore, entry: Entry) -> None:
         """Skip records that cannot be taken because of an internal error."""
         batch = entry.batch
-        log.error("analytics: %d records of %s from %d on are passed over", batch.records, batch.source, batch.sequence)
+        log.error("analytics: %d records of %s from %d on are skipped", batch.records, batch.source, batch.sequence)
         await self._attempt(partial(self._run, partial(store.take, (), entry.end)))
         self._lost += batch.records
         self._tail.cursor = entry.end
@@ -213,21 +213,21 @@ class JournalIntake:
     def _works(self) -> None:
         if self.why:
             behind = max(0, self._tail.extent.end.record - self._tail.cursor.record)
-            log.warning("analytics: records are taken again; %d are to be taken", behind)
+            log.warning("analytics: records are taken again; %d are waiting", behind)
         self.why = ""
 
     def _lose(self, records: int, damage: str) -> None:
         if not records:
             return
         if not self._losing or damage:
-            why = damage or "they were dropped from the journal before they were taken"
+            why = damage or "they were dropped from the journal before intake"
             log.error("analytics: %d records are lost: %s", records, why)
         self._lost += records
         self._losing += records
 
     def _caught_up(self) -> None:
         if self._losing:
-            log.warning("analytics: at the end of the journal again; %d records were lost on the way", self._losing)
+            log.warning("analytics: at the end of the journal again; %d records were lost", self._losing)
         self._losing = 0
 
     # --- the supervisor -------------------------------------------------------------------------------------------

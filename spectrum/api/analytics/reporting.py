@@ -84,9 +84,11 @@ async def facts_of(
     attacks_before = await ask(replace(of_attacks, since=since - length, until=since))
     changes = await ask(Question("changes", ("count",), (), since, until, limit=1)) if subject.visible is None else None
     asked = (total, before, days, days_before, apps, apps_before, refusals, failures, health, changes)
-    missing = [f"Not everything is in it: {one}." for one in dict.fromkeys(a.partial for a in asked if a and a.partial)]
+    missing = [
+        f"The report is incomplete: {one}." for one in dict.fromkeys(a.partial for a in asked if a and a.partial)
+    ]
     if len(health.rows) >= MAX_RAW_ROWS:
-        missing.append(f"Of changes of health the last {MAX_RAW_ROWS} are in it.")
+        missing.append(f"Only the last {MAX_RAW_ROWS} changes of health are included.")
     volume = _volume(total)
     return ReportFacts(
         subject.node,

@@ -17,7 +17,9 @@ def instant(given: Any) -> float:
     """
     found = _seconds(given)
     if found is None or not 0 <= found <= LATEST:
-        raise ValueError(f"{given!r} is no time: RFC 3339, such as 2026-11-26T14:00:00Z, or seconds since 1970")
+        raise ValueError(
+            f"{given!r} is not a time: write RFC 3339, such as 2026-11-26T14:00:00Z, or seconds since 1970"
+        )
     return found
 
 

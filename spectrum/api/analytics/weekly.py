@@ -83,7 +83,7 @@ class WeeklyReports:
         try:
             report = await self._make(until - WEEK_S, until)
             if report["is_empty"]:
-                log.info("no report of the week until %s: there was nothing to tell", name)
+                log.info("no report of the week until %s: there was no data", name)
             else:
                 await in_thread(self._write, folder, name, report, wanted["keep"])
                 log.info("report of the week until %s: %s", name, report["headline"])

@@ -36,7 +36,9 @@ def to_value(body: Body, refs: References) -> Value:
         raise refuse(UNKNOWN_FIELD, f'json: unknown field "{key}"', key)
     for outer, inner in _PATHS:
         if isinstance(value.get(outer), dict) and inner in value[outer]:
-            raise refuse(UNKNOWN_FIELD, "names a file of the machine; only the configuration file may", outer, inner)
+            raise refuse(
+                UNKNOWN_FIELD, "names a file of the machine, which only the configuration file may do", outer, inner
+            )
     if "protocol" not in value:
         preset = PRESETS.get(str(value.get("preset")))
         if preset is None:
@@ -97,7 +99,7 @@ def _check_origins(value: Value) -> None:
         found = " and ".join(origins) or "none of them"
         raise refuse(
             ORIGINS,
-            "The origin configuration is invalid. An app has exactly one of origin_direct, origin_dns and "
+            "The origin configuration is invalid. An app needs exactly one of origin_direct, origin_dns and "
             f"load_balancer; found {found}",
             origins[-1] if origins else "origin_direct",
         )
@@ -119,7 +121,7 @@ def _check_dns(value: Value) -> None:
     if dns["type"] not in ("CNAME", "ADDRESS"):
         raise refuse(EDGE_IPS, f"expected CNAME or ADDRESS, found {dns['type']!r}", "dns", "type")
     if (dns["type"] == "ADDRESS") is not is_static:
-        raise refuse(EDGE_IPS, "dns type CNAME goes with edge_ips of type dynamic, ADDRESS with static", "dns", "type")
+        raise refuse(EDGE_IPS, "dns type CNAME needs edge_ips of type dynamic, ADDRESS needs static", "dns", "type")
 
 
 def to_body(value: Value, refs: References) -> Value:

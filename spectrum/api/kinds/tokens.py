@@ -45,7 +45,7 @@ def to_value(body: Mapping[str, Any], owned: Owned, account: str | None) -> dict
     """
     policies = body.get("policies")
     if not isinstance(policies, list) or not policies:
-        raise BodyFault(INVALID, "policies: a token has one at least", "/policies")
+        raise BodyFault(INVALID, "policies: a token needs at least one", "/policies")
     value: dict[str, Any] = {
         "policies": [_policy(policy, f"/policies/{index}", owned, account) for index, policy in enumerate(policies)]
     }
@@ -118,7 +118,7 @@ def _policy(policy: Any, at: str, owned: Owned, account: str | None) -> dict[str
 
 def _permissions(groups: Any, at: str) -> list[str]:
     if not isinstance(groups, list) or not groups:
-        raise BodyFault(INVALID, "permission_groups: one at least", at)
+        raise BodyFault(INVALID, "permission_groups: at least one", at)
     words = []
     for index, group in enumerate(groups):
         known = (

@@ -82,7 +82,7 @@ async def _first_version(
         entries = await in_thread(store.audit, wanted, MOST_EXPORTED, 0, newest_first)
         return Response(_csv(entries), media_type="text/csv")
     if page.number * page.per_page > MOST_PAGED:
-        raise BodyFault(BAD_TIME, f"page: go on with `before` behind {MOST_PAGED} entries")
+        raise BodyFault(BAD_TIME, f"page: use `before` to go beyond {MOST_PAGED} entries")
     zones = {one.id for one in call.catalogue.all("zones") if zone and display_name(one) == zone}
     # Pages are counted from the front; those that a filter of ours leaves out are not.
     entries = await in_thread(store.audit, wanted, page.number * page.per_page, 0, newest_first)
@@ -161,7 +161,7 @@ def _number(cursor: str) -> int:
         return 0
     key = key_of(cursor)
     if not (key.isascii() and key.isdecimal() and len(key) < 19):
-        raise BodyFault(BAD_CURSOR, "cursor: it is not one that this API gave")
+        raise BodyFault(BAD_CURSOR, "cursor: not one of this API")
     return int(key)
 
 

@@ -27,7 +27,7 @@ _WAIT_S = 2
 async def tell_story(
     call: Annotated[Call, InAccount("analytics")],
     subject: Annotated[str, Query(description="A client's address, or the id of a session or of a record.")],
-    since: Annotated[str, Query(description="30m for so long ago, 14:02, or 2026-11-26T14:02; in UTC.")] = "24h",
+    since: Annotated[str, Query(description="30m before now, 14:02, or 2026-11-26T14:02; in UTC.")] = "24h",
     until: str = "",
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> Response:
@@ -122,7 +122,7 @@ def _subject(text: str) -> tuple[Compare, bool]:
             return Compare("client_ip", "=", (subject.text,)), True
         case "session":
             return Compare("session", "=", (subject.text,)), False
-    raise ValueError(f'"{text}" is the id of a record: take that of its session')
+    raise ValueError(f'"{text}" is the id of a record: use that of its session')
 
 
 def _rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -251,7 +251,7 @@ def _changeable(call: Call, token_id: str) -> StoredToken:
     """Return a token that the caller may change: not one that may more than theirs, whose text they would learn."""
     found = _token(call, token_id)
     if found.is_in_file:
-        raise ReadOnly(f"the token {found.name} is read-only here: it stands in the file")
+        raise ReadOnly(f"the token {found.name} is read-only here: it is defined in the file")
     _check_reach(call, call.context.tokens.limits(found))
     return found
 
@@ -323,7 +323,7 @@ async def put_token(call: Call, token: StoredToken, before: StoredToken | None, 
     try:
         await call.context.tokens.put(token, [_entry(call, action, before, token)], now)
     except StoreError as exc:
-        raise NotLive(f"the token cannot be kept: {exc}") from exc
+        raise NotLive(f"the token cannot be saved: {exc}") from exc
 
 
 def _entry(call: Call, action: str, before: StoredToken | None, after: StoredToken | None) -> AuditEntry:

@@ -66,7 +66,7 @@ async def list_zones(
     type_: Annotated[list[str] | None, Query(alias="type")] = None,
     order: Annotated[Literal["name", "status", "account.id", "account.name", "plan.id"], Query()] = "name",
     direction: Annotated[Literal["asc", "desc"], Query()] = "asc",
-    match: Annotated[Literal["any", "all"], Query(description="Whether all filters have to fit, or any.")] = "all",
+    match: Annotated[Literal["any", "all"], Query(description="Whether all filters must match, or any.")] = "all",
 ) -> Response:
     """List the zones that the caller may read."""
     filters: list[Callable[[StoredObject], bool]] = []

@@ -56,7 +56,7 @@ def test_what_is_left_out():
         ({"table": "evnts"}, "/table", "did you mean"),
         ({"since": "yesterday"}, "/since", "is no time"),
         ({"until": -5}, "/until", "is no time"),
-        ({"bucket": "fortnight"}, "/bucket", "is no length of time"),
+        ({"bucket": "fortnight"}, "/bucket", "is not a duration"),
         ({"filter": "app="}, "/filter", "at character 4"),
         ({"filter": [{"dimension": "aap", "values": ["x"]}]}, "/filter/0/dimension", "did you mean"),
         ({"filter": "appID>5"}, "/filter", "compared by == and !="),
