@@ -109,7 +109,7 @@ async def test_what_is_refused(api, ordering):
             (order(certificate_authority="google"), "/certificate_authority", "expected lets_encrypt"),
             (order("a.example.org"), "/hosts/0", "a.example.org is not in example.com"),
             (order("a.example.com", "notexample.com"), "/hosts/1", "is not in example.com"),
-            (order("a.example.com", "a b"), "/hosts/1", "is no server name"),
+            (order("a.example.com", "a b"), "/hosts/1", "is not a server name"),
             (order("a.example.com", "A.example.com"), "/hosts", "is there twice"),
         ):
             status, code, message, at = await refused(client, "POST", path, body)

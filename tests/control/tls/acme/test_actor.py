@@ -246,7 +246,7 @@ async def test_one_whose_order_failed_is_ordered_again_at_once(parts):
 
 
 async def test_what_is_not_ordered_at_once(parts):
-    for name, says in (("x", "is not by ACME"), ("../x", "is no name for a certificate")):
+    for name, says in (("x", "is not by ACME"), ("../x", "is not a name for a certificate")):
         with pytest.raises(ValueError, match=says):
             await asked_for(parts, "/certificates/order", name)
     parts.issue()
