@@ -150,23 +150,56 @@ def ddos_cost_command(rounds: int) -> None:
 
 @main.command("ddos-workers")
 @click.option("--rounds", default=1, show_default=True, help="Interleaved rounds; the table has their medians.")
-@click.option("--datagrams", default=98_000, show_default=True, help="Datagrams a second of the flood of them.")
-def ddos_workers_command(rounds: int, datagrams: int) -> None:
-    """What sessions notice of floods that no kernel plane stops; as root, in namespaces."""
-    from benchmarks.ddos import workers
+@click.option("--flood", "floods", default="tcp,udp", show_default=True, help="Floods, separated by commas.")
+@click.option("--ways", default="", help="Ways of defence, separated by semicolons; all without it.")
+def ddos_workers_command(rounds: int, floods: str, ways: str) -> None:
+    """What sessions notice of floods of connections and datagrams, five times what the edge can open; as root."""
+    from benchmarks.ddos import live, workers
 
-    if missing := missing_tools(["haproxy"]):
+    if missing := missing_tools(["haproxy", "nginx", "gcc"]):
         raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(missing))
-    for name, words in workers.FLOODS.items():
-        click.echo(f"\n{words}:\n")
+    for name in floods.split(","):
+        opened = workers.capacity(name)
+        click.echo(f"\n{workers.FLOODS[name]}; an edge opens {opened:,.0f}/s on one core:\n")
+        chosen = [way.strip() for way in ways.split(";") if way] or list(workers.WAYS[name])
         results = measure(
-            list(workers.WAYS[name]),
-            partial(workers.measure_way, flood=name, per_s=datagrams),
+            chosen,
+            partial(workers.measure_way, flood=name, per_s=live.TIMES_CAPACITY * opened),
             workers.ROWS,
             rounds,
             lambda line: click.echo(line, err=True),
         )
         click.echo(report.table(results, workers.ROWS))
+
+
+@main.command("ddos-crowds")
+@click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the table has their medians.")
+@click.option("--kinds", default="web,ssh,game,dns,quic", show_default=True, help="Crowds, separated by commas.")
+@click.option("--plane", "planes", default="filter,workers", show_default=True, help="Where packets are seen.")
+def ddos_crowds_command(rounds: int, kinds: str, planes: str) -> None:
+    """What detection does about flash crowds of real sessions; as root, in namespaces."""
+    from benchmarks.ddos import crowds
+
+    if missing := missing_tools(["gcc"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(missing))
+    for plane in planes.split(","):
+        click.echo(f"\nseen by {plane}:\n")
+        acted: list[float] = []
+
+        def once(kind: str, plane: str = plane, acted: list[float] = acted) -> Figures:
+            figures = crowds.measure_crowd(plane, kind)
+            acted.append(figures["rules"])
+            return figures
+
+        results = measure(
+            kinds.split(","),
+            once,
+            crowds.ROWS,
+            rounds,
+            lambda line: click.echo(line, err=True),
+        )
+        click.echo(report.table(results, crowds.ROWS))
+        click.echo(f"\nruns with a rule that acts: {sum(map(bool, acted))} of {len(acted)}")
 
 
 @main.command("faults")

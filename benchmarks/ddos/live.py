@@ -103,7 +103,7 @@ class _Lab:
 
     def __init__(self, folder: Path) -> None:
         self._stack = ExitStack()
-        self._folder = folder
+        self.folder = folder
         self._running: list[subprocess.Popen[Any]] = []
         self.network = self._stack.enter_context(TrialNetwork(f"bench{os.getpid() % 100_000}"))
         self.where: Where = in_namespaces(self.network)
@@ -131,26 +131,26 @@ class _Lab:
 
     def serve(self, way: str, flood: str) -> None:
         """Start origin and edge, with what defends it; wait until a session works."""
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": (self._folder / "edge.log").open("wb")}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": (self.folder / "edge.log").open("wb")}
         self.start("edge", EDGE_CORE, sys.executable, "-m", "spectrum.simulation.echo", f"tcp/{ORIGIN_PORT}", **quiet)
         if way.startswith("spectrum"):
-            path = self._folder / "edge.yaml"
+            path = self.folder / "edge.yaml"
             rule = _SPECTRUM_RULES[flood]
             text = f"""
 apps: {{web: {{protocol: tcp/{PORT}, origin_direct: ['tcp://127.0.0.1:{ORIGIN_PORT}']}}}}
 workers: 1
-control: {{socket: {self._folder}/control.sock}}
+control: {{socket: {self.folder}/control.sock}}
 drain_timeout: 100ms
 """
             if "filter" in way:
                 text += f"filter: {{interfaces: [{EDGE_LINK}], guard: [192.0.2.0/24], rules: {{flood: {rule}}}}}"
             if "ddos" in way:
-                learned = f"learning_time: 300ms, user: nobody, store: {self._folder}/learned"
+                learned = f"learning_time: 300ms, user: nobody, store: {self.folder}/learned"
                 text += f"filter: {{interfaces: [{EDGE_LINK}], guard: [192.0.2.0/24]}}\nddos: {{{learned}}}"
             path.write_text(text)
             command = [sys.executable, "-m", "spectrum", "run", "-c", path]
         else:
-            path = self._folder / "haproxy.cfg"
+            path = self.folder / "haproxy.cfg"
             path.write_text(
                 HAPROXY_BASE + f"frontend front\n    bind :::{PORT} v4v6\n    default_backend back\n"
                 f"backend back\n    server origin 127.0.0.1:{ORIGIN_PORT}\n"
@@ -177,7 +177,7 @@ drain_timeout: 100ms
                 except OSError:
                     pass
             if time.monotonic() > deadline:
-                raise RuntimeError(f"the edge does not serve: {(self._folder / 'edge.log').read_text()}")
+                raise RuntimeError(f"the edge does not serve: {(self.folder / 'edge.log').read_text()}")
             time.sleep(0.05)
 
     def close(self) -> None:
