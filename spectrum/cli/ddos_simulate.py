@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -25,6 +26,10 @@ ORIGIN_PORT = 47_000
 # The share of dropped packets from which a flood counts as mitigated.
 MITIGATED_SHARE = 0.9
 NAMESPACE = "spectrum-trial"
+# A trial waits so long for detection to begin.
+DETECTION_S = 30.0
+# Before the flood begins, the state of detection is told.
+TOLD_S = 0.3
 
 
 @click.command(short_help="Simulate a flood beside normal traffic at a copy of an app, in network namespaces.")
@@ -51,9 +56,10 @@ def simulate(
     """Simulate an attack, by its name or from a capture, at an app, beside normal traffic.
 
     By default a copy of the edge runs in a network namespace: the app with an origin that echoes, and what protects it
-    (`filter`, `ddos`, `rulesets` of the file). Flood and normal clients are in another namespace; nothing leaves the
-    two, and they are removed at the end. With --loopback the running daemon is flooded, over lo, which must be among
-    its filter's interfaces. No other interface can be flooded. It needs root.
+    (`filter`, `ddos`, `rulesets` of the file; without `filter`, workers drop what they can). Flood and normal clients
+    are in another namespace; nothing leaves the two, and they are removed at the end. With --loopback the running
+    daemon is flooded, over lo, which must be among its filter's interfaces. No other interface can be flooded. It needs
+    root.
     """
     try:
         from spectrum.simulation.vectors import EVERY
@@ -144,7 +150,10 @@ def _simulate(order: _TrialOrder, as_json: bool) -> None:
                 trial = stack.enter_context(Trial(on_loopback(), app, Path(kernel.bpffs)))
             if not as_json:
                 click.echo(f"{order.attack}: {order.rate:,.0f} packets/s at {app.name}; {trial.cores}")
-                click.echo(f"detection: {_detection(control)}")
+                if order.config.filter is None and app.transport == "tcp":
+                    click.echo("without `filter`, only connections are seen: SYNs and other packets meet no rule")
+            if order.config.ddos is not None:
+                _await_detection(control)
             story = _watch(trial, order, app, control, as_json)
             story.detection = _detection(control)
     except (TrialNetworkError, TrialError, OSError) as exc:
@@ -174,7 +183,8 @@ def _loopback_control(config: "Config") -> Path:
 
     if config.filter is None or "lo" not in config.filter.interfaces:
         raise TrialError(
-            "--loopback: add lo to filter.interfaces of the file, and reload; otherwise nothing is dropped"
+            "--loopback: add lo to filter.interfaces of the file, and reload; otherwise nothing is dropped: workers "
+            "get no packet with a forged source over lo either"
         )
     loopback = IPv4Network("127.0.0.0/8")
     if any(prefix.version == 4 and prefix.overlaps(loopback) for prefix in config.filter.guard):
@@ -194,6 +204,26 @@ def _detection(control: Path) -> str:
         return f"not known: {exc}"
 
 
+def _await_detection(control: Path) -> None:
+    """Wait until attacks are looked for; a trial goes on without, and says so."""
+    deadline = time.monotonic() + DETECTION_S
+    while _detection(control).startswith(("starting", "off", "not known")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _refused_by_workers(control: Path) -> Callable[[], Mapping[str, int]]:
+    """Return what gives the packets that each rule of the workers has matched, also of rules that have ended."""
+    found: dict[str, int] = {}
+
+    def counts() -> Mapping[str, int]:
+        with suppress(DaemonError):
+            for rule in ask(control, "GET", "/status", 2.0).get("ddos", {}).get("rules", ()):
+                found[f"rule ddos/{rule['name']}"] = rule["packets"]
+        return found
+
+    return counts
+
+
 def _watch(trial: "Trial", order: _TrialOrder, app: "TrialApp", control: Path, as_json: bool) -> _Story:
     from spectrum.simulation.flooding import FloodPlan, frames_needed
 
@@ -202,9 +232,13 @@ def _watch(trial: "Trial", order: _TrialOrder, app: "TrialApp", control: Path, a
     logs = frozenset(f"rule {name}" for name, rule in rules.items() if rule.action == "log")
     frames = frames_needed(order.rate, order.seconds)
     plan = FloodPlan(order.attack, "", b"", None, None, app.ports, order.rate, order.seconds, frames=frames)
-    shown, before = -1.0, (0.0, 0, 0)
-    for look in trial.run(plan, QUIET_S, AFTER_S):
+    shown, before, is_told = -1.0, (0.0, 0, 0), as_json
+    counts = None if order.config.filter is not None else _refused_by_workers(control)
+    for look in trial.run(plan, QUIET_S, AFTER_S, counts):
         story.sent, story.good = look.sent, look.good
+        if not is_told and look.after_s > -TOLD_S:
+            is_told = True
+            click.echo(f"detection: {_detection(control)}")
         lines = list(_attack_lines(story, control, look))
         logs |= _logging(story)
         story.dropped = look.dropped(logs)

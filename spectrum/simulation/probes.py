@@ -53,7 +53,7 @@ class Probed:
     Attributes:
         sent: Tokens of established sessions.
         answered: Those that came back.
-        broken: Established sessions that ended, or for datagrams whose token did not come back.
+        broken: Established sessions that ended. Flows of datagrams have no end: theirs are lost, and they go on.
         opened: New sessions that got their token back.
         failed: Those that did not.
         trips_s: Of tokens of established sessions.
@@ -126,7 +126,7 @@ class Probes:
                 session.close()
 
     async def _talk(self, session: "_ProbeSession") -> None:
-        repeats = self._plan.transport == "udp"
+        is_flow = self._plan.transport == "udp"
         while time.monotonic() < self._until:
             token = self._token()
             self.probed.sent += 1
@@ -135,8 +135,7 @@ class Probes:
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     await session.exchange(token)
             except TimeoutError:
-                self.probed.broken += 1
-                if not repeats:
+                if not is_flow:
                     raise
             else:
                 self.probed.answered += 1

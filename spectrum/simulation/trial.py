@@ -96,13 +96,17 @@ def trial_file(value: Mapping[str, Any], app: TrialApp, folder: Path, origin_por
         origin_port: Where the origin listens on 127.0.0.1.
 
     Raises:
-        TrialError: If the file has no filter.
+        TrialError: If nothing in the file would drop anything.
     """
-    if not value.get("filter"):
-        raise TrialError("the file has no filter, so nothing would be dropped: docs/filter.md says how to add one")
     kept = {name: value[name] for name in PROTECTION if name in value}
-    kept["filter"] = dict(kept["filter"]) | {"interfaces": [EDGE_LINK]}
-    if kept.get("ddos") not in (None, False):
+    detects = kept.get("ddos") not in (None, False)
+    if kept.get("filter"):
+        kept["filter"] = dict(kept["filter"]) | {"interfaces": [EDGE_LINK]}
+    elif not detects:
+        raise TrialError(
+            "the file has neither filter nor ddos, so nothing would be dropped: add `ddos: {}`, or see docs/filter.md"
+        )
+    if detects:
         given = kept["ddos"] if isinstance(kept["ddos"], dict) else {}
         user = given.get("user") or value.get("user") or NOBODY
         kept["ddos"] = given | {"learning_time": LEARNING, "store": str(folder / "learned"), "user": user}
@@ -203,13 +207,16 @@ class Trial:
         command = ["-m", "spectrum.simulation.echo", f"{self._app.transport}/{port}"]
         self._start(self._where.edge, command)
 
-    def run(self, plan: FloodPlan, quiet_s: float, after_s: float) -> Iterator[Look]:
+    def run(
+        self, plan: FloodPlan, quiet_s: float, after_s: float, counts: Callable[[], Mapping[str, int]] | None = None
+    ) -> Iterator[Look]:
         """Let good traffic come, after a while the flood as well, and look ten times a second.
 
         Args:
             plan: The flood; interface, link, addresses, ports and core are filled in.
             quiet_s: How long there is good traffic alone, before it.
             after_s: And behind it.
+            counts: Returns packets by rule since the trial began, where it is not the filter that drops.
 
         Raises:
             TrialError: If a process ends with an error.
@@ -255,7 +262,7 @@ class Trial:
         telling = self._follow(probes, lambda line: _take_good(look, json.loads(line)))
         began = time.monotonic() + quiet_s
         is_begun = False
-        counts = self._counters()
+        counts = counts or self._counters()
         while probes.poll() is None:
             look.after_s = time.monotonic() - began
             if not is_begun and look.after_s >= 0:

@@ -17,6 +17,7 @@ filter:
 apps:
   game: {protocol: udp/7000, origin_direct: ['udp://127.0.0.1:7100']}
 """
+WEB = "  web: {protocol: tcp/7001, origin_direct: ['tcp://127.0.0.1:7101']}\n"
 
 
 @pytest.fixture
@@ -100,3 +101,39 @@ def test_as_json_of_what_nothing_stops(simulate, require):
     assert told["mitigated_after"] is None and told["sent"] > 100 and told["attacks"] == []
     assert told["good"]["opened"] > 0
     assert told["detection"] == "off: there is no `ddos` in the file"
+
+
+def test_without_a_filter_workers_refuse_what_they_can(simulate, require, monkeypatch):
+    require("ip")
+    if os.geteuid() != 0:
+        pytest.skip("namespaces need root")
+    monkeypatch.setattr(ddos_simulate, "QUIET_S", 3.0)
+    text = FILE[FILE.index("apps:") :] + "ddos: {}\n"
+    name = f"spw{os.getpid() % 100000}"
+    asked = ("udp_fixed", "--app", "game", "--rate", 8_000, "--seconds", 6, "--namespace", name)
+    done = simulate(*asked, text=text)
+    assert done.exit_code == 0, done.stderr
+    assert "\ndetection: on" in done.output or "\ndetection: learning" in done.output
+    assert "mitigated after" in done.output and "by rule ddos/" in done.output
+    assert "0 sessions broken" in done.output
+    done = simulate(
+        "syn_os",
+        "--app",
+        "web",
+        "--rate",
+        3_000,
+        "--seconds",
+        0.5,
+        "--namespace",
+        name,
+        text=FILE[FILE.index("apps:") :] + WEB + "ddos: {}\n",
+    )
+    assert done.exit_code == 0 and "only connections are seen" in done.output
+
+
+def test_neither_a_filter_nor_detection(simulate, require):
+    require("ip")
+    if os.geteuid() != 0:
+        pytest.skip("namespaces need root")
+    done = simulate("udp_fixed", "--app", "game", text=FILE[FILE.index("apps:") :])
+    assert done.exit_code == 1 and "neither filter nor ddos" in done.stderr

@@ -49,7 +49,8 @@ async def test_what_does_not_come_back_is_lost(transport, monkeypatch):
         probes = Probes(ProbePlan(transport, HOST, sock.getsockname()[1], [], 0.3))
         await probes.run()
     assert probes.probed.answered == probes.probed.opened == 0
-    assert probes.probed.broken >= ESTABLISHED and probes.probed.failed >= 3
+    assert probes.probed.sent >= ESTABLISHED and probes.probed.failed >= 3
+    assert probes.probed.broken >= ESTABLISHED if transport == "tcp" else probes.probed.broken == 0  # flows go on
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

@@ -44,8 +44,11 @@ def test_the_file_of_a_trial(tmp_path):
         assert made == ({"action": "log"} if given and given is not True else {}) | learned
     assert trial_file(FILE | {"ddos": {}, "user": "spectrum"}, APP, tmp_path, 4000)["ddos"]["user"] == "spectrum"
     assert trial_file(FILE | {"ddos": False}, APP, tmp_path, 4000)["ddos"] is False
-    with pytest.raises(TrialError, match="no filter"):
-        trial_file({"apps": FILE["apps"]}, APP, tmp_path, 1)
+    for given in ({}, {"ddos": False}, {"ddos": None}):
+        with pytest.raises(TrialError, match="neither filter nor ddos"):
+            trial_file({"apps": FILE["apps"]} | given, APP, tmp_path, 1)
+    made = trial_file({"apps": FILE["apps"], "ddos": {}}, APP, tmp_path, 1)
+    assert "filter" not in made and made["ddos"] == learned
 
 
 def test_what_was_dropped():
@@ -76,6 +79,8 @@ def test_a_trial(network):
         *_, last = trial.run(PLAN, 0.5, 0.3)
         assert last.counts["rule plain"] >= 0.9 * last.sent > 500
         assert last.good["answered"] > 20 and last.good["failed"] == 0
+        *_, last = trial.run(PLAN, 0.1, 0.1, lambda: {"rule ddos/other": 5})
+        assert last.dropped() == 5
         with pytest.raises(TrialError, match=r"cannot be made: .*absent"):
             next(trial.run(FloodPlan("/absent", "", b"", None, None, (1, 1), 1, 1), 0, 0))
         with pytest.raises(TrialError, match="does not serve"):

@@ -247,7 +247,8 @@ class DdosActor(Actor):
         """Return whether attacks are looked for, what of, and the rules in force."""
         if self._served.config.ddos is None:
             return {}
-        state, now = self._state, time.monotonic_ns()
+        state, now, in_force = self._state, time.monotonic_ns(), self._rules.in_force()
+        counts = (await self._planes.counted()).rules if in_force else {}
         shown: dict[str, Any] = {
             "state": self._words(),
             "seen_by": "workers" if self._planes.by_workers else "filter",
@@ -256,8 +257,13 @@ class DdosActor(Actor):
             "why": self._keeper.why or self._failure,
             "one_in": {"idle": self._planes.one_in[0], "in_use": self._planes.one_in[1]},
             "rules": [
-                {"name": rule.name, "what": rule.text, "ends_in_s": round((rule.expires_ns - now) / 1e9, 1)}
-                for rule in self._rules.in_force()
+                {
+                    "name": rule.name,
+                    "what": rule.text,
+                    "packets": counts.get(rule.name, (0, 0))[0],
+                    "ends_in_s": round((rule.expires_ns - now) / 1e9, 1),
+                }
+                for rule in in_force
             ],
         }
         if state is not None:

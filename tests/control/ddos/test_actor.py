@@ -127,6 +127,7 @@ async def test_rules_and_sampling_reach_the_kernel_and_the_next_detector(daemon,
     assert list(one.helper.last(SetDrops).drops.rules) == ["a", "b"]
     shown = await one.shown()
     assert [(rule["name"], rule["what"]) for rule in shown["rules"]] == [("a", "text of a"), ("b", "text of b")]
+    assert [rule["packets"] for rule in shown["rules"]] == [0, 0]
     assert shown["one_in"] == {"idle": 2, "in_use": 9}
     assert shown["apps"] == {"x": {"learned_s": 5, "settled": False}}
     await until(lambda: one.actor._state.ready_s == 0)
