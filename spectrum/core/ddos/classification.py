@@ -6,7 +6,15 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 import numpy as np
 
 from spectrum.core.ddos.expressions import Span, Spans, address_span
-from spectrum.core.ddos.managed import BY_REF, FLAG_FIELDS, RULES, ManagedRule, Range, Signature
+from spectrum.core.ddos.managed import (
+    BY_REF,
+    FLAG_FIELDS,
+    NAMED_PROTOCOLS,
+    RULES,
+    ManagedRule,
+    Range,
+    Signature,
+)
 from spectrum.core.ddos.packets import SHAKEN, WHOLE, Column, Mask, Packets
 from spectrum.core.ddos.predicates import Conjunction, Predicate, prefix_text
 from spectrum.core.packets import PROTOCOLS
@@ -15,6 +23,7 @@ from spectrum.core.packets import PROTOCOLS
 SHARE = 0.6
 # An attack that is about one destination sends it at least so much.
 _ONE_DESTINATION = 0.5
+_NAMED = tuple(NAMED_PROTOCOLS)
 _PLAIN = frozenset({"version", "protocol", "destination", "destination_port", "served", "fragment", "known"})
 
 
@@ -65,6 +74,8 @@ def has_signature(signature: Signature, packets: Packets) -> Mask:
 def _conditions(signature: Signature, packets: Packets) -> Iterator[Mask]:
     if signature.protocols:
         yield np.isin(packets["protocol"], signature.protocols)
+    if signature.is_other:
+        yield ~np.isin(packets["protocol"], _NAMED)
     if signature.version:
         yield packets["version"] == signature.version
     if signature.fragment is not None:

@@ -73,6 +73,7 @@ class Signature:
         shaken: At least so much of it belongs to connections that were opened completely, and then do nothing.
         pulses: At least so often it came, ended and came again.
         is_plain: Nothing but where it goes tells it from what clients send.
+        is_other: Of protocols that no rule names.
     """
 
     protocols: tuple[int, ...] = ()
@@ -91,6 +92,7 @@ class Signature:
     shaken: float = 0.0
     pulses: int = 0
     is_plain: bool = False
+    is_other: bool = False
 
     @property
     def expression(self) -> str:
@@ -172,7 +174,8 @@ def _reflection(
         f"{name} reflection",
         f"UDP from port {shown}: {what}, asked in the name of whoever is attacked.",
         ("udp", "reflection", tag),
-        Signature((_UDP,), source_ports=_ranges(*ports), lengths=length, fragment=False),
+        # Later fragments of an answer have no ports.
+        Signature((_UDP,), source_ports=_ranges(*ports), lengths=length),
     )
 
 
@@ -667,7 +670,7 @@ _OTHERS = (
         "Flood of another IPv4 protocol",
         "Packets of any other protocol.",
         ("generic", "other"),
-        Signature(version=4),
+        Signature(version=4, is_other=True),
         "rate-limit",
         _LEAST_GENERIC,
     ),
@@ -676,7 +679,7 @@ _OTHERS = (
         "Flood of another IPv6 protocol",
         "Packets of any other protocol.",
         ("generic", "other"),
-        Signature(version=6),
+        Signature(version=6, is_other=True),
         "rate-limit",
         _LEAST_GENERIC,
     ),
@@ -754,6 +757,7 @@ RULES: tuple[ManagedRule, ...] = (
     *_OTHERS,
     *_PROFILED.values(),
 )
+NAMED_PROTOCOLS = frozenset(one for rule in RULES if rule.signature is not None for one in rule.signature.protocols)
 BY_ID: Mapping[str, ManagedRule] = {rule.id: rule for rule in RULES}
 BY_REF: Mapping[str, ManagedRule] = {rule.ref: rule for rule in RULES}
 CATEGORIES: tuple[str, ...] = tuple(sorted({tag for rule in RULES for tag in rule.categories}))

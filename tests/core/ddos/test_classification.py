@@ -117,6 +117,35 @@ def test_most_of_the_packets_decide_and_each_counts_for_what_it_stands_for():
     assert classify(NOTHING, packets(source_port=np.where(few > 1, 123, 4444), stands_for=few)).ref == "RFL-0002"
 
 
+def answers(whole, first, later):
+    """Answers of name servers: whole ones, and those in fragments, of which only the first one has ports."""
+    kinds = np.repeat([0, 1, 2], [whole, first, later])
+    return packets(len(kinds), fragment=kinds, source_port=np.where(kinds == 2, 0, 53), length=1500)
+
+
+@pytest.mark.parametrize(
+    ("samples", "ref"),
+    [
+        (answers(100, 0, 0), "RFL-0001"),
+        (answers(50, 25, 25), "RFL-0001"),
+        (answers(0, 65, 35), "RFL-0001"),
+        (answers(5, 45, 50), "UDP4-0001"),
+        (answers(0, 34, 66), "UDP4-0001"),
+        (answers(0, 0, 100), "UDP4-0001"),
+    ],
+)
+def test_answers_in_fragments_are_a_reflection_where_most_packets_say_so(samples, ref):
+    assert classify(NOTHING, samples).ref == ref
+
+
+def test_fragments_beside_more_tcp_are_no_udp_flood():
+    kinds = np.where(np.arange(100) < 70, TCP, UDP)
+    mixed = packets(protocol=kinds, fragment=np.where(kinds == UDP, 2, 0), tcp_flags=TCP_FLAGS["psh"], served=0)
+    assert classify(NOTHING, mixed).ref == "TCP-0002"
+    half = np.where(np.arange(100) < 50, TCP, UDP).astype(np.uint8)
+    assert classify(NOTHING, mixed.replaced(protocol=half)).name == "Mixed flood"
+
+
 def test_carpets_and_pulses():
     many = np.arange(100) % 16
     assert classify(NOTHING, packets(destination_low=many)).ref == "CARPET-0001"
