@@ -12,6 +12,7 @@ from spectrum.core.ddos.adaptive import Deviated
 from spectrum.core.ddos.classification import classify, shared_fields
 from spectrum.core.ddos.estimates import rate_bounds
 from spectrum.core.ddos.judging import (
+    CROWD_IN_USE,
     Action,
     AppExcess,
     Judgement,
@@ -36,6 +37,7 @@ from spectrum.core.ddos.predicates import Conjunction, Predicate
 from spectrum.core.ddos.profile import Normal, Profile
 from spectrum.core.ddos.recurrence import EXPIRIES_S, PastAttack, PastAttacks, expiry_s
 from spectrum.core.ddos.unlearned import SUSPECT_SHARE, Suspects
+from spectrum.core.packets import PROTOCOLS
 
 SUB_WINDOW_S = 0.25
 # Looked at: the last sub-window alone, and so many together.
@@ -567,7 +569,9 @@ class Detector:
         share = (known - usual * float(normal[:IN_USE].sum())) / beyond if beyond > 0 else 1.0
         if self._lost_known(left, seconds):  # who comes cannot be told: it may be clients
             share = 1.0
-        return AppExcess(came - normal, normal, share, usual)
+        is_udp = bool(len(own)) and float((own["protocol"] == PROTOCOLS["udp"]).mean()) > 0.5
+        sees_use = not (self._by_workers and is_udp) or normal[IN_USE] >= CROWD_IN_USE * normal[OPENING]
+        return AppExcess(came - normal, normal, share, usual, bool(sees_use))
 
     def _judge_again(self, now: float) -> Iterator[Event]:
         """Decide anew on what rules do that do not block: a few samples do not tell many sources from all."""

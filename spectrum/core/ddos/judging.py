@@ -45,12 +45,14 @@ class AppExcess:
         normal: Packets per second that are normal, by state of flow.
         known: Which part of the excess that belongs to no flow in use comes from known sources.
         usually_known: Which part of it that is of what is normal.
+        sees_use: Packets of flows in use are seen: workers do not get those that the kernel forwards.
     """
 
     by_state: NDArray[np.float64]
     normal: NDArray[np.float64]
     known: float
     usually_known: float
+    sees_use: bool = True
 
     @property
     def is_crowd(self) -> bool:
@@ -60,7 +62,8 @@ class AppExcess:
             return True
         if self.normal[1:].sum() < 0.01 * self.normal.sum():
             return self.known >= max(CROWD_KNOWN * self.usually_known, CROWD_LEAST_KNOWN)
-        return bool(shaken >= CROWD_SHAKEN * opening and in_use >= CROWD_IN_USE * opening)
+        goes_on = in_use >= CROWD_IN_USE * opening or not self.sees_use
+        return bool(shaken >= CROWD_SHAKEN * opening and goes_on)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,15 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from benchmarks.ddos.score import learned, run, run_crowd
+from benchmarks.ddos.score import LEARN_LOOKS, learned, run, run_crowd
 from spectrum.core.ddos.detector import MOST_RULES, SUB_WINDOW_S, Detector, LeftAlone, RuleEnded, RuleWritten
 from spectrum.core.ddos.judging import Action
 from spectrum.core.ddos.managed import BY_REF
 from spectrum.core.ddos.overrides import ManagedOverride, Overrides, Setting
-from spectrum.core.ddos.packets import NO_APP, OPENING, Packets
+from spectrum.core.ddos.packets import IN_USE, NO_APP, OPENING, Packets
 from spectrum.core.ddos.profile import Profile
 from spectrum.core.ddos.recurrence import EXPIRIES_S, PastAttack
+from spectrum.core.packets import PROTOCOLS
 from spectrum.simulation.normal import GAME, World, crowd, normal
 from spectrum.simulation.vectors import flood
 
@@ -112,6 +113,25 @@ def test_a_crowd_is_left_alone_and_that_is_said():
         events += detector.look(Packets.joined(parts), SUB_WINDOW_S, 1000.0 + number * SUB_WINDOW_S)
     assert {type(event) for event in events} == {LeftAlone}
     assert "a crowd" in events[0].why and not detector.rules
+
+
+def seen_by_workers(packets):
+    """Return what workers see where the kernel forwards flows of UDP as soon as these are in use."""
+    return packets.where((packets["protocol"] == PROTOCOLS["tcp"]) | (packets["state"] != IN_USE))
+
+
+def test_a_crowd_whose_flows_the_kernel_forwards_is_left_alone():
+    world, detector = World(3), Detector(Profile(3, settle_s=0), by_workers=True)
+    for number in range(LEARN_LOOKS):
+        detector.look(seen_by_workers(normal(world, SUB_WINDOW_S, 10)), SUB_WINDOW_S, number * SUB_WINDOW_S)
+    events = []
+    for number in range(8):
+        parts = [normal(world, SUB_WINDOW_S, 10), crowd(world, "game launch", 4, 2.0, SUB_WINDOW_S, 10)]
+        came = seen_by_workers(Packets.joined(parts))
+        events += detector.look(came, SUB_WINDOW_S, 1000.0 + number * SUB_WINDOW_S)
+    assert not detector.rules and {type(event) for event in events} <= {LeftAlone}
+    events, _ = floods(detector, world, "udp_fixed", 2.0, 1002.0)
+    assert detector.rules
 
 
 def test_what_a_rule_does_is_decided_again_with_more_samples():

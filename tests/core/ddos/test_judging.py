@@ -13,8 +13,8 @@ def finding(hit=0.2, excess=100_000.0, normal=1_000.0, what=()):
     return Fingerprint(Conjunction(what), excess, normal, np.array([hit]), 100)
 
 
-def excess(opening, shaken, in_use, known=0.0, usual=(100.0, 100.0, 9_800.0), usually_known=0.7):
-    return AppExcess(np.array([opening, shaken, in_use], float), np.array(usual), known, usually_known)
+def excess(opening, shaken, in_use, known=0.0, usual=(100.0, 100.0, 9_800.0), usually_known=0.7, **given):
+    return AppExcess(np.array([opening, shaken, in_use], float), np.array(usual), known, usually_known, **given)
 
 
 UNSEEN = (Predicate("payload[:2]", "not in", (1, 2)),)
@@ -61,6 +61,8 @@ def test_limits_leave_twice_what_is_normal():
         (excess(1_000, 900, 20_000), True),
         (excess(1_000, 900, 0), False),  # handshakes, and nothing after
         (excess(1_000, 0, 0), False),
+        (excess(1_000, 900, 0, sees_use=False), True),  # the kernel forwards what comes after
+        (excess(1_000, 100, 0, sees_use=False), False),
         (excess(1_000, 0, 0, known=0.8, usual=(3_000.0, 0.0, 0.0)), True),  # an app without sessions: by who comes
         (excess(1_000, 0, 0, known=0.1, usual=(3_000.0, 0.0, 0.0)), False),
         (excess(1_000, 0, 0, known=0.2, usual=(3_000.0, 0.0, 0.0), usually_known=0.1), False),
