@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
@@ -41,13 +42,19 @@ class Lab:
         stack.callback(self.origin.wait)
         stack.callback(self.origin.terminate)
 
-    def serve(self, filter_text=""):
-        """A daemon with the filter."""
-        text = APPS + (f"filter:\n  interfaces: [filtered]\n{filter_text}" if filter_text else "")
+    def serve(self, filter_text="", more=""):
+        """A daemon, with the filter if anything is said of it, and more in its file."""
+        text = APPS + (f"filter:\n  interfaces: [filtered]\n{filter_text}" if filter_text else "") + more
         with entered(self.network.edge):
             daemon = self.stack.enter_context(Daemon(self.folder, text))
             self.filter = self.stack.enter_context(PinnedFilter()) if filter_text else None
         return daemon
+
+    def again(self):
+        """Another daemon with the same file, after the supervisor of one was killed."""
+        with entered(self.network.edge):
+            text, _, _ = (self.folder / "spectrum.yaml").read_text().rpartition("\ncontrol:")
+            return self.stack.enter_context(Daemon(self.folder, text))
 
     def count(self, name):
         return self.filter.counts()[name][0]
@@ -55,8 +62,7 @@ class Lab:
     def flood(self, vector, count=FRAMES):
         """Send so many packets of a flood, at 20,000 a second; return how many went."""
         where = self.where
-        port = TCP_PORT if vector.startswith(("syn", "v6_syn", "rst", "ack", "fin")) else UDP_PORT
-        plan = FloodPlan(vector, where.interface, where.link, FOUR, SIX, (port, port), 0, 0, 0, count)
+        plan = FloodPlan(vector, where.interface, where.link, FOUR, SIX, _ports(vector), 0, 0, 0, count)
         with entered(self.network.clients), FrameSender(where.interface, frames_of(plan)) as sender:
             sent = 0
             for _ in range(0, count, 50):
@@ -67,9 +73,7 @@ class Lab:
     def begin(self, vector, seconds, per_s, frames=FRAMES):
         """Begin a flood; it ends by itself."""
         where = self.where
-        plan = FloodPlan(
-            vector, where.interface, where.link, FOUR, SIX, (UDP_PORT, UDP_PORT), per_s, seconds, 0, frames
-        )
+        plan = FloodPlan(vector, where.interface, where.link, FOUR, SIX, _ports(vector), per_s, seconds, 0, frames)
         command = [sys.executable, "-m", "spectrum.simulation.flooding", msgspec.json.encode(plan).decode()]
         with entered(self.network.clients):
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -78,6 +82,7 @@ class Lab:
         assert process.stdout.readline().strip() == READY
         process.stdin.write("\n")
         process.stdin.flush()
+        return process
 
     def session(self, source=0, address=FOUR):
         """A session through the edge, from one of the clients' addresses."""
@@ -96,6 +101,19 @@ class Lab:
         self.stack.callback(sock.close)
         sock.setblocking(False)
         return sock
+
+
+def _ports(vector):
+    port = TCP_PORT if vector.startswith(("syn", "v6_syn", "rst", "ack", "fin")) else UDP_PORT
+    return port, port
+
+
+@pytest.fixture
+def learned():
+    """A folder that another user may have: pytest's own are closed to others."""
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield f"{folder}/learned"
 
 
 @pytest.fixture

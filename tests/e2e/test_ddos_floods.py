@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from spectrum.cli.client import ask
 from spectrum.simulation.network import CLIENTS_4, entered
 from tests.e2e.flood_lab import FOUR, FRAMES, SIX, TCP_PORT, echoes
 from tests.engine.harness import eventually
 
+# Packets of each flood whose answers are compared.
+SHADOWED = 200
 # By vector: the rule for it, and which part of the flood it has to match at least. The first rule that matches counts.
 RULES = {
     "syn_os": ("{version: 4, protocol: tcp, tcp_flags: syn !ack, action: log}", 1.0),
@@ -75,6 +78,47 @@ def test_a_rule_that_only_logs_changes_nothing_on_the_wire(lab):
     without, logged = answers
     assert len(without) > 500
     assert without == logged
+
+
+def test_detection_by_workers_that_only_logs_changes_nothing_on_the_wire(lab, learned):
+    """Shadow run: what the edge answers, while rules that wrote themselves match it all."""
+    vectors = ("udp_fixed",)  # workers see no SYNs
+    daemon = lab.serve()
+    without = answers_to(lab, vectors)
+    daemon.__exit__()
+
+    daemon = lab.serve(more=f"ddos: {{action: log, store: {learned}, learning_time: 1s}}\n")
+    eventually(lambda: daemon.status()["ddos"]["state"] == "on", 30, daemon.messages)
+    floods = [lab.begin(vector, 4.0, 4_000.0, 16_000) for vector in vectors]
+    eventually(lambda: len(rules_of(daemon)) >= len(vectors), 20, daemon.messages)
+    for flood in floods:
+        flood.wait(20)
+    before = sum(rules_of(daemon).values())
+    logged = answers_to(lab, vectors)
+    attacks = ask(daemon.socket, "GET", "/attacks")["attacks"]
+    daemon_says = daemon.messages()
+    assert sum(rules_of(daemon).values()) - before >= 0.9 * SHADOWED * len(vectors), daemon_says
+    assert {rule["action"] for one in attacks for rule in one["rules"] if rule["name"]} == {"log"}
+    assert all(one["dropped_packets"] == 0 for one in attacks)
+    assert len(without) >= 0.95 * SHADOWED * len(vectors)  # some may be alike
+    assert without == logged
+
+
+def answers_to(lab, vectors):
+    """Flood the edge shortly; return what it said: a datagram, or a SYN-ACK."""
+    session = lab.session()
+    heard = lab.heard()
+    for vector in vectors:
+        lab.flood(vector, SHADOWED)
+    time.sleep(0.3)
+    assert echoes(session)
+    found = {answer for frame in received(heard) if (answer := said(frame)) is not None}
+    return {answer for answer in found if answer[0] == 17 or answer[3] == 0x12}
+
+
+def rules_of(daemon):
+    """Packets that rules which wrote themselves have matched."""
+    return {rule["name"]: rule["packets"] for rule in daemon.status().get("ddos", {}).get("rules", ())}
 
 
 def received(sock):
