@@ -15,7 +15,7 @@ _NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
 def attack_shown(attack: Attack) -> dict[str, Any]:
-    """Return an attack as JSON has it. Sums are of what its rules matched, by the kernel's counters."""
+    """Return an attack as JSON has it. Sums are of what its rules matched, as these counted it."""
     packets, size = attack.dropped
     return {
         "id": attack.id,
