@@ -64,6 +64,12 @@ def _to_web(world: World, count: int, flags: int, length: int = 40, six: float =
     )
 
 
+def _queries(world: World, count: int, flags: int) -> Numbers:
+    """Return how queries of one question begin, with any identifier (RFC 1035, 4.1.1)."""
+    identifiers = world.chance.integers(0, 65536, count, np.uint64)
+    return (identifiers << np.uint64(48)) | np.uint64(flags << 32 | 1 << 16)
+
+
 def udp_random(world: World, count: int) -> Packets:
     return _to_game(world, count, _lengths(world, count, 48, 328))
 
@@ -230,6 +236,20 @@ def game_replay(world: World, count: int) -> Packets:
     )
 
 
+def dns_queries(world: World, count: int) -> Packets:
+    """Queries as clients send them, from forged addresses."""
+    return _spoofed(
+        world,
+        count,
+        53,
+        UDP,
+        destination_port=53,
+        length=_lengths(world, count, 56, 100),
+        payload=_queries(world, count, 0x0100),
+        payload_bytes=8,
+    )
+
+
 def connections(world: World, count: int) -> Packets:
     source = hosts(world, count, 5_000)
     shaken = world.chance.random(count) < 0.5
@@ -307,6 +327,7 @@ VECTORS: Mapping[str, Vector] = {
     "pulse": pulse,
     "mirai_udpplain": mirai_udpplain,
     "game_replay": game_replay,
+    "dns_queries": dns_queries,
     "connections": connections,
     "sport_fixed": sport_fixed,
     "v6_udp": v6_udp,
@@ -361,7 +382,6 @@ def quic_initial(world: World, count: int) -> Packets:
 def dns_water_torture(world: World, count: int) -> Packets:
     """Queries from real, open resolvers, for names that do not exist."""
     source = hosts(world, count, 20_000)
-    payload = (world.chance.integers(0, 65536, count, np.uint64) << np.uint64(48)) | np.uint64(0x0010 << 32 | 1 << 16)
     return packets(
         world,
         source,
@@ -370,7 +390,7 @@ def dns_water_torture(world: World, count: int) -> Packets:
         destination_port=53,
         length=world.chance.integers(60, 90, count),
         ttl=world.ttl(source),
-        payload=payload,
+        payload=_queries(world, count, 0x0010),
         payload_bytes=8,
     )
 

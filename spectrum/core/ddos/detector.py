@@ -3,12 +3,13 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectrum.core.ddos.adaptive import Deviated
+from spectrum.core.ddos.askers import Askers, who_asks
 from spectrum.core.ddos.classification import classify, shared_fields
 from spectrum.core.ddos.estimates import rate_bounds
 from spectrum.core.ddos.judging import (
@@ -44,6 +45,8 @@ SUB_WINDOW_S = 0.25
 SPANS = (1, 4)
 # Of a window; more says no more, and takes longer.
 MOST_SAMPLES = 4_000
+# Kept, so that it is seen who asks again, and who goes on.
+KEPT_LOOKS = 10
 LEAST_SAMPLES = 15
 LEAST_EXCESS = 2_000.0
 TOLERANCE = 1.2
@@ -52,6 +55,8 @@ ERRORS = 4.0
 CLEAR_ALARM = 5.0
 # Mining again when it found nothing.
 PATIENCE_S = 1.0
+# So long clients have time to go on, or to ask again.
+GOES_ON_S = 1.0
 REJUDGE_S = 1.0
 MOST_RULES = 8
 # An automatic rule ends some time after what it matches fell below a quarter of what began it.
@@ -199,7 +204,7 @@ class Detector:
         self._blind = UNKNOWN_TO_WORKERS if by_workers else frozenset[str]()
         self._profile = profile
         self._overrides = overrides or Overrides()
-        self._looks: deque[_Look] = deque(maxlen=max(SPANS))
+        self._looks: deque[_Look] = deque(maxlen=KEPT_LOOKS)
         self._lessons: deque[_Lesson] = deque()
         self._rules: dict[int, FloodRule] = {}
         # What is too little to be an attack, as an override says, until when.
@@ -213,6 +218,8 @@ class Detector:
         self._alarm_since: float | None = None
         self._at = 0.0
         self._deviations: list[Deviated] = []
+        # Apps to which more come who may go on, and since when.
+        self._unclear: dict[int, float] = {}
 
     @property
     def rules(self) -> Sequence[FloodRule]:
@@ -267,6 +274,8 @@ class Detector:
         spans = [list(self._looks)[-count:] for count in SPANS if count <= len(self._looks)]
         alarm = 0.0 if nothing_suspect else max(map(self._alarm, spans))
         self._alarms = self._alarms + 1 if alarm > 1 else 0
+        if not self._alarms:
+            self._unclear.clear()
         if now >= self._judge_at:
             events += self._judge_again(now)
         if (alarm > CLEAR_ALARM or self._alarms >= 2) and now >= self._mine_at:
@@ -294,8 +303,8 @@ class Detector:
 
     def _learn_trusted(self, packets: Packets, seconds: float) -> bool:
         """Learn before it is known what is normal: all that is no attack whatever is normal; tell if something is."""
-        looks = [self._left_over(look.packets) for look in self._looks]
-        suspects = Suspects.of(Packets.joined(looks), sum(look.seconds for look in self._looks))
+        looks = [self._left_over(look.packets) for look in self._window]
+        suspects = Suspects.of(Packets.joined(looks), sum(look.seconds for look in self._window))
         # Of what no app gets, nothing can be told from what a rule leaves over.
         without = {NO_APP} if any(NO_APP in rule.apps for rule in self.rules) else set()
         self._learn_later(suspects.trusted(self._left_over(packets)), seconds, without, suspects)
@@ -366,6 +375,11 @@ class Detector:
             matched |= what.match(packets)
         return packets.where(~(matched & (packets["state"] != IN_USE)))
 
+    @property
+    def _window(self) -> list[_Look]:
+        """The looks that are looked at."""
+        return list(self._looks)[-max(SPANS) :]
+
     def _explained(self) -> Iterator[Conjunction]:
         """Yield what rules in force match, and what is tolerated."""
         yield from (rule.what for rule in self._rules.values())
@@ -426,25 +440,30 @@ class Detector:
             if fingerprint is None:
                 return
             event = self._decide(fingerprint, left, seconds, now)
+            if event is None:
+                continue
             yield event
             if isinstance(event, LeftAlone) and fingerprint.what not in self._tolerated:
                 return
 
     def _decide(
         self, fingerprint: Fingerprint, left: Packets, seconds: float, now: float, times: int = 1
-    ) -> RuleWritten | LeftAlone:
-        """Begin a rule for what was found in what no rule matches; or say why there is none."""
+    ) -> RuleWritten | LeftAlone | None:
+        """Begin a rule for what was found in what no rule matches, or say why there is none; None: not yet."""
         idle = left.where(left["state"] != IN_USE)
         fingerprint = self._narrowed(fingerprint, idle, seconds)
         matching = idle.where(fingerprint.what.match(idle))
         app = app_of(matching)
-        excess = self._excess_of(app, left, seconds)
+        excess = self._excess_of(app, left, seconds, fingerprint.what, now)
         judged = judge(fingerprint, matching, excess, self._profile.per_source_of(app))
         suspects = Suspects.of(left, seconds)
         judged = self._held_back(judged, fingerprint, matching, suspects, now, times > 1)
         judged = self._feasible(judged, fingerprint, matching)
         come = max(times, self._past.times(fingerprint.what, self._at))
         managed, ruling = self._managed(fingerprint.what, matching, come - 1)
+        if judged.waits:  # what else there is, is looked for meanwhile
+            self._tolerated[fingerprint.what] = now
+            return None
         if judged.action is None:
             return LeftAlone(fingerprint.what, fingerprint.excess, judged.why, managed, ruling)
         least = self._least(managed, ruling) * (RETURN_SHARE if times > 1 else 1.0)
@@ -556,11 +575,14 @@ class Detector:
         second = mine(idle, seconds, normal, floor, COVER_WEIGHTS[1], self._blind)
         return second if second is not None and second.is_clean else first
 
-    def _excess_of(self, app: int, left: Packets, seconds: float) -> AppExcess | None:
+    def _excess_of(self, app: int, left: Packets, seconds: float, what: Conjunction, now: float) -> AppExcess | None:
         if app == NO_APP:
             return None
-        own = left.where(left["app"] == app)
-        normal = self._profile.rates_of(app)
+        rows = self._profile.normal.packets
+        rows = rows.where(rows["app"] == app)
+        whence = what.sources.match
+        own = left.where((left["app"] == app) & whence(left))
+        normal = self._profile.rates_of(app) * (float(whence(rows).mean()) if len(rows) else 1.0)
         came = np.bincount(own["state"], own["stands_for"], 3) / seconds
         idle = own.where(own["state"] != IN_USE)
         usual = self._profile.known_share_of(app)
@@ -571,13 +593,35 @@ class Detector:
             share = 1.0
         is_udp = bool(len(own)) and float((own["protocol"] == PROTOCOLS["udp"]).mean()) > 0.5
         sees_use = not (self._by_workers and is_udp) or normal[IN_USE] >= CROWD_IN_USE * normal[OPENING]
-        return AppExcess(came - normal, normal, share, usual, bool(sees_use))
+        found = AppExcess(came - normal, self._profile.rates_of(app), share, usual, bool(sees_use))
+        if found.is_crowd:
+            return found
+        waited = now - self._unclear.setdefault(app, now) >= GOES_ON_S - SUB_WINDOW_S / 2
+        if not found.has_sessions:
+            return replace(found, askers=self._askers(app, what, rows, waited))
+        before = list(self._looks)[: -max(SPANS)][-max(SPANS) :]
+        opened = self._left_over(
+            Packets.joined([look.packets.where(look.packets["state"] == OPENING) for look in before])
+        )
+        own = (opened["app"] == app) & whence(opened)
+        per_s = float(opened["stands_for"][own].sum()) / (sum(look.seconds for look in before) or inf)
+        return replace(found, waited=waited and bool(before), opened=per_s - normal[OPENING])
+
+    def _askers(self, app: int, what: Conjunction, rows: Packets, waited: bool) -> Askers:
+        """Tell who asks an app without sessions what matches."""
+        asked = [
+            look.packets.where(what.match(look.packets) & (look.packets["state"] != IN_USE)) for look in self._looks
+        ]
+        same = rows.where(what.match(rows))
+        usual = float(self._profile.rates_of(app)[:IN_USE].sum()) * len(same) / max(len(rows), 1)
+        seconds = sum(look.seconds for look in self._looks)
+        return who_asks(self._left_over(Packets.joined(asked)), rows, usual, seconds, waited=waited)
 
     def _judge_again(self, now: float) -> Iterator[Event]:
         """Decide anew on what rules do that do not block: a few samples do not tell many sources from all."""
         self._judge_at = now + REJUDGE_S
-        packets = Packets.joined([look.packets for look in self._looks])
-        seconds = sum(look.seconds for look in self._looks)
+        packets = Packets.joined([look.packets for look in self._window])
+        seconds = sum(look.seconds for look in self._window)
         for rule in self.rules:
             matches = rule.what.match(packets)
             idle = packets.where((packets["state"] != IN_USE) & matches)

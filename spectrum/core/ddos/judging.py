@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spectrum.core.ddos.askers import Askers
 from spectrum.core.ddos.estimates import sources
 from spectrum.core.ddos.mining import Fingerprint
 from spectrum.core.ddos.overrides import Ruling
@@ -19,6 +21,8 @@ PER_SOURCE = 4.0
 SHARED = 3.0
 # Of a crowd's excess: handshakes completed, and packets of sessions in use, for each that opens.
 CROWD_SHAKEN, CROWD_IN_USE = 0.3, 1.5
+# Of what may be one, at the start: none of forged sources completes a handshake.
+MAYBE_SHAKEN = 0.1
 CROWD_KNOWN, CROWD_LEAST_KNOWN = 0.5, 0.3
 
 
@@ -38,14 +42,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AppExcess:
-    """What an app gets beyond what is normal, of what no rule matches.
+    """What an app gets beyond what is normal, of what no rule matches, from where a fingerprint says.
 
     Attributes:
         by_state: Packets per second beyond normal, by state of flow.
-        normal: Packets per second that are normal, by state of flow.
+        normal: Packets per second that are normal of the app, by state of flow.
         known: Which part of the excess that belongs to no flow in use comes from known sources.
         usually_known: Which part of it that is of what is normal.
         sees_use: Packets of flows in use are seen: workers do not get those that the kernel forwards.
+        waited: Whether those who came first have had time to go on.
+        opened: What opened beyond normal a second earlier, per second: it has had time to go on.
+        askers: Of an app without sessions, who asks.
     """
 
     by_state: NDArray[np.float64]
@@ -53,6 +60,23 @@ class AppExcess:
     known: float
     usually_known: float
     sees_use: bool = True
+    waited: bool = True
+    opened: float = inf
+    askers: Askers = Askers.OTHERS
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether what opens a flow usually goes on: each question is answered by itself otherwise, as of DNS."""
+        opening, shaken, in_use = self.normal
+        return bool(shaken >= CROWD_SHAKEN * opening or in_use >= CROWD_IN_USE * opening)
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether it will be told soon if it is a crowd."""
+        if self.is_crowd or not self.has_sessions:
+            return not self.is_crowd and self.askers is Askers.UNCLEAR
+        opening, shaken, _ = self.by_state
+        return not self.waited and bool(shaken >= MAYBE_SHAKEN * opening)
 
     @property
     def is_crowd(self) -> bool:
@@ -60,10 +84,12 @@ class AppExcess:
         opening, shaken, in_use = self.by_state
         if opening <= 0:
             return True
-        if self.normal[1:].sum() < 0.01 * self.normal.sum():
-            return self.known >= max(CROWD_KNOWN * self.usually_known, CROWD_LEAST_KNOWN)
-        goes_on = in_use >= CROWD_IN_USE * opening or not self.sees_use
-        return bool(shaken >= CROWD_SHAKEN * opening and goes_on)
+        if not self.has_sessions:
+            is_known = self.known >= max(CROWD_KNOWN * self.usually_known, CROWD_LEAST_KNOWN)
+            return is_known or self.askers is Askers.CLIENTS
+        opened = min(opening, self.opened) if self.waited else opening
+        goes_on = in_use >= CROWD_IN_USE * opened or not self.sees_use
+        return bool(shaken >= CROWD_SHAKEN * opened and goes_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +98,7 @@ class Judgement:
 
     Attributes:
         action: None where nothing is to be done, `why` says why.
+        waits: Nothing is to be done yet.
         per_s: The packets per second of a limit: of each source for `source-limit`, of all for `limit`.
         why: In words.
     """
@@ -79,6 +106,11 @@ class Judgement:
     action: Action | None
     per_s: float = 0.0
     why: str = ""
+    waits: bool = False
+
+
+_CROWD = "who comes goes on as clients do: a crowd"
+_UNCLEAR = Judgement(None, why="who comes has had no time to go on", waits=True)
 
 
 def judge(
@@ -97,21 +129,34 @@ def judge(
     if fingerprint.is_clean:
         why = f"at most {share:.2g} % of the openings of any app match"
         are_known = is_served and float((samples["known"] == 1).mean()) >= CROWD_LEAST_KNOWN
+        if is_served and excess is not None and (crowd := _new_crowd(fingerprint, excess, are_known)):
+            return crowd
         if not is_served or not (fingerprint.what.excludes or are_known):
             return Judgement(Action.BLOCK, why=why)
-        if are_known and excess is not None and excess.is_crowd:  # behind addresses that the profile has not seen
-            return Judgement(None, why="known sources send it: a crowd")
         # Clients that were upgraded since the profile was learned send what it has never seen, too.
         return spared(fingerprint, samples, usual_per_source, f"{why}, but clients that are new may send it")
     if fingerprint.excess < LEAST_LIFT * fingerprint.normal:
         return Judgement(None, why=f"it looks as normal packets do, and is less than {LEAST_LIFT:g} times as much")
     if excess is not None and excess.is_crowd:
-        return Judgement(None, why="who comes goes on as clients do: a crowd")
+        return Judgement(None, why=_CROWD)
+    if excess is not None and excess.is_unclear:
+        return _UNCLEAR
     if is_served or _few(fingerprint, samples):
         return spared(fingerprint, samples, usual_per_source, f"{share:.2g} % of an app's openings match")
     return Judgement(
         Action.LIMIT, 2 * fingerprint.normal, "neither what it looks like nor its sources tell it from normal"
     )
+
+
+def _new_crowd(fingerprint: Fingerprint, excess: AppExcess, are_known: bool) -> Judgement | None:
+    """Return what to do where a crowd may send what the profile has not seen: from new places, or about a new name."""
+    if are_known and excess.is_crowd:  # behind addresses that the profile has not seen
+        return Judgement(None, why="known sources send it: a crowd")
+    if fingerprint.what.excludes or (excess.has_sessions and not fingerprint.what.sources.predicates):
+        return None
+    if excess.is_crowd if excess.has_sessions else excess.askers is Askers.CLIENTS:
+        return Judgement(None, why=_CROWD)
+    return _UNCLEAR if excess.is_unclear else None
 
 
 def spared(fingerprint: Fingerprint, samples: Packets, usual_per_source: float, why: str) -> Judgement:

@@ -12,7 +12,8 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.core.ddos.packets import Column, Packets
+from spectrum.core.ddos.askers import unseen
+from spectrum.core.ddos.packets import Packets
 from spectrum.core.ddos.predicates import Conjunction, Predicate, address_text
 from spectrum.core.ddos.profile import Normal
 from spectrum.core.packets import PROTOCOLS
@@ -131,14 +132,14 @@ def mine(
     per_sample = samples["stands_for"] / seconds
     part = _Part(samples, normal.packets, normal.rates, normal.shares, per_sample)
     predicates: list[Predicate] = []
-    unseen = np.zeros(len(normal.apps))
+    unseen_of_apps = np.zeros(len(normal.apps))
     for _ in range(DEEPEST):
         may_be_set = sum(one.kind != "is" for one in predicates) < MOST_SETS
         best = _best(part, floor, cover_weight, may_be_set, unknown)
         if best is None or best in predicates:
             break
         if best.kind == "not in":
-            unseen = unseen + _unseen(part.rows[best.field]) * _parts(part.rows, normal.apps)
+            unseen_of_apps = unseen_of_apps + unseen(part.rows[best.field]) * _parts(part.rows, normal.apps)
         predicates.append(best)
         part = part.where(best)
         if part.shares.sum() <= COST_AIM / 2:
@@ -153,7 +154,7 @@ def mine(
     rows, scale = part.rows, 1
     if any(one.kind == "in" for one in predicates):  # the other rows chose the values
         rows, scale = rows.where(_judged(rows)), 2
-    hits = _parts(rows, normal.apps, scale, 1) + unseen
+    hits = _parts(rows, normal.apps, scale, 1) + unseen_of_apps
     return Fingerprint(what, part.excess, float(part.rates.sum()), hits, len(part.samples))
 
 
@@ -162,12 +163,6 @@ def _parts(rows: Packets, apps: NDArray[np.int64], scale: int = 1, more: int = 0
     hits = scale * np.bincount(rows["app"] + 1, minlength=len(apps))
     most = np.where(hits > 0, apps, np.maximum(apps, 1 / COST_AIM))
     return np.asarray((hits + more) / np.maximum(most, 1) * (apps > 0))
-
-
-def _unseen(column: Column) -> float:
-    """Return how probably the next row has a value that none of these has: as values seen once (Good, 1953)."""
-    _, counts = np.unique(column, return_counts=True)
-    return float((counts == 1).sum() / max(len(column), 1))
 
 
 def _best(
@@ -232,8 +227,8 @@ def _candidates(part: _Part, may_be_set: bool, unknown: frozenset[str]) -> Itera
             continue
         seen = np.unique(part.rows[field])
         if 0 < len(seen) <= MOST_EXCLUDED:
-            unseen = _unseen(part.rows[field])
-            yield _Candidate(Predicate(field, "not in", tuple(map(int, seen))), prior, unseen=unseen)
+            excluded = Predicate(field, "not in", tuple(map(int, seen)))
+            yield _Candidate(excluded, prior, unseen=unseen(part.rows[field]))
     samples, rows = ~_judged(part.samples), ~_judged(part.rows)
     choosing = _Part(
         part.samples.where(samples),

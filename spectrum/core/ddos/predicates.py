@@ -12,6 +12,7 @@ from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 
 # What packets without ports do not have.
 OF_PORTS = ("source_port", "destination_port", "tcp_flags")
+OF_SOURCES = ("source", "source/24", "source/16")
 Kind = Literal["is", "in", "not in"]
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
@@ -73,6 +74,11 @@ class Conjunction:
     def excludes(self) -> bool:
         """Whether it is about what the profile has not seen."""
         return any(one.kind == "not in" for one in self.predicates)
+
+    @property
+    def sources(self) -> "Conjunction":
+        """What it says of where packets come from: it holds for all packets of a flow."""
+        return Conjunction(tuple(one for one in self.predicates if one.field in OF_SOURCES and one.kind != "not in"))
 
     @property
     def key(self) -> frozenset[tuple[str, str, tuple[int, ...]]]:

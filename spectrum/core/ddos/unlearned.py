@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from spectrum.core.ddos.askers import are_too_many
 from spectrum.core.ddos.classification import has_signature
 from spectrum.core.ddos.managed import RULES
 from spectrum.core.ddos.packets import IN_USE, LATER_FRAGMENT, NO_APP, OPENING, Column, Mask, Packets
@@ -24,8 +25,6 @@ LEAST_OPENING = 2_000.0
 LEAST_SHAKEN, LEAST_IN_USE = 0.1, 0.5
 # Where less than that goes on, an app answers each question by itself, as DNS does; or nobody answers.
 STATELESS = 0.01
-# So many sources, all as often, are not clients of one app.
-MOST_SOURCES, LEAST_REPEATED = 2_000_000.0, 3
 # An attack is suspect as a whole when so much of it is.
 SUSPECT_SHARE = 0.9
 
@@ -112,15 +111,8 @@ def _never_goes_on(kind: int, came: NDArray[np.float64], sources: Column) -> boo
     opening, shaken, in_use = came
     is_served, is_tcp = kind // 256 - 1 != NO_APP, kind % 256 == _TCP
     if is_served and not is_tcp and shaken + in_use < STATELESS * opening:
-        return _are_spoofed(sources)
+        return are_too_many(sources)
     return bool(shaken < LEAST_SHAKEN * opening or in_use < LEAST_IN_USE * opening)
-
-
-def _are_spoofed(sources: Column) -> bool:
-    """Tell whether more sources send, all as often, than an app has clients: as of Chao (1984) by those seen twice."""
-    _, counts = np.unique(sources, return_counts=True)
-    once, twice = float((counts == 1).sum()), int((counts == 2).sum())
-    return once**2 / (2 * max(twice, LEAST_REPEATED)) >= MOST_SOURCES
 
 
 def _answers(packets: Packets) -> Mask:

@@ -10,11 +10,11 @@ from spectrum.core.ddos.detector import MOST_RULES, SUB_WINDOW_S, Detector, Left
 from spectrum.core.ddos.judging import Action
 from spectrum.core.ddos.managed import BY_REF
 from spectrum.core.ddos.overrides import ManagedOverride, Overrides, Setting
-from spectrum.core.ddos.packets import IN_USE, NO_APP, OPENING, Packets
+from spectrum.core.ddos.packets import IN_USE, MAPPED, NO_APP, OPENING, Packets
 from spectrum.core.ddos.profile import Profile
 from spectrum.core.ddos.recurrence import EXPIRIES_S, PastAttack
 from spectrum.core.packets import PROTOCOLS
-from spectrum.simulation.normal import GAME, World, crowd, normal
+from spectrum.simulation.normal import GAME, World, crowd, dns, normal, scaled, web
 from spectrum.simulation.vectors import flood
 
 EXPIRY_S = EXPIRIES_S[0]
@@ -31,7 +31,9 @@ def test_a_flood_of_ten_times_normal_is_found_in_time(vector):
     assert score.loss <= 0.0005 and score.in_use == 0 and max(score.openings) <= 0.01
 
 
-@pytest.mark.parametrize(("vector", "action"), [("game_replay", Action.RETRY), ("syn_os", Action.COOKIE)])
+@pytest.mark.parametrize(
+    ("vector", "action"), [("game_replay", Action.RETRY), ("syn_os", Action.COOKIE), ("dns_queries", Action.RETRY)]
+)
 def test_what_looks_as_clients_do_is_challenged_and_not_dropped(vector, action):
     assert [rule.action for rule in run(vector, 10, ONE_IN, seed=3).rules] == [action]
 
@@ -113,6 +115,36 @@ def test_a_crowd_is_left_alone_and_that_is_said():
         events += detector.look(Packets.joined(parts), SUB_WINDOW_S, 1000.0 + number * SUB_WINDOW_S)
     assert {type(event) for event in events} == {LeftAlone}
     assert "a crowd" in events[0].why and not detector.rules
+
+
+def come_new(detector, world, make, per_s, clients, network, seconds=3.0, one_in=10):
+    """Let clients come who have never been there, from one network; return what the detector makes of them."""
+    events = []
+    for number in range(int(seconds / SUB_WINDOW_S)):
+        count = int(per_s * SUB_WINDOW_S / one_in)
+        source = network + world.chance.integers(0, clients, count).astype(np.uint64)
+        high, known = np.zeros(count, np.uint64), np.zeros(count, np.uint8)
+        version, app = np.full(count, 4, np.uint8), make(world, count)
+        came = scaled(app.replaced(source_low=source, source_high=high, version=version, known=known), one_in)
+        both = Packets.joined([normal(world, SUB_WINDOW_S, one_in), came])
+        events += detector.look(both, SUB_WINDOW_S, 1000.0 + number * SUB_WINDOW_S)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("make", "clients", "written"),
+    [
+        (dns, 20_000, False),  # a few queries of each
+        (dns, 2_000, True),  # too many of each
+        (lambda world, count: web(world, count, 0.12), 20_000, False),
+        (lambda world, count: web(world, count, 1.0), 20_000, True),  # they open, and never go on
+    ],
+)
+def test_clients_from_new_networks_are_a_crowd_if_they_go_on_or_ask_again(make, clients, written):
+    world, detector = learned(3)
+    events = come_new(detector, world, make, 48_000, clients, MAPPED | 10 << 24 | 77 << 16)
+    assert any(isinstance(event, RuleWritten) for event in events) is written, list(map(str, detector.rules))
+    assert written or any(isinstance(event, LeftAlone) for event in events)
 
 
 def seen_by_workers(packets):
@@ -205,7 +237,8 @@ def test_rules_end_by_what_they_counted_themselves():
 def test_rules_about_an_app_that_is_new_are_in_the_log_alone_unless_they_need_no_profile():
     world, detector = learned(3)
     detector.profile.settle_s = 86_400.0
-    events, now = floods(detector, world, "dns_water_torture", 1, 1000.0)  # from real resolvers
+    # From real resolvers: they are given time to ask again, as clients do.
+    events, now = floods(detector, world, "dns_water_torture", 2, 1000.0)
     (rule,) = [event.rule for event in events]
     assert rule.action is Action.LOG and "is to follow when the app has been learned for 24 h" in str(rule)
     events, now = floods(detector, world, "ntp_reflection", 1, now)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from spectrum.core.ddos.askers import Askers
 from spectrum.core.ddos.judging import Action, AppExcess, Judgement, app_of, judge, of_connections, overruled
 from spectrum.core.ddos.mining import Fingerprint
 from spectrum.core.ddos.overrides import Ruling
@@ -61,6 +62,8 @@ def test_limits_leave_twice_what_is_normal():
         (excess(1_000, 900, 20_000), True),
         (excess(1_000, 900, 0), False),  # handshakes, and nothing after
         (excess(1_000, 0, 0), False),
+        (excess(1_000, 900, 400, opened=200.0), True),  # those who came a second earlier have gone on
+        (excess(1_000, 900, 0, opened=200.0), False),
         (excess(1_000, 900, 0, sees_use=False), True),  # the kernel forwards what comes after
         (excess(1_000, 100, 0, sees_use=False), False),
         (excess(1_000, 0, 0, known=0.8, usual=(3_000.0, 0.0, 0.0)), True),  # an app without sessions: by who comes
@@ -71,6 +74,23 @@ def test_limits_leave_twice_what_is_normal():
 def test_crowds(given, crowd):
     assert given.is_crowd is crowd
     assert (judge(finding(), rows(source_low=MANY), given).action is None) is crowd
+
+
+@pytest.mark.parametrize(
+    ("given", "waits"),
+    [
+        (excess(1_000, 900, 400, opened=200.0, waited=False), True),
+        (excess(1_000, 50, 400, opened=200.0, waited=False), False),  # forged sources complete no handshake
+        (excess(1_000, 0, 0, usual=(3_000.0, 0.0, 0.0), askers=Askers.UNCLEAR), True),
+        (excess(1_000, 0, 0, usual=(3_000.0, 0.0, 0.0), askers=Askers.CLIENTS), False),
+    ],
+)
+def test_what_may_be_a_crowd_has_time_to_go_on(given, waits):
+    there = (Predicate("source/16", "is", (1,)),)
+    for found in (finding(), finding(hit=0.001, what=there)):
+        judged = judge(found, rows(source_low=MANY, protocol=17, served=1), given)
+        assert judged.waits is waits
+        assert (judged.action is None) is (waits or given.is_crowd)
 
 
 def test_the_app_that_most_is_about():

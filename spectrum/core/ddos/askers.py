@@ -1,0 +1,73 @@
+"""Who asks an app that answers each question by itself, as DNS does: clients, or someone in forged names.
+
+Its clients have no sessions that could go on. But they have asked before, or ask again soon, as there are only so many.
+Forged addresses are spread over all that there are, and hardly any of them comes twice.
+"""
+
+from enum import StrEnum
+
+import numpy as np
+
+from spectrum.core.ddos.estimates import sources
+from spectrum.core.ddos.packets import Column, Packets
+
+# Prefixes (/16, of IPv6 /32) of random addresses, all as often: there are about 57,000; of clients some hundreds.
+# Fewer samples do not tell.
+FORGED_PREFIXES, LEAST_STRANGERS = 30_000, 600
+# More sources, all as often, are not clients of one app; fewer repetitions are chance.
+MOST_SOURCES, LEAST_REPEATED = 2_000_000.0, 3
+# Clients ask less often, in packets per second.
+MOST_PER_CLIENT = 4.0
+
+
+class Askers(StrEnum):
+    """Who asks; `unclear` until they have had time to ask again."""
+
+    CLIENTS = "clients"
+    OTHERS = "others"
+    UNCLEAR = "unclear"
+
+
+def who_asks(asked: Packets, rows: Packets, usual_per_s: float, seconds: float, *, waited: bool) -> Askers:
+    """Tell who sends packets beyond what is normal.
+
+    Args:
+        asked: Samples of the last seconds that open a flow, or seem to.
+        rows: Those of the profile that are normal, of the same app.
+        usual_per_s: How many packets per second are normal.
+        seconds: In which they were sampled.
+        waited: Whether they have had time to ask again.
+    """
+    asked_before = (asked["known"] == 1) | np.isin(asked["source"], rows["source"])
+    strangers = asked.where(~asked_before)
+    each = float(asked["stands_for"].mean()) if len(asked) else 1.0
+    usual = usual_per_s * unseen(rows["source"]) * seconds / each
+    if len(strangers) - usual >= LEAST_STRANGERS and sources(strangers["source/16"])[0] >= FORGED_PREFIXES:
+        return Askers.OTHERS
+    if not waited:
+        return Askers.UNCLEAR
+    _, counts = np.unique(strangers["source"], return_counts=True)
+    repeated = float((counts > 1).sum()) - usual / 2
+    population = len(counts) + missed(counts)
+    if repeated < LEAST_REPEATED or population >= MOST_SOURCES:
+        return Askers.OTHERS
+    per_s = float(strangers["stands_for"].sum()) / seconds
+    return Askers.CLIENTS if per_s < MOST_PER_CLIENT * population else Askers.OTHERS
+
+
+def are_too_many(column: Column) -> bool:
+    """Tell whether more sources send, all as often, than an app has clients."""
+    _, counts = np.unique(column, return_counts=True)
+    return missed(counts) >= MOST_SOURCES
+
+
+def missed(counts: Column) -> float:
+    """Return at least how many sources were in no sample, by how many were in one and in two (Chao, 1984)."""
+    once, twice = float((counts == 1).sum()), int((counts == 2).sum())
+    return once**2 / (2 * max(twice, LEAST_REPEATED))
+
+
+def unseen(column: Column) -> float:
+    """Return how probably the next row has a value that none of these has: as values seen once (Good, 1953)."""
+    _, counts = np.unique(column, return_counts=True)
+    return float((counts == 1).sum() / max(len(column), 1))
