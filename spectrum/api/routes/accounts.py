@@ -11,6 +11,7 @@ from spectrum.api.caller import ANY
 from spectrum.api.envelope import ApiError, success
 from spectrum.api.kinds.accounts import display_name, from_account
 from spectrum.api.paging import Page, page_query, paged
+from spectrum.core.features import SECTIONS
 from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
 
 router = APIRouter(tags=["Accounts"])
@@ -94,26 +95,8 @@ def _value(name: str, body: AccountBody) -> dict[str, str]:
     return value
 
 
-SECTIONS = (
-    "zones",
-    "apps",
-    "load_balancers",
-    "pools",
-    "monitors",
-    "monitor_groups",
-    "access_rules",
-    "lists",
-    "rulesets",
-    "tcp_protection",
-    "tcp_prefixes",
-    "tcp_allowlist",
-    "tcp_rules",
-    "tcp_filters",
-)
-
-
 def in_use(call: Call, owner: StoredObject) -> str:
     """Return of what an account or a zone has some; "" where it has nothing."""
     has = call.catalogue.in_zone if owner.section == "zones" else call.catalogue.in_account
-    found = [section for section in SECTIONS if section != owner.section and has(section, owner.name)]
+    found = [one.key for one in SECTIONS if one.key != owner.section and has(one.key, owner.name)]
     return ", ".join(found).replace("_", " ")
