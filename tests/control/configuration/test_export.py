@@ -202,6 +202,12 @@ def configurations(draw):
         }
         for number, name in enumerate(names["apps"])
     }
+    certificates = {
+        name: {"acme": {"names": [f"{name}.example.com"], **draw(CAS)}, "zone": "example.com", **draw(PRIORITIES)}
+        for name in ("w", "x")
+    }
+    for app in apps.values():
+        app |= draw(st.sampled_from([{}, {"tls": "flexible"}, {"tls": "flexible", "edge_tls": EDGE_TLS}]))
     return {
         "accounts": {"acme": {}},
         "zones": zones,
@@ -217,9 +223,21 @@ def configurations(draw):
             "s": {"target": "ip_range", "values": ["192.0.2.0/24"], "action": "allow", "notes": draw(NOTES)},
         },
         "apps": apps,
+        "certificates": certificates,
     }
 
 
+# What only the file has: the store's certificates name an authority of it.
+SETTINGS = {"acme": {"authorities": {"ca": {"accept_terms": True, "dns": {"server": "192.0.2.53"}}}}}
+CAS = st.sampled_from(
+    [
+        {"authority": "ca"},
+        {"authority": "ca", "challenge": "dns-01", "key_type": "rsa"},
+        {"accept_terms": True, "challenge": "http-01", "email": "ops@example.com"},
+    ]
+)
+PRIORITIES = st.sampled_from([{}, {"priority": 7}])
+EDGE_TLS = {"certificates": ["x"], "min_version": "1.3"}
 WEIGHTS = st.sampled_from([0, 1, 0.5, 1e-7])
 
 
@@ -228,7 +246,7 @@ WEIGHTS = st.sampled_from([0, 1, 0.5, 1e-7])
 def test_file_store_export_file(tmp_path_factory, whole, data):
     """What a file says, some of it brought into the store, is what an export of both says."""
     folder = tmp_path_factory.mktemp("store")
-    wanted = load_text(yaml_of(whole), "f")
+    wanted = load_text(yaml_of(SETTINGS | whole), "f")
     in_store = {
         (section, name)
         for section, some in whole.items()
@@ -238,7 +256,7 @@ def test_file_store_export_file(tmp_path_factory, whole, data):
     file = {
         key: {name: one for name, one in some.items() if (key, name) not in in_store} for key, some in whole.items()
     }
-    (folder / "file.yaml").write_text(yaml_of(file))
+    (folder / "file.yaml").write_text(yaml_of(SETTINGS | file))
     (folder / "import.yaml").write_text(yaml_of(pick(whole, in_store)))
     store = Store(folder)
     store.open()
