@@ -8,6 +8,7 @@ that are told to be cold.
 """
 
 import atexit
+import concurrent.futures.thread
 import functools
 import gc
 import importlib
@@ -29,8 +30,13 @@ from typing import IO, Any, NoReturn
 ROOT = Path(__file__).parents[2]
 # Of the environment, arguments and folder of one daemon.
 MAX_REQUEST_BYTES = 200_000
-# What a daemon runs in processes of their own, and these modules' `main` is all that they do.
-CHILDREN = ("spectrum.plane.worker", "spectrum.api.main", "spectrum.detector.main", "spectrum.helper.__main__")
+# What a daemon runs in processes of their own, and where their `main` is.
+CHILDREN = {
+    "spectrum.plane.worker": "spectrum.plane.worker",
+    "spectrum.api": "spectrum.api.main",
+    "spectrum.detector": "spectrum.detector.main",
+    "spectrum.helper": "spectrum.helper.__main__",
+}
 
 
 class Warm:
@@ -187,10 +193,9 @@ class _Forked(subprocess.Popen[bytes]):
     """
 
     def __init__(self, command: Sequence[str], **options: Any) -> None:
-        if list(command[:3]) == [sys.executable, "-P", "-m"] and "env" not in options and os.geteuid() == 0:
-            module = next((name for name in CHILDREN if name.removesuffix(".__main__") == command[3]), "")
-            if module:
-                options["preexec_fn"] = functools.partial(_be_child, module, command[4:], options.get("pass_fds", ()))
+        python, module = command[:3], CHILDREN.get(command[3]) if len(command) > 3 else None
+        if list(python) == [sys.executable, "-P", "-m"] and module and not options.get("env") and os.geteuid() == 0:
+            options["preexec_fn"] = functools.partial(_be_child, module, command[4:], options.get("pass_fds", ()))
         super().__init__(command, **options)
 
 
@@ -208,6 +213,7 @@ def _be_child(module: str, arguments: Sequence[str], inherited: Sequence[int]) -
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     logging.root.handlers.clear()
+    concurrent.futures.thread._threads_queues.clear()  # they are the parent's, or this process itself
     atexit._clear()
     sys.argv = [module, *arguments]
     _run(importlib.import_module(module).main)
@@ -237,7 +243,7 @@ def _import_all() -> None:
     from spectrum.cli import commands, serving  # noqa: F401
     from spectrum.core.configuration.config import Config
 
-    for module in CHILDREN:
+    for module in CHILDREN.values():
         importlib.import_module(module)
 
     Config.model_rebuild()
