@@ -52,13 +52,13 @@ bench: $(READY) ## Measure beside haproxy, nginx and envoy; writes benchmarks/re
 SOAK_MINUTES ?= 10
 soak: $(READY) ## Load for SOAK_MINUTES with reloads, kills, flaps and upgrades; then the relay torture test for 5
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES)
-	SPECTRUM_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_torture.py
+	SPECTRUM_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=0 -s tests/e2e/test_torture.py
 
 FUZZ_SECONDS ?= 120
 fuzz: $(READY) ## Fuzz every parser, FUZZ_SECONDS each; then the property tests with many more examples
 	for target in proxy_protocol simple_proxy_protocol icmp_messages tls_client_hello; do \
 		$(BIN)/python -m tests.fuzz $$target tests/fuzz/corpus/$$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
-	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/wire tests/core tests/control tests/origin tests/api/test_any_request.py
+	$(BIN)/python -m pytest -o faulthandler_timeout=0 --hypothesis-profile=fuzz tests/wire tests/core tests/control tests/origin tests/api/test_any_request.py
 
 asan: $(READY) ## Build the engine with AddressSanitizer and test it
 	scripts/asan
