@@ -17,10 +17,15 @@ class Supervisor:
 
     def __init__(self):
         self.apps, self.troubles, self.asked, self.at, self.away = {}, [], [], 1000.0, ""
+        # Of a test that has it answer one question at a time.
+        self.turns = None
         self._told = {}
 
     async def ask(self, method, path, query=None):
         assert (method, path) == ("GET", "/live")
+        if self.turns is not None:
+            await self.turns.acquire()
+            await asyncio.sleep(0)  # first the one who waits for the answer
         self.asked.append(query["after"])
         if self.away:
             raise NotLive(self.away)
@@ -51,6 +56,11 @@ class Watching:
         event = await asyncio.wait_for(anext(self.stream), 10)
         assert event.startswith(b"data: ") and event.endswith(b"\n\n")
         return json.loads(event[6:])
+
+    async def turn(self, supervisor):
+        """Have the daemon answer once, and return what is told then; who waits longer misses messages."""
+        supervisor.turns.release()
+        return await self.next()
 
     async def end(self):
         """Read until it ends."""
@@ -114,9 +124,14 @@ async def test_nothing_is_asked_while_nobody_looks(live):
 
 async def test_rates_are_what_is_more_than_a_second_ago(live):
     supervisor, _, look = live
-    supervisor.apps[SSH] = counted(opened=3, started=10, received=1000)
+    supervisor.turns = asyncio.Semaphore(0)
     watching = look()
-    first = await watching.next()
+
+    async def next_one(**counts):
+        supervisor.apps[SSH] = counted(**counts)
+        return await watching.turn(supervisor)
+
+    first = await next_one(opened=3, started=10, received=1000)
     assert first["totals"] == {
         "open": 3,
         "new": None,
@@ -126,18 +141,15 @@ async def test_rates_are_what_is_more_than_a_second_ago(live):
         "out": None,
         "dropped": None,
     }
-    supervisor.apps[SSH] = counted(opened=5, started=16, refused=2, received=2000, sent=500)
-    while (message := await watching.next())["totals"]["open"] != 5:
-        pass
+    message = await next_one(opened=5, started=16, refused=2, received=2000, sent=500)
     assert message["totals"] == {"open": 5, "new": 4, "refused": 2, "failed": 0, "in": 8000, "out": 4000, "dropped": 0}
     (row,) = message["apps"]
     assert (row["id"], row["name"], row["protocol"], row["in"]) == (file_id("apps", SSH), SSH, "tcp/22", 8000)
-    still = await watching.next()
+    still = await next_one(opened=5, started=16, refused=2, received=2000, sent=500)
     assert (still["totals"]["open"], still["totals"]["in"], still["apps"][0]["in"]) == (5, 0, 0)
-    supervisor.apps[SSH] = counted(opened=0, started=16, refused=2, received=2000, sent=500)
-    while (message := await watching.next())["totals"]["open"]:
-        pass
-    assert (await watching.next())["apps"] == [], "it has no session and no traffic"
+    over = {"opened": 0, "started": 16, "refused": 2, "received": 2000, "sent": 500}
+    assert (await next_one(**over))["totals"]["open"] == 0
+    assert (await next_one(**over))["apps"] == [], "it has no session and no traffic"
 
 
 async def test_each_sees_what_is_theirs(live):
@@ -252,16 +264,13 @@ async def test_an_app_that_moves_to_another_account(live, api):
 
 async def test_a_daemon_that_does_not_answer_is_told_of(live):
     supervisor, _, look = live
+    supervisor.turns = asyncio.Semaphore(0)
     watching = look()
-    await watching.next()
+    await watching.turn(supervisor)
     supervisor.away = "the daemon is being upgraded"
-    while "away" not in (message := await watching.next()):
-        pass
-    assert message == {"away": "the daemon is being upgraded"}
+    assert await watching.turn(supervisor) == {"away": "the daemon is being upgraded"}
     supervisor.away = ""
-    while "away" in (message := await watching.next()):
-        pass
-    assert message["totals"]["new"] is None, "rates begin anew"
+    assert (await watching.turn(supervisor))["totals"]["new"] is None, "rates begin anew"
 
 
 async def test_only_so_many_apps_are_told(live, api):
