@@ -6,7 +6,7 @@ import os
 import socket
 import socketserver
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,12 @@ apps:
 
     def __enter__(self) -> "Site":
         threading.Thread(target=self._origin.serve_forever, args=(0.05,), daemon=True).start()
-        self.daemon.__enter__()
-        eventually(lambda: self.daemon.status()["api"]["pid"] != 0, 30, self.daemon.messages)
-        self._clients.start()
-        self.token = self.make_token("dashboard", "all:edit")
+        with ExitStack() as opened:
+            opened.enter_context(self.daemon)
+            eventually(lambda: self.daemon.status()["api"]["pid"] != 0, 90, self.daemon.messages)
+            self._clients.start()
+            self.token = self.make_token("dashboard", "all:edit")
+            opened.pop_all()
         return self
 
     def __exit__(self, *why: object) -> None:

@@ -13,18 +13,6 @@ def account(site):
     return f"/accounts/{site.ask('GET', '/accounts')[0]['id']}"
 
 
-VIEWS = ["/access", "/lists", "/certificates", "/tokens", "/access/new", "/tokens/new", "/lists/new"]
-AS = [("desktop", "light"), ("phone", "dark")]
-
-
-@pytest.mark.parametrize(("view", "size", "theme"), [(view, *AS[i % 2]) for i, view in enumerate(VIEWS)])
-def test_pages(look, screen, accessible, view, size, theme):
-    page = look(view, size, theme)
-    screen(page, f"{view.strip('/').replace('/', '-')}-{size}-{theme}")
-    accessible(page)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing scrolls sideways"
-
-
 def test_a_list_is_pasted_and_a_rule_names_it(look, site, account, screen, accessible):
     page = look("/lists/new")
     page.get_by_label("Name").fill("scanners")

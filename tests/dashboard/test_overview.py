@@ -97,11 +97,9 @@ def look_at(look):
     """A function that opens Overview with an event in place of the daemon's."""
 
     def open_page(event, **options):
-        page = look(settled=False, **options)
         body = f"data: {json.dumps(event)}\n\n"
-        page.route("**/live", lambda route: route.fulfill(status=200, content_type="text/event-stream", body=body))
-        page.reload()
-        page.wait_for_selector("main h1")
+        answer = {"status": 200, "content_type": "text/event-stream", "body": body}
+        page = look(before=lambda page: page.route("**/live", lambda route: route.fulfill(**answer)), **options)
         page.wait_for_function("() => document.querySelector('.rail .foot').textContent.includes('Revision')")
         return page
 

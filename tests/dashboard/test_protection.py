@@ -10,18 +10,6 @@ def account(site):
     return f"/accounts/{site.ask('GET', '/accounts')[0]['id']}"
 
 
-VIEWS = ["/protection", "/protection/rulesets/new", "/protection/tcp_rules/new", "/protection/tcp_allowlist/new"]
-AS = [("desktop", "light"), ("phone", "dark")]
-
-
-@pytest.mark.parametrize(("view", "size", "theme"), [(view, *AS[i % 2]) for i, view in enumerate(VIEWS)])
-def test_pages(look, screen, accessible, view, size, theme):
-    page = look(view, size, theme)
-    screen(page, f"{view.strip('/').replace('/', '-')}-{size}-{theme}")
-    accessible(page)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing scrolls sideways"
-
-
 def test_an_override_is_made_and_changed(look, site, account, screen, accessible):
     page = look("/protection/rulesets/new")
     page.get_by_label("What it is called").fill(HOSTILE)
