@@ -117,6 +117,8 @@ class FileSource:
         self._tried: list[Path] = []
         # The state of the files that the served configuration was read from.
         self._served_files: States = {}
+        # The files that a configuration names: they are asked for at each look, and the search goes over all apps.
+        self._named: tuple[Config, list[Path]] | None = None
 
     def read(self) -> Revision:
         """Read the file. Files that it names are watched until it is served, so that a refused file is tried again."""
@@ -156,11 +158,13 @@ class FileSource:
 
     def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
         """Note what is served; return a line for each file that it names and that changed."""
-        if names_same:
+        if names_same and self._named is not None:
+            self._named = config, self._named[1]
+        if names_same and not was_read:
             return []
         if was_read:
             self._tried = []
-        named = named_files(config)
+        named = self._named_by(config)
         self._files.keep([*self.own_files(), *named, *self._tried])
         served, self._served_files = self._served_files, self._files.known(named)
         return [
@@ -169,16 +173,21 @@ class FileSource:
             if path in served and served[path] != state
         ]
 
+    def _named_by(self, config: Config) -> list[Path]:
+        if self._named is None or self._named[0] is not config:
+            self._named = config, named_files(config)
+        return self._named[1]
+
     async def watch(self, served: Callable[[], Config], reload: Reload) -> None:
         """Read changed files again; a file with faults changes nothing."""
 
         def watched() -> list[Path]:
             own = self.own_files() if self._watches else []
-            return [*own, *named_files(served()), *self._tried]
+            return [*own, *self._named_by(served()), *self._tried]
 
         async def changed(paths: list[Path]) -> None:
             log.info("changed: %s", ", ".join(map(str, paths)))
-            named = set(named_files(served()))
+            named = set(self._named_by(served()))
             if not named.issuperset(paths) and await reload(True):
                 return
             # A renewed certificate is read even if the file is refused.

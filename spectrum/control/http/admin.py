@@ -152,7 +152,8 @@ def control_app(reload: Reload, upgrade: Upgrade, resources: Iterable[Resource] 
 
 def _readable(lines: Iterable[str]) -> list[str]:
     """Return lines in UTF-8: the path of a file may have other bytes (PEP 383)."""
-    return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
+    # Of thousands of apps there are thousands of lines.
+    return [line if line.isascii() else line.encode("utf-8", "backslashreplace").decode() for line in lines]
 
 
 def _handler(resource: Resource) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import ExitStack
 from functools import partial
 
@@ -45,11 +45,11 @@ class Snapshots:
         # The one that workers are told next.
         self._prepared: _Prepared | None = None
 
-    async def prepare(self, plan: Plan) -> None:
+    async def prepare(self, plan: Plan, workers: Iterable[WorkerProcess]) -> None:
         """Prepare a plan that workers will be told of as a whole: of thousands of apps that would hold up the loop."""
         self.forget()
         self._prepared = _Prepared(plan)
-        await in_background(self._prepared.have_whole)
+        await in_background(self._prepared.have_whole, [worker.known for worker in workers])
 
     def forget(self) -> None:
         """Forget it."""
@@ -85,7 +85,10 @@ class Snapshots:
                     for actor in self.actors:
                         actor.tell(worker)
                     snapshot = plan.snapshot
-                    outcome = worker.configure(snapshot.generation, told.listeners(), told.of_snapshot(), sockets)
+                    fresh = told.lacking(worker.known)
+                    outcome = worker.configure(
+                        snapshot.generation, told.listeners(), fresh, told.of_snapshot(), sockets
+                    )
                 if plan is self._served.plan:
                     outcome.add_done_callback(partial(_insist, worker))
                 outcomes.append(outcome)
@@ -106,12 +109,14 @@ class _Prepared:
         self.plan = plan
         self._opened = ExitStack()
         self._listeners: frozenset[ListenerKey] | None = None
+        self._lacking: list[tuple[Set[ListenerKey], Sequence[ListenerKey]]] = []
         self._snapshot: list[int] = []
         self._difference: list[int] = []
 
-    def have_whole(self) -> None:
-        """Make what a worker needs that is told the whole."""
-        self.listeners()
+    def have_whole(self, known: Iterable[Set[ListenerKey]]) -> None:
+        """Make what workers need that are told the whole, and have the `known` listeners."""
+        for some in known:
+            self.lacking(some)
         self.of_snapshot()
 
     def listeners(self) -> frozenset[ListenerKey]:
@@ -119,6 +124,15 @@ class _Prepared:
         if self._listeners is None:
             self._listeners = frozenset(self.plan.snapshot.listener_keys())
         return self._listeners
+
+    def lacking(self, known: Set[ListenerKey]) -> Sequence[ListenerKey]:
+        """Return the listeners that are not among the `known` ones of a worker, which stay the same meanwhile."""
+        for some, found in self._lacking:
+            if some is known:
+                return found
+        found = list(self.listeners() - known)
+        self._lacking.append((known, found))
+        return found
 
     def of_snapshot(self) -> list[int]:
         """Return the files of the snapshot and of the table of access rules."""
@@ -175,7 +189,7 @@ class WorkersActor(Actor):
         if not change.is_first and (silent := await self._fleet.settle(ANSWER_TIMEOUT_S)):
             raise RolloutError("\n".join(f"{worker} does not answer; nothing has changed" for worker in silent))
         if not change.is_first and change.difference is None:
-            await self._snapshots.prepare(change.after)
+            await self._snapshots.prepare(change.after, self._fleet.workers.values())
 
     async def commit(self, change: Change) -> None:
         """Have all workers that serve go on with the new plan.

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -52,7 +52,7 @@ Outcome = str | None
 class _Told:
     """A snapshot that a worker was told to serve and has not answered yet."""
 
-    def __init__(self, knows: Callable[[], set[ListenerKey]]) -> None:
+    def __init__(self, knows: Callable[[], Set[ListenerKey]]) -> None:
         self.knows = knows
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
@@ -75,6 +75,7 @@ class WorkerProcess:
         lived_s: How long it served, once it has ended.
         last_words: The last line that it printed, where it ended before it had started.
         source: Of its records, once it has sent any.
+        known: The listeners that it has.
         silent_s: How long nothing was heard of it, as far as this process ran and could have heard it.
     """
 
@@ -108,7 +109,7 @@ class WorkerProcess:
         self._late = late
         self._process: Child | None = None
         self._channel: Channel[Message] | None = None
-        self._known: set[ListenerKey] = set()
+        self.known: Set[ListenerKey] = frozenset()
         self._unanswered: _Told | None = None
         # What it does not read yet, so that the last word of each is told when it does.
         self._late_names: dict[str, tuple[str, ...]] = {}
@@ -205,14 +206,16 @@ class WorkerProcess:
         self,
         generation: int,
         wanted: frozenset[ListenerKey],
+        fresh: Sequence[ListenerKey],
         files: list[int],
-        sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]],
+        sockets: Callable[[Sequence[ListenerKey]], dict[ListenerKey, int]],
     ) -> "asyncio.Future[Outcome]":
         """Let the worker serve a snapshot; return what becomes of it, once that is known.
 
         Args:
             generation: What it is called.
             wanted: Its listeners.
+            fresh: Those of them that are not `known` to it.
             files: Memory files that hold it, and the table of its access rules.
             sockets: Returns the descriptors of those listeners that are this worker's.
 
@@ -220,43 +223,46 @@ class WorkerProcess:
             OSError: If it cannot be told, for want of descriptors or memory.
             ValueError: If it may not be told now, see `WorkerLife.may_be_told`.
         """
-        self._give(wanted, sockets)
-        return self._told(Configure(generation), files, lambda: set(wanted))
+        self._give(fresh, sockets)
+        return self._told(Configure(generation), files, lambda: wanted)
 
     def serves(self, generation: int) -> bool:
         """Tell whether it can be told what differs from a generation: it serves that, and took it at once."""
         return self.life.serves and self.life.generation == generation and not self.refusal
 
     def change(
-        self, difference: Difference, files: list[int], sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]
+        self,
+        difference: Difference,
+        files: list[int],
+        sockets: Callable[[Sequence[ListenerKey]], dict[ListenerKey, int]],
     ) -> "asyncio.Future[Outcome]":
         """Let the worker serve what differs from what it serves; as `configure`.
 
         A listener that these apps leave is given again where one has it once more, also if others shared it meanwhile.
         """
         wanted = frozenset(key for app in difference.apps for key, _ in app.listeners())
-        self._give(wanted, sockets)
+        self._give(list(wanted - self.known), sockets)
         left = difference.listeners().keys() - wanted
         told = Configure(difference.after, difference.before)
 
-        def knows() -> set[ListenerKey]:
-            self._known.difference_update(left)
-            self._known.update(wanted)
-            return self._known
+        def knows() -> Set[ListenerKey]:
+            known = self.known if isinstance(self.known, set) else set(self.known)
+            known.difference_update(left)
+            known.update(wanted)
+            return known
 
         return self._told(told, files, knows)
 
     def _give(
-        self, wanted: frozenset[ListenerKey], sockets: Callable[[list[ListenerKey]], dict[ListenerKey, int]]
+        self, fresh: Sequence[ListenerKey], sockets: Callable[[Sequence[ListenerKey]], dict[ListenerKey, int]]
     ) -> None:
-        """Give it the sockets of those listeners that it does not have."""
-        fresh = list(wanted - self._known)  # by hashes that both have kept: a millisecond for 10,000
+        """Give it the sockets of listeners that it does not have."""
         for i in range(0, len(fresh), MAX_DESCRIPTORS):
             given = sockets(fresh[i : i + MAX_DESCRIPTORS])
             self.tell(Sockets(list(given)), list(given.values()))
 
     def _told(
-        self, message: Configure, files: list[int], knows: Callable[[], set[ListenerKey]]
+        self, message: Configure, files: list[int], knows: Callable[[], Set[ListenerKey]]
     ) -> "asyncio.Future[Outcome]":
         """Tell it; once it has taken that, it `knows` these listeners."""
         self.tell(message, files)
@@ -362,7 +368,7 @@ class WorkerProcess:
         told, self._unanswered = self._unanswered, None
         assert told is not None, "it owed an answer"
         if not why:
-            self._known = told.knows()
+            self.known = told.knows()
         told.outcome.set_result(why)
         if command is WorkerCommand.TELL:
             self._late(self)

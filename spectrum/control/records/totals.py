@@ -150,7 +150,9 @@ class Totals:
 
         Otherwise a node whose apps come and go would accumulate series. `now` is of the monotonic clock.
         """
-        gone = {name for name in self.apps.keys() - served if self.apps[name].active <= 0}
+        gone: set[str] = set()
+        if not self.apps.keys() <= served:  # Mostly there are none, and this needs no set of all apps.
+            gone = {name for name in self.apps.keys() - served if self.apps[name].active <= 0}
         self._gone_since = {name: self._gone_since.get(name, now) for name in gone}
         by_time = sorted(self._gone_since.items(), key=itemgetter(1))
         surplus = len(by_time) - MAX_GONE
@@ -264,6 +266,7 @@ class TotalsActor(Actor):
         """Return the counters of each app, including removed apps with sessions."""
         snapshot, served = self._served.snapshot, self._served.config.apps
         self._totals.forget(served.keys(), time.monotonic())
+        await asyncio.sleep(0)
         return await app_metrics(self._totals, origin_names(snapshot), served)
 
     async def release(self, change: Change) -> None:

@@ -77,7 +77,7 @@ def probed_transport(monitor: Monitor) -> str:
 def headers_used(apps: Mapping[str, App], balancers: Mapping[str, LoadBalancer]) -> dict[tuple[str, str], set[str]]:
     """Return, per pool and transport, the PROXY headers that apps send to its origins."""
     used: dict[tuple[str, str], set[str]] = {}
-    balanced = [app for app in apps.values() if app.load_balancer is not None]
+    balanced = [app for app in apps.values() if app.load_balancer is not None] if balancers else []
     # Thousands of apps may use a load balancer, and most send the same.
     for name, transport, header in {
         (app.load_balancer, app.protocol.transport, app.proxy_protocol) for app in balanced

@@ -47,7 +47,9 @@ async def test_workers_are_replaced_asked_and_drained(free_port):
         for worker in workers:
             found = listeners[worker.number].fileno()
             keys = frozenset(snapshot.listener_keys())
-            worker.configure(snapshot.generation, keys, files, lambda keys, found=found: dict.fromkeys(keys, found))
+            worker.configure(
+                snapshot.generation, keys, list(keys), files, lambda keys, found=found: dict.fromkeys(keys, found)
+            )
         for descriptor in files:
             os.close(descriptor)
 

@@ -71,7 +71,9 @@ async def test_a_worker_lives(free_port, flows, shared):
         worker.tell_names({"A x": ("192.0.2.1",)})
         worker.tell_health({number: Standing(True) for number in range(1, 5000)}, {"a": 0.1})
         keys = frozenset(wanted.listener_keys())
-        outcome = worker.configure(generation, keys, files, lambda keys: dict.fromkeys(keys, listeners[0].fileno()))
+        outcome = worker.configure(
+            generation, keys, list(keys - worker.known), files, lambda keys: dict.fromkeys(keys, listeners[0].fileno())
+        )
         for descriptor in files:
             os.close(descriptor)
         assert await asyncio.wait_for(outcome, 10) == ""
@@ -143,7 +145,7 @@ async def test_a_worker_that_does_not_read_is_told_the_last_word_only(flows, sha
     os.kill(worker.pid, signal.SIGSTOP)
     try:
         files = [memory_file("snapshot", b"x"), memory_file("prefixes", load_access(Config())[1])]
-        outcome = worker.configure(7, frozenset(), files, lambda keys: {})
+        outcome = worker.configure(7, frozenset(), [], files, lambda keys: {})
         for descriptor in files:
             os.close(descriptor)
         for round_ in range(200):
