@@ -60,7 +60,9 @@ class Sum:
                     client.sendall(data)
                     left = 2 * len(data)
                     while left:
-                        left -= len(client.recv(left))
+                        received = client.recv(left)
+                        assert received, "the session ended early"
+                        left -= len(received)
             time.sleep(0.01)
 
 

@@ -253,8 +253,8 @@ def test_a_certificate_over_restarts(edge, free_port):
         of_app |= {"origin_direct": [f"tcp://127.0.0.1:{origin}"], "edge_tls": {"certificates": [sent]}}
         edge.result("POST", f"/zones/{zone}/spectrum/apps", of_app)
         assert is_served()
-    with edge.running(), socket.create_connection(("127.0.0.1", edge.port), 5) as session:
-        assert is_served()
+    with edge.running(), socket.create_connection(("127.0.0.1", edge.port), 30) as session:
+        eventually(is_served, 30)
 
         def goes_on():
             session.sendall(b"still")
