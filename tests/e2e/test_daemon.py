@@ -421,7 +421,7 @@ def test_descriptor_exhaustion_of_a_worker(tmp_path, free_port, echo):
                     answered.add(sock)
                     sock.close()
         assert len(answered) == len(waiting)
-        assert "accepts no more for want of descriptors" in daemon.messages()
+        assert "has no free descriptors and accepts nothing more" in daemon.messages()
 
 
 def _answers(sock):

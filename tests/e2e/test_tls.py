@@ -278,7 +278,7 @@ def test_certificates_change_under_load_and_nobody_notices(tmp_path, free_port, 
         chain.write_text("half of a")  # and one that cannot be used
         eventually(lambda: "reload refused" in daemon.messages(), 10)
         assert "certificates.a.certificate: " in daemon.messages()
-        assert "no certificate in PEM form" in daemon.messages()
+        assert "not a certificate in PEM form" in daemon.messages()
         stop.set()
         for thread in threads:
             thread.join()

@@ -345,7 +345,7 @@ def test_an_upgrade_does_not_change_the_user(daemon, folder):
         answer = ask(daemon.control, "POST", "/reload")
         assert answer["errors"] == []
         assert answer["restart"] == ["user nobody -> www-data"]
-        assert "only root can become www-data" in ask(daemon.control, "POST", "/upgrade", 60)["errors"][0]
+        assert "only root can switch to www-data" in ask(daemon.control, "POST", "/upgrade", 60)["errors"][0]
         assert daemon.serves()
 
 

@@ -67,7 +67,7 @@ def _chain(pem: Any) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(str(pem).encode())
     except ValueError as exc:
-        raise refuse(INVALID, "no certificate in PEM form: validation failed", "certificate") from exc
+        raise refuse(INVALID, "not a certificate in PEM form: validation failed", "certificate") from exc
 
 
 def _checked_key(pem: Any, leaf: x509.Certificate) -> bytes:
@@ -75,11 +75,11 @@ def _checked_key(pem: Any, leaf: x509.Certificate) -> bytes:
     try:
         key = load_pem_private_key(str(pem).encode(), None)
     except TypeError as exc:
-        raise refuse(INVALID, "the key has a passphrase; nobody is there to type it", "private_key") from exc
+        raise refuse(INVALID, "the key has a passphrase; store it without one", "private_key") from exc
     except (ValueError, UnsupportedAlgorithm) as exc:
-        raise refuse(INVALID, "no private key in PEM form: validation failed", "private_key") from exc
+        raise refuse(INVALID, "not a private key in PEM form: validation failed", "private_key") from exc
     if not belongs(key, leaf):
-        raise refuse(INVALID, "this key is not the certificate's: validation failed", "private_key")
+        raise refuse(INVALID, "this key does not match the certificate: validation failed", "private_key")
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 

@@ -1,1 +1,1 @@
-"""Attacks, and the detection of them: what the supervisor has of it."""
+"""The supervisor's part of attack detection."""

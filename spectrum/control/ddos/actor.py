@@ -1,4 +1,4 @@
-"""Detection of attacks in a daemon: its process, the rules that it has written, and what one sees of it."""
+"""Detection of attacks in a daemon: its process, the rules that it writes, status and metrics."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ from spectrum.tasks import in_thread
 log = logging.getLogger(__name__)
 
 COUNT_S = 1.0
-# What the kernel did not take is tried again.
+# Delay before changes that the kernel refused are tried again.
 RETRY_S = 1.0
 
 
@@ -52,8 +52,8 @@ class DdosActor(Actor):
     Args:
         path: The file of the rules in force.
         served: What is served.
-        planes: Look at packets, and have rules.
-        book: Takes attacks.
+        planes: Sample packets, and apply rules.
+        book: Records attacks.
     """
 
     def __init__(self, path: Path, served: Served, planes: DetectionPlanes, book: AttackBook) -> None:
@@ -66,17 +66,17 @@ class DdosActor(Actor):
         self._told: DetectorSettings | None = None
         self._news = asyncio.Event()
         self._sampling: DetectorSampling | None = None
-        # Rules were told, and kernel or workers do not have them yet.
+        # Whether rules have been sent that kernel or workers do not have yet.
         self._has_rules = False
         self._has_heard = False
         self._state: DetectorState | None = None
-        # Why kernel or workers do not take what the detector wants; empty where they do.
+        # Why kernel or workers refuse the detector's rules; empty if they do not.
         self._failure = ""
 
     # --- the configuration ----------------------------------------------------------------------------------------
 
     async def prepare(self, change: Change) -> None:
-        """Have the folder of what is learned.
+        """Create the folder of profiles.
 
         Raises:
             RolloutError: If the detector could not write to it.
@@ -92,21 +92,21 @@ class DdosActor(Actor):
             raise RolloutError(str(exc)) from exc
 
     async def commit(self, change: Change) -> None:
-        """Look at packets, or at none any more.
+        """Begin to sample packets, or stop.
 
         Raises:
-            RolloutError: If the kernel does not take it.
+            RolloutError: If the kernel refuses.
         """
         if _concerns(change):
             await self._have(change.after.config)
 
     async def abort(self, change: Change) -> None:
-        """Look as before."""
+        """Restore the former sampling."""
         if not change.is_first and _concerns(change):
             await self._have(change.before.config)
 
     async def restore(self, plan: Plan) -> None:
-        """Look as it is served."""
+        """Apply the sampling that is served."""
         await self._have(plan.config)
 
     async def _have(self, config: Config) -> None:
@@ -121,7 +121,7 @@ class DdosActor(Actor):
             self._news.set()
 
     async def release(self, change: Change) -> None:
-        """Have the process look."""
+        """Let the process detect with the new settings."""
         if not _concerns(change):
             return
         config = change.after.config
@@ -140,7 +140,7 @@ class DdosActor(Actor):
                 self._keeper.tell("settings", orders)
 
     def _orders(self) -> Orders:
-        """Return what the process has to know."""
+        """Return the settings for the process."""
         config = self._served.config
         assert config.ddos is not None, "there is a process only then"
         numbers = app_numbers(config.apps)
@@ -162,7 +162,7 @@ class DdosActor(Actor):
         return DetectorProcess(place, self._found, self._held)
 
     def _held(self) -> DetectorHeld:
-        if not self._has_heard:  # in an upgrade the daemon before this one has gone on meanwhile
+        if not self._has_heard:  # During an upgrade the previous daemon has continued meanwhile.
             self._rules.read()
         return DetectorHeld(self._rules.in_force(), self._rules.held.last, self._book.held(time.time()))
 
@@ -179,19 +179,19 @@ class DdosActor(Actor):
                 self._state = found
 
     def _take(self, rules: list[DetectorRule], last: int) -> None:
-        """Have rules written. The detector reads what anybody sends: what it says is looked at before."""
+        """Apply the detector's rules. The detector reads packets of anybody, so its messages are checked first."""
         try:
             for rule in rules:
                 check_automatic(rule.slot, time.monotonic_ns())
         except PinError as exc:
-            log.error("what the detector wants is not done, and rules in force end by themselves: %s", exc)
+            log.error("rules of the detector are not applied, and those in force expire: %s", exc)
             return
         self._rules.take(rules, last)
         self._has_heard = self._has_rules = True
         self._news.set()
 
     def jobs(self) -> Jobs:
-        """Keep the process, do what it wants, and tell it what the filter counts."""
+        """Keep the process running, apply its rules, and send it the filter's counters."""
         return {
             "keep the detector": self._keeper.run,
             "write rules against attacks": self._write,
@@ -206,7 +206,7 @@ class DdosActor(Actor):
                 await self._do()
             except PinError as exc:
                 if str(exc) != self._failure:
-                    log.error("what the detector wants is not done: %s", exc)
+                    log.error("rules of the detector are not applied: %s", exc)
                 self._failure = str(exc)
                 await asyncio.sleep(RETRY_S)
                 self._news.set()
@@ -214,10 +214,10 @@ class DdosActor(Actor):
                 self._failure = ""
 
     async def _do(self) -> None:
-        """Do the last that is wanted.
+        """Apply the latest request of the detector.
 
         Raises:
-            PinError: If the kernel does not take it; it is still wanted then.
+            PinError: If the kernel refuses; the request remains.
         """
         if self._served.config.ddos is None:
             return
@@ -237,14 +237,14 @@ class DdosActor(Actor):
             if self._keeper.pid:
                 self._keeper.tell("counts", await self._planes.counted())
 
-    # --- what one sees --------------------------------------------------------------------------------------------
+    # --- status and metrics ---------------------------------------------------------------------------------------
 
     def processes(self) -> Mapping[str, int]:
         """Return the detector."""
         return {"detector": self._keeper.pid} if self._keeper.pid else {}
 
     async def status(self) -> Mapping[str, Any]:
-        """Return whether attacks are looked for, what of, and the rules in force."""
+        """Return whether detection runs, on which addresses, and the rules in force."""
         if self._served.config.ddos is None:
             return {}
         state, now, in_force = self._state, time.monotonic_ns(), self._rules.in_force()
@@ -281,7 +281,7 @@ class DdosActor(Actor):
 
     def _words(self) -> str:
         if not self._keeper.pid and self._keeper.why:
-            return "off: the detector does not run; rules in force end by themselves"
+            return "off: the detector does not run; rules in force expire"
         if not self._keeper.pid or self._state is None:
             return "starting"
         if self._state.ready_s > 0:
@@ -293,13 +293,13 @@ class DdosActor(Actor):
         return "on"
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return whether attacks are looked for, and at what cost."""
+        """Return whether detection runs, and its cost."""
         if self._served.config.ddos is None:
             return ()
         return detector_metrics(bool(self._keeper.pid), self._keeper.restarts, self._planes.one_in, self._state)
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return why attacks are not seen, or not stopped."""
+        """Report that attacks are not detected, or not mitigated."""
         if self._served.config.ddos is None:
             return
         why = self._keeper.why or self._failure or (self._state.without_slot if self._state else "")
@@ -309,32 +309,32 @@ class DdosActor(Actor):
     # --- over the life of the daemon ------------------------------------------------------------------------------
 
     async def drain(self) -> None:
-        """Look for nothing: the filter, and workers, let everything pass."""
+        """Stop sampling: the filter and workers let everything pass."""
         self._keeper.want(None)
 
     def leave(self) -> None:
-        """Let the process keep what it has learned; that of the successor waits for its end."""
+        """Let the process save its profiles; the successor's process waits until it ends."""
         self._keeper.dismiss()
 
     async def close(self) -> None:
-        """End; the rules in force end by themselves."""
+        """Stop; the rules in force expire."""
         await self._keeper.close()
         self._planes.close()
 
     def tell(self, worker: WorkerProcess) -> None:
-        """Tell a worker what it shows to detection, and the rules."""
+        """Send a worker the sampling settings and the rules."""
         self._planes.tell(worker)
 
 
 def _places(config: Config) -> list[tuple[str, str]]:
-    """Return the files that tell where sources are."""
+    """Return the databases of places of sources."""
     files = config.geoip
     named = [("country", files.database), ("asn", files.asn_database)] if files is not None else []
     return [(name, path) for name, path in named if path is not None]
 
 
 def _concerns(change: Change) -> bool:
-    """Tell whether detection depends on what differs: of apps, only on where they are served."""
+    """Return whether detection depends on the difference: of apps, only on their listeners."""
     if change.names is None or "rulesets" in change.names:
         return True
     one, other = change.before.config, change.after.config
@@ -342,7 +342,7 @@ def _concerns(change: Change) -> bool:
 
 
 def _serves(app: App) -> str:
-    """Return where an app listens, as text."""
+    """Return the listeners of an app, as text."""
     ports = app.protocol.ports
     addresses = " ".join(sorted(map(str, app.addresses)))
     return f"{app.protocol.transport}/{ports.first}-{ports.last} {addresses}".rstrip()

@@ -8,13 +8,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from spectrum.core.ddos.attack_events import Attack, AttackEvent
 from spectrum.core.life.attack import AttackState
 
-# Upper bounds of the time from an attack's first packet to a rule that acts.
+# Upper bounds of the time from an attack's first packet to the first rule in force.
 BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
 _OPEN = tuple(state for state in AttackState if state not in (AttackState.SEEN, AttackState.ENDED))
 
 
 class AttackCounts:
-    """What attacks came to since the daemon's start, and how fast they were met."""
+    """Counters of attacks since the daemon's start, and times to mitigate."""
 
     def __init__(self) -> None:
         # By vector and app.
@@ -27,12 +27,12 @@ class AttackCounts:
         self._met: set[str] = set()
 
     def know(self, attack: Attack) -> None:
-        """Know an attack of the daemon before: its time is not counted again."""
+        """Register an attack of the previous daemon: its time to mitigate is not counted again."""
         if attack.ended is None and attack.mitigated_after is not None:
             self._met.add(attack.id)
 
     def take(self, event: AttackEvent, told: Mapping[str, tuple[int, int]]) -> None:
-        """Count what is new of an attack.
+        """Count the new packets of an attack.
 
         Args:
             event: What happened.
@@ -58,11 +58,11 @@ class AttackCounts:
 
 
 def attack_metrics(attacks: Iterable[Attack], counts: AttackCounts) -> Iterator[Metric]:
-    """Yield them.
+    """Yield the metrics of attacks.
 
     Args:
         attacks: Those that are open.
-        counts: What was counted.
+        counts: The counters.
     """
     attacks = tuple(attacks)
     states = Counter(one.state for one in attacks)
@@ -79,8 +79,8 @@ def attack_metrics(attacks: Iterable[Attack], counts: AttackCounts) -> Iterator[
     for name, meaning, values in (
         ("begun", "Attacks that began, and their vectors", counts.begun),
         ("matched_packets", "Packets that rules for attacks matched", counts.matched),
-        ("dropped_packets", "Packets of attacks that were kept from apps", counts.dropped),
-        ("dropped_bytes", "Bytes of packets of attacks that were kept from apps", counts.dropped_bytes),
+        ("dropped_packets", "Packets of attacks that were dropped", counts.dropped),
+        ("dropped_bytes", "Bytes of packets of attacks that were dropped", counts.dropped_bytes),
     ):
         family = CounterMetricFamily(f"spectrum_ddos_{name}", meaning, labels=labels)
         for key in sorted(values):
@@ -92,7 +92,7 @@ def attack_metrics(attacks: Iterable[Attack], counts: AttackCounts) -> Iterator[
         sums.append((str(bound) if bound != float("inf") else "+Inf", total))
     yield HistogramMetricFamily(
         "spectrum_ddos_mitigation_seconds",
-        "From the first packet of an attack to the first rule that acts",
+        "Time from the first packet of an attack to the first rule in force",
         buckets=sums,
         sum_value=counts.time_sum,
     )

@@ -1,4 +1,4 @@
-"""Attacks that are kept over restarts: what the detector tells is logged, recorded, counted and shown.
+"""Attacks, kept over restarts: events from the detector are logged, recorded, counted and shown.
 
 Each attack has a file of its own, which is replaced as a whole; so a kill loses a second of figures at most.
 """
@@ -30,19 +30,19 @@ from spectrum.tasks import in_thread
 log = logging.getLogger(__name__)
 
 MOST_ATTACKS = 1_000
-# The same fingerprint again within this time is the same attacker.
+# An attack with the same fingerprint within this time is the same attack.
 REMEMBERED_S = 86_400.0
 WRITE_S = 1.0
-# So long after its end an attack is told of among what is wrong.
+# How long after its end an attack is listed among the troubles.
 TOLD_S = 86_400.0
-# Rules of the filter are named so where there are others, too.
+# The prefix of rules of attacks where the filter's other rules are listed, too.
 OWNER = "ddos/"
 _ID = re.compile(r"[0-9a-f]{16}")
 _STATES = tuple(state.value for state in AttackState)
 
 
 class KeptAttack(msgspec.Struct):
-    """An attack, and packets of it."""
+    """An attack, and samples of its packets."""
 
     attack: Attack
     samples: tuple[AttackSample, ...] = ()
@@ -52,20 +52,20 @@ _DECODER = msgspec.json.Decoder(KeptAttack)
 
 
 def _actions(attack: Attack) -> list[tuple[str, str]]:
-    """Return what is done about an attack: the rules in force, and their actions."""
+    """Return the mitigation of an attack: the rules in force, and their actions."""
     return [(rule.name, rule.action) for rule in attack.rules if rule.ended is None]
 
 
 class AttackBook:
-    """Knows the latest attacks.
+    """Keeps the latest attacks.
 
     Args:
-        folder: Where they are kept.
+        folder: The folder of the files.
         record: Takes records for the journal.
-        most: So many are kept, and all that are open.
+        most: The number of attacks that are kept, besides all open ones.
 
     Attributes:
-        counts: What metrics are made of.
+        counts: The counters for metrics.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class AttackBook:
         self._folder = folder
         self._most = most
         self._record = record
-        # None: the folder has not been read yet. Oldest first.
+        # None until the folder has been read. Oldest first.
         self._known: dict[str, KeptAttack] | None = None
         self._unwritten: set[str] = set()
         self._failure = ""
@@ -95,18 +95,18 @@ class AttackBook:
         try:
             return _DECODER.decode(path.read_bytes())
         except (OSError, msgspec.MsgspecError) as exc:
-            log.error("%s: an attack cannot be read, and is left out: %s", path, exc)
+            log.error("%s: an attack cannot be read, and is ignored: %s", path, exc)
             return None
 
-    # --- what is told ---------------------------------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------------------------------
 
     def take(self, events: Iterable[AttackEvent]) -> None:
-        """Take what happened: log, record and count it; `write` has it on disk."""
+        """Take an event: log, record and count it; `write` saves it."""
         for event in events:
             if _ID.fullmatch(event.attack.id):
                 self._take(event)
             else:
-                log.error("the detector told of an attack whose id is none: %r", event.attack.id[:40])
+                log.error("the detector reported an attack with a malformed id: %r", event.attack.id[:40])
 
     def _take(self, event: AttackEvent) -> None:
         attack, known = event.attack, self._attacks
@@ -122,7 +122,7 @@ class AttackBook:
         self._forget()
 
     def _forget(self) -> None:
-        """Forget the oldest ones that have ended."""
+        """Forget the oldest attacks that have ended."""
         known = self._attacks
         beyond = len(known) - self._most
         for name in [one.attack.id for one in known.values() if one.attack.ended is not None][: max(0, beyond)]:
@@ -130,21 +130,21 @@ class AttackBook:
             self._unwritten.add(name)
 
     def close_open(self, at: float) -> None:
-        """End those that are open: nothing is detected any more, and rules end by themselves."""
+        """End all open attacks: detection has stopped, and rules expire."""
         self.take([AttackEvent(at=at, kind="ended", attack=_ended(attack, at)) for attack in self.open()])
 
-    # --- what is known --------------------------------------------------------------------------------------------
+    # --- queries --------------------------------------------------------------------------------------------------
 
     def open(self) -> list[Attack]:
-        """Return those that have not ended."""
+        """Return the open attacks."""
         return [one.attack for one in self._attacks.values() if one.attack.ended is None]
 
     def since(self, at: float) -> list[Attack]:
-        """Return those that are open, and those that ended from then on."""
+        """Return the open attacks, and those that ended since then."""
         return [one.attack for one in self._attacks.values() if one.attack.ended is None or one.attack.ended >= at]
 
     def held(self, now: float) -> tuple[Attack, ...]:
-        """Return what a new detector has to know: open ones, and those whose fingerprints may recur."""
+        """Return the state for a new detector: open attacks, and those whose fingerprints may recur."""
         return tuple(self.since(now - REMEMBERED_S))
 
     def latest(self) -> list[Attack]:
@@ -154,7 +154,7 @@ class AttackBook:
         )
 
     def find(self, name: str) -> KeptAttack:
-        """Return an attack by its id, or by as much of its beginning as no other one has.
+        """Return an attack by its id, or by a unique beginning of it.
 
         Raises:
             ValueError: If there is none.
@@ -181,15 +181,15 @@ class AttackBook:
         names = [rule.name for attack in self.open() for rule in attack.rules if rule.name and rule.ended is None]
         raise ValueError(f'no attack has a rule "{name}"; in force: {", ".join(names) or "none"}')
 
-    # --- on disk --------------------------------------------------------------------------------------------------
+    # --- storage --------------------------------------------------------------------------------------------------
 
     def unwritten(self) -> dict[str, KeptAttack | None]:
-        """Return what is not on disk as it is now, by id; None for what is to be deleted."""
+        """Return the changes that are not saved, by id; None for an attack to be deleted."""
         taken, self._unwritten = self._unwritten, set()
         return {name: self._attacks.get(name) for name in taken}
 
     def write(self, changed: dict[str, KeptAttack | None]) -> None:
-        """Have what `unwritten` returned on disk; it blocks. What cannot be written is logged, and tried again."""
+        """Save what `unwritten` returned; it blocks. Failures are logged, and tried again."""
         failed = ""
         for name, kept in changed.items():
             path = self._folder / f"{name}.json"
@@ -212,7 +212,7 @@ def _ended(attack: Attack, at: float) -> Attack:
 
 
 def _trouble(kind: str, severity: Severity, attack: Attack, since: float, **facts: Any) -> Trouble:
-    """Return what is told of attacks on an app, or on addresses of none."""
+    """Return the trouble of attacks on an app, or on addresses without an app."""
     apps = (attack.app,) if attack.app else ()
     facts |= {"attack": attack.id, "target": str(attack.target)}
     return Trouble(kind, severity, "apps" if attack.app else "", attack.app, since, facts, apps)
@@ -234,7 +234,7 @@ def _goes_on(attack: Attack) -> Trouble:
 
 
 def _are_over(attacks: Sequence[Attack]) -> Trouble:
-    """Return what is told of the attacks on an app that have ended; the latest is named."""
+    """Return the trouble of attacks on an app that have ended; it names the latest."""
     last = max(attacks, key=lambda one: one.ended or 0.0)
     return _trouble(
         "attacks_ended",
@@ -249,11 +249,11 @@ def _are_over(attacks: Sequence[Attack]) -> Trouble:
 
 
 class AttacksActor(Actor):
-    """Shows attacks, and keeps them.
+    """Shows attacks, and saves them.
 
     Args:
-        book: Knows them.
-        detects: Tells whether attacks are detected: else open ones end.
+        book: Keeps the attacks.
+        detects: Returns whether detection is on: otherwise open attacks end.
     """
 
     def __init__(self, book: AttackBook, detects: Callable[[], bool]) -> None:
@@ -261,15 +261,15 @@ class AttacksActor(Actor):
         self._detects = detects
 
     async def status(self) -> dict[str, Any]:
-        """Return how many attacks there are now."""
+        """Return the number of open attacks."""
         return {"attacks": len(self._book.open())} if self._detects() else {}
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return attacks, what they came to, and how fast they were found."""
+        """Return open attacks, their counters, and times to mitigate."""
         return attack_metrics(self._book.open(), self._book.counts) if self._detects() else ()
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return the attacks that go on, and of each app those of the last day."""
+        """Report the open attacks, and for each app those of the last day."""
         if not self._detects():
             return
         ended: dict[str, list[Attack]] = {}
@@ -293,7 +293,7 @@ class AttacksActor(Actor):
         query = asked.query
         limit, state = int(query.get("limit", "100")), query.get("state", "")
         if state not in ("", "open", *_STATES):
-            raise ValueError(f"{state!r} is no state of attacks: open, {', '.join(_STATES)}")
+            raise ValueError(f"{state!r} is not a state of attacks: open, {', '.join(_STATES)}")
         apps = set(query["apps"].split(",")) if "apps" in query else None
         found = [
             one
@@ -313,7 +313,7 @@ class AttacksActor(Actor):
         return {"attack": attack.id, "app": attack.app, "rule": shown}
 
     def jobs(self) -> Jobs:
-        """Have attacks on disk."""
+        """Save attacks."""
         return {"keep attacks": self._keep}
 
     async def _keep(self) -> None:
@@ -328,10 +328,10 @@ class AttacksActor(Actor):
             await in_thread(self._book.write, changed)
 
     async def drain(self) -> None:
-        """End all: the filter lets everything pass."""
+        """End all attacks: the filter lets everything pass."""
         self._book.close_open(time.time())
 
     async def close(self) -> None:
-        """Write what is not written."""
+        """Save what is not saved."""
         with suppress(OSError):
             await self._write()

@@ -1,6 +1,5 @@
-"""What detection needs of the kernel: where apps are served, how many packets are looked at, rules against attacks.
-
-It all goes by the helper, which blocks: what comes meanwhile is done afterwards, the last of each kind only.
+"""The kernel's part of detection: the listeners of apps, the sampling rate, and rules against attacks. Everything is
+done by the helper, which blocks: requests that come meanwhile are done afterwards, only the last of each kind.
 """
 
 import logging
@@ -23,38 +22,37 @@ OWNER = "ddos"
 
 
 class KernelDetection:
-    """Keeps the kernel's part.
+    """Configures the kernel's part.
 
     Args:
-        helper: Does it.
+        helper: Changes the kernel's tables.
         node: The filter, which has the rules.
 
     Attributes:
-        looks: A descriptor of the ring buffer; -1 where nothing is looked at.
-        one_in: One of so many packets is looked at: of flows that are not in use, and of others.
+        looks: The descriptor of the ring buffer; -1 without sampling.
+        one_in: Sampling rates: one of this number of packets, of flows that are not in use and of others.
     """
 
     def __init__(self, helper: Helper, node: NodeFilter) -> None:
         self._helper = helper
         self._node = node
         self._served = b""
-        # A daemon before this one may have left it on.
+        # The previous daemon may have left it on.
         self._may_be_on = True
         self.looks = -1
         self.one_in = FIRST_IDLE, FIRST_USED
 
     @property
     def is_on(self) -> bool:
-        """Whether packets are looked at."""
+        """Whether packets are sampled."""
         return self.looks >= 0
 
     def apply(self, config: Config) -> bool:
-        """Look at packets as a configuration says, or at none; return whether the ring buffer is another one.
-
-        It blocks: use a thread.
+        """Apply the sampling of a configuration, or none; return whether the ring buffer was replaced. It blocks: call
+        it in a thread.
 
         Raises:
-            PinError: If the kernel does not take it.
+            PinError: If the kernel refuses.
         """
         if config.ddos is None or config.filter is None:
             return self._end(config)
@@ -65,20 +63,20 @@ class KernelDetection:
         return self._set(served)
 
     def sample(self, idle_one_in: int, used_one_in: int) -> None:
-        """Look at one of so many packets; it blocks.
+        """Set the sampling rates; it blocks.
 
         Raises:
-            PinError: If the kernel does not take it.
+            PinError: If the kernel refuses.
         """
         self.one_in = max(1, idle_one_in), max(1, used_one_in)
         if self.is_on:
             self._set(self._served)
 
     def write(self, rules: list[DetectorRule]) -> None:
-        """Have exactly these rules in force; it blocks.
+        """Replace the rules in force; it blocks.
 
         Raises:
-            PinError: If the kernel does not take them; those before stay.
+            PinError: If the kernel refuses; the former rules stay.
         """
         self._node.set_drops(
             OWNER,
@@ -89,7 +87,7 @@ class KernelDetection:
         )
 
     def close(self) -> None:
-        """Let go of the ring buffer; the kernel goes on."""
+        """Close the ring buffer; the kernel's programs stay."""
         if self.looks >= 0:
             os.close(self.looks)
             self.looks = -1

@@ -1,6 +1,5 @@
-"""Rules against attacks that are in force, kept on disk: the next detector goes on with them, whoever ended.
-
-The kernel has them too, and ends them by itself. What this has more is what a detector knows of them.
+"""Rules in force against attacks, kept on disk: the next detector continues with them after any restart. The kernel has
+them, too, and they expire there. This file adds what a detector knows of them.
 """
 
 import logging
@@ -19,11 +18,11 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class HeldRules(msgspec.Struct):
-    """Those in force.
+    """The rules in force.
 
     Attributes:
-        boot: Since when the monotonic clock runs, by which they end.
-        last: The highest number that a rule had.
+        boot: The boot time, from which the monotonic clock runs, by which rules expire.
+        last: The highest number of a rule so far.
         rules: By their names.
     """
 
@@ -36,11 +35,11 @@ _DECODER = msgspec.json.Decoder(HeldRules)
 
 
 class RuleKeeper:
-    """Keeps them.
+    """Keeps the rules in force.
 
     Args:
         path: The file.
-        monotonic_ns: The clock by which rules end.
+        monotonic_ns: The clock by which rules expire.
     """
 
     def __init__(self, path: Path, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
@@ -50,28 +49,28 @@ class RuleKeeper:
         self.held = HeldRules()
 
     def read(self) -> HeldRules:
-        """Read what a daemon before this one had in force; a restart of the machine ends them."""
+        """Read the rules that the previous daemon had in force; they end at a restart of the machine."""
         try:
             found = _DECODER.decode(self._path.read_bytes())
         except FileNotFoundError:
             return self.held
         except (OSError, msgspec.MsgspecError) as exc:
-            log.warning("%s: rules against attacks that were in force end by themselves: %s", self._path, exc)
+            log.warning("%s: rules against attacks that were in force expire: %s", self._path, exc)
             return self.held
         rules = [rule for rule in found.rules if rule.expires_ns > self._now()] if found.boot == self._boot else []
         self.held = HeldRules(self._boot, found.last, rules)
         return self.held
 
     def take(self, rules: list[DetectorRule], last: int) -> None:
-        """Have exactly these in force."""
+        """Replace the rules in force."""
         self.held = HeldRules(self._boot, max(last, self.held.last), rules)
 
     def in_force(self) -> list[DetectorRule]:
-        """Return those that have not ended by themselves."""
+        """Return the rules that have not expired."""
         return [rule for rule in self.held.rules if rule.expires_ns > self._now()]
 
     def write(self, held: HeldRules) -> None:
-        """Have them on disk; it blocks. What cannot be written is logged."""
+        """Save the rules; it blocks. A failure is logged."""
         try:
             write_state(self._path, held)
         except OSError as exc:

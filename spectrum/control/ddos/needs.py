@@ -1,4 +1,4 @@
-"""What detection of attacks needs on this machine: numpy, a folder, and whom its process runs as."""
+"""What detection needs on this machine: numpy, a folder, and the user of its process."""
 
 import os
 from importlib.util import find_spec
@@ -9,12 +9,12 @@ from spectrum.control.processes.account import AccountError, account
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 
-# Who it is where the file names nobody: it has no rights, and no files but its own folder (landlock(7)).
+# The user id if the file names no user: it has no rights, and no access to files except its own folder (landlock(7)).
 NOBODY = "nobody"
 
 
 def ddos_faults(config: Config) -> list[Fault]:
-    """Return what is wrong with what detection needs on this machine."""
+    """Return which requirements of detection this machine does not meet."""
     if config.ddos is None:
         return []
     faults = []
@@ -29,7 +29,7 @@ def ddos_faults(config: Config) -> list[Fault]:
 
 
 def detector_user(config: Config) -> str:
-    """Return whom the detector becomes; empty where it is that already.
+    """Return the user that the detector runs as; empty for the current one.
 
     Raises:
         AccountError: If there is no such user.
@@ -40,5 +40,5 @@ def detector_user(config: Config) -> str:
 
 
 def ddos_folders(config: Config) -> list[Path]:
-    """Return the folder of profiles, where there is one."""
+    """Return the folder of profiles, if detection is on."""
     return [ddos_folder(config)] if config.ddos is not None else []

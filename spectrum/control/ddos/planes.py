@@ -1,4 +1,4 @@
-"""Where attacks are seen and stopped: in the kernel where the file has `filter`, else in the workers."""
+"""The place where attacks are detected and mitigated: the kernel if the file has `filter`, otherwise the workers."""
 
 from collections.abc import Callable
 
@@ -17,15 +17,15 @@ _LOST = "looks_lost"
 
 
 class DetectionPlanes:
-    """Has one of them look at packets, and the other one not.
+    """Lets one of them sample packets, and the other one not.
 
     Args:
-        kernel: The one.
-        counts: What the filter counts.
-        workers: The other one.
+        kernel: The kernel.
+        counts: Counters of the filter.
+        workers: The workers.
 
     Attributes:
-        by_workers: Workers look.
+        by_workers: Whether workers sample.
     """
 
     def __init__(self, kernel: KernelDetection, counts: KernelCounts, workers: WorkerDetection) -> None:
@@ -36,34 +36,34 @@ class DetectionPlanes:
 
     @property
     def looks(self) -> list[int]:
-        """The descriptors of what they show: of the kernel's ring buffer, or of the memory of each worker."""
+        """The descriptors of samples: of the kernel's ring buffer, or of the memory of each worker."""
         if self.by_workers:
             return self._workers.looks
         return [self._kernel.looks] if self._kernel.is_on else []
 
     @property
     def one_in(self) -> tuple[int, int]:
-        """One of so many packets is looked at: of flows that are not in use, and of others."""
+        """Sampling rates: one of this number of packets, of flows that are not in use and of others."""
         return self._workers.one_in if self.by_workers else self._kernel.one_in
 
     async def apply(self, config: Config) -> None:
-        """Look at packets as a configuration says, or at none.
+        """Apply the sampling of a configuration, or none.
 
         Raises:
-            PinError: If it cannot be had.
+            PinError: If that fails.
         """
         await in_thread(self._kernel.apply, config)
         try:
             self._workers.apply(config)
         except (OSError, LooksError) as exc:
-            raise PinError(f"workers do not look at packets: {exc}") from exc
+            raise PinError(f"workers do not sample packets: {exc}") from exc
         self.by_workers = self._workers.is_on
 
     async def sample(self, idle_one_in: int, used_one_in: int) -> None:
-        """Look at one of so many packets.
+        """Set the sampling rates.
 
         Raises:
-            PinError: If that cannot be had.
+            PinError: If that fails.
         """
         if self.by_workers:
             self._tell_workers(lambda: self._workers.sample(idle_one_in, used_one_in))
@@ -71,10 +71,10 @@ class DetectionPlanes:
             await in_thread(self._kernel.sample, idle_one_in, used_one_in)
 
     async def write(self, rules: list[DetectorRule]) -> None:
-        """Have exactly these rules in force.
+        """Replace the rules in force.
 
         Raises:
-            PinError: If they cannot be had.
+            PinError: If that fails.
         """
         if self.by_workers:
             self._tell_workers(lambda: self._workers.write(rules))
@@ -85,10 +85,10 @@ class DetectionPlanes:
         try:
             tell()
         except OSError as exc:
-            raise PinError(f"workers cannot be told: {exc}") from exc
+            raise PinError(f"cannot send to workers: {exc}") from exc
 
     async def counted(self) -> DetectorCounts:
-        """Return what rules have counted, and how many looks were lost."""
+        """Return the counters of rules, and the number of lost samples."""
         if self.by_workers:
             return DetectorCounts(dict(self._workers.counts()), self._workers.lost)
         counts = await self._counts.read()
@@ -96,14 +96,14 @@ class DetectionPlanes:
         return DetectorCounts(rules, counts.get(_LOST, (0, 0))[0])
 
     def tell(self, worker: WorkerProcess) -> None:
-        """Tell a worker what it shows, and the rules.
+        """Send a worker the sampling settings and the rules.
 
         Raises:
-            OSError: If it cannot be told.
+            OSError: If that fails.
         """
         self._workers.tell(worker)
 
     def close(self) -> None:
-        """Let go of what is shown; kernel and workers go on."""
+        """Close the samples' buffers; kernel and workers continue."""
         self._kernel.close()
         self._workers.close()

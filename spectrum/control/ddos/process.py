@@ -1,7 +1,6 @@
-"""One process of the detector: what it is told, and what it finds.
-
-It is of another user than root, and what it says is checked: its rules by the helper, which drops nothing that is
-guarded. What it floods its link with is passed over.
+"""One process of the detector: its settings, and its findings. It runs as an unprivileged user, and its messages are
+checked: its rules by the helper, which drops no packets of guarded addresses. If it floods its link, messages are
+ignored.
 """
 
 import logging
@@ -38,13 +37,13 @@ NAME = "the detector"
 
 
 class DetectorPlace(NamedTuple):
-    """With what a process is started; where that changes, another one is.
+    """Parameters of a process; when they change, the process is replaced.
 
     Attributes:
-        folder: What it keeps is here.
-        user: What it becomes; empty where it is that already.
-        forbids_calls: Whether system calls are forbidden to it.
-        profiles: The name of the folder of profiles in that.
+        folder: The folder of its files.
+        user: The user that it runs as; empty for the current one.
+        forbids_calls: Whether it runs under seccomp.
+        profiles: The name of the folder of profiles in `folder`.
     """
 
     folder: Path
@@ -54,13 +53,12 @@ class DetectorPlace(NamedTuple):
 
 
 class Orders(NamedTuple):
-    """What a detector has to know.
+    """The settings of a detector.
 
     Attributes:
-        settings: They; what they bring is filled in when they are told.
-        looks: The descriptors of what is shown to it, which stay open here: of a ring buffer, or of each worker's
-            memory.
-        places: The files of the places of sources, by `country` and `asn`.
+        settings: The settings; descriptors are filled in when they are sent.
+        looks: The descriptors of samples, which stay open here: of a ring buffer, or of each worker's memory.
+        places: The databases of places of sources, by `country` and `asn`.
     """
 
     settings: DetectorSettings
@@ -69,12 +67,12 @@ class Orders(NamedTuple):
 
 
 class DetectorProcess(LinkedProcess[DetectorMessage]):
-    """A process.
+    """A process of the detector.
 
     Args:
-        place: With what it is started.
-        found: Called with what it finds.
-        held: Returns what the one before has left, once that has ended.
+        place: Its parameters.
+        found: Called with its findings.
+        held: Returns the state that the former process left, after that has ended.
 
     Raises:
         OSError: If it cannot be started.
@@ -87,7 +85,7 @@ class DetectorProcess(LinkedProcess[DetectorMessage]):
         super().__init__(NAME, MODULE, arguments, (), DECODER, DetectorBeat)
 
     def tell(self, subject: str, content: object) -> None:
-        """Tell it its `Orders`, or counts; one that takes nothing more is not told, and will be ended."""
+        """Send it `Orders`, or counters; a process that does not read its messages is skipped, and will be ended."""
         match content:
             case Orders():
                 self._order(subject, content)
@@ -95,13 +93,15 @@ class DetectorProcess(LinkedProcess[DetectorMessage]):
                 self._tell(subject, content)
 
     def _order(self, subject: str, orders: Orders) -> None:
-        """Tell it its settings, with files open that it could not open: it is confined, and of another user."""
+        """Send it its settings, with open descriptors of files that it could not open itself: it is confined, and runs
+        as another user.
+        """
         files: list[tuple[str, int]] = []
         for name, path in orders.places:
             try:
                 files.append((name, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)))
             except OSError as exc:
-                log.error("attacks are looked for without %s: it cannot be read: %s", path, exc.strerror)
+                log.error("detection runs without %s, which cannot be read: %s", path, exc.strerror)
         brought = [*((LOOKS, descriptor) for descriptor in orders.looks), *files]
         try:
             settings = msgspec.structs.replace(orders.settings, brings=tuple(name for name, _ in brought))
@@ -113,7 +113,7 @@ class DetectorProcess(LinkedProcess[DetectorMessage]):
         try:
             send_told(self._channel, told, descriptors)
         except (OSError, MemoryError) as exc:
-            log.error("the detector is not told of its %s: %s", subject, exc)
+            log.error("the detector is not sent its %s: %s", subject, exc)
 
     def _received(self, message: DetectorMessage, descriptors: list[int]) -> None:
         match message:
@@ -133,7 +133,7 @@ class DetectorProcess(LinkedProcess[DetectorMessage]):
         try:
             found = found_in(parcel, descriptors)
         except (OSError, ValueError, MemoryError) as exc:
-            log.error("what the detector says is passed over: %s", exc)
+            log.error("a message of the detector is ignored: %s", exc)
             return
         if self.is_serving:
             self._found(found)

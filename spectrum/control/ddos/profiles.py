@@ -1,4 +1,4 @@
-"""What profiles know of apps, as the control socket tells it. They are read from the detector's files."""
+"""The profiles of apps on the control socket, read from the detector's files."""
 
 import os
 import time
@@ -17,7 +17,7 @@ class ProfilesActor(Actor):
     """Shows profiles.
 
     Args:
-        folder: Returns where the files are; None where attacks are not detected.
+        folder: Returns the folder of the files; None without detection.
         now: Returns seconds since 1970.
     """
 
@@ -54,29 +54,29 @@ class ProfilesActor(Actor):
 
 
 def _headers(folder: Path) -> tuple[list[ProfileHeader], list[str]]:
-    """Return the headers of all files, by the apps' names, and which cannot be read."""
+    """Return the headers of all files, by app, and which files cannot be read."""
     headers, faults = [], []
     for path in sorted(folder.glob("*.profile")):
         try:
-            # The folder is another user's, who may have put anything there.
+            # The folder belongs to another user, so its files are not trusted.
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 header, _ = read_header(file.read(MOST_BYTES + 1))
         except ProfileFileError as exc:
             faults.append(f"{path}: {exc}")
         except OSError as exc:
-            faults.append(f"{path}: it cannot be read: {exc.strerror or exc}")
+            faults.append(f"{path}: cannot be read: {exc.strerror or exc}")
         else:
             headers += [header] if header.app else []
     return sorted(headers, key=lambda one: one.app), faults
 
 
 def profile_shown(header: ProfileHeader, now: float, has_maxima: bool) -> dict[str, Any]:
-    """Return what a profile knows, and how sure it is.
+    """Return the content of a profile, and its confidence.
 
     Args:
-        header: Of its file.
+        header: The header of its file.
         now: Seconds since 1970.
-        has_maxima: Whether the adaptive profile is told as well.
+        has_maxima: Whether the adaptive profile is included.
     """
     rows = {one.name: one.rows for one in header.reservoirs}
     shown = {
@@ -87,7 +87,7 @@ def profile_shown(header: ProfileHeader, now: float, has_maxima: bool) -> dict[s
         "day_share": header.day_share,
         "oldest_s": None if header.oldest is None else round(now - header.oldest, 1),
         "newest_s": None if header.newest is None else round(now - header.newest, 1),
-        # A rule that hits none of the rows hits at most such a part of the app's openings (95 %).
+        # The maximum share of an app's openings that a rule hits if it hits none of the rows (95 % confidence).
         "unseen": header.unseen,
         "rules": "act" if header.is_settled else "log",
         "openings_per_second": round(header.rates[0] + header.rates[1], 2),
@@ -125,10 +125,10 @@ def _maxima_shown(maxima: Maxima, today: int) -> dict[str, Any]:
 
 
 def preview_shown(header: ProfileHeader, today: int) -> Iterator[dict[str, Any]]:
-    """Yield what would have been dropped in the last week if what is beyond limits were.
+    """Yield the packets of the last week beyond the current limits, which would have been dropped.
 
     Args:
-        header: Of a profile.
+        header: The header of a profile.
         today: The day since 1970.
     """
     for one in preview(header.maxima, today):
@@ -140,7 +140,7 @@ def preview_shown(header: ProfileHeader, today: int) -> Iterator[dict[str, Any]]
             "value": one.maxima.value,
             "packets_per_second": one.packets_per_second,
             "limit": one.limit.packets_per_second,
-            # How many came beyond it, where that was noted when they came.
+            # The number beyond the limit, if it was counted at the time.
             "packets_beyond": sum(each.beyond for each in one.maxima.deviations if begin <= each.began < end),
             "openings_share": one.maxima.share,
         }

@@ -1,6 +1,5 @@
-"""What detection has of the workers where there is no filter: what they show, and rules that they judge by.
-
-Everything is told over their links: a worker that is new, or follows another one, is told before it serves.
+"""The workers' part of detection, if there is no filter: their samples, and the rules that they apply. Everything is
+sent over their links: a new worker gets it before it serves.
 """
 
 import os
@@ -23,15 +22,15 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class WorkerDetection:
-    """Keeps the workers' part.
+    """Configures the workers' part.
 
     Args:
         workers: How many there are.
-        running: Returns them.
+        running: Returns the running workers.
 
     Attributes:
-        looks: The memory files in which they show packets, by their numbers; none where they do not.
-        one_in: One of so many packets is shown: of flows that are not in use, and of others.
+        looks: The memory files of their samples, by worker number; none without sampling.
+        one_in: Sampling rates: one of this number of packets, of flows that are not in use and of others.
     """
 
     def __init__(self, workers: int, running: Callable[[], Iterable[WorkerProcess]]) -> None:
@@ -42,22 +41,22 @@ class WorkerDetection:
         self._rules = WorkerRules([], [])
         self._numbers: dict[str, int] = {}
         self._next = 0
-        # What rules had counted by their numbers when they began.
+        # The counters of rules when they began, by rule number.
         self._before: dict[str, tuple[int, int]] = {}
         self.looks: list[int] = []
         self.one_in = FIRST_IDLE, FIRST_USED
 
     @property
     def is_on(self) -> bool:
-        """Whether packets are shown."""
+        """Whether packets are sampled."""
         return bool(self.looks)
 
     def apply(self, config: Config) -> None:
-        """Have packets shown as a configuration says, or none.
+        """Apply the sampling of a configuration, or none.
 
         Raises:
-            OSError: If there is no memory for it.
-            LooksError: If that cannot be mapped.
+            OSError: If no memory is available.
+            LooksError: If the memory cannot be mapped.
         """
         if config.ddos is None or config.filter is not None:
             if self.is_on:
@@ -73,17 +72,17 @@ class WorkerDetection:
             self._tell_all()
 
     def sample(self, idle_one_in: int, used_one_in: int) -> None:
-        """Have one of so many packets shown."""
+        """Set the sampling rates."""
         self.one_in = max(1, idle_one_in), max(1, used_one_in)
         if self.is_on:
             self._tell_all()
 
     def write(self, rules: list[DetectorRule]) -> None:
-        """Have exactly these rules in force.
+        """Replace the rules in force.
 
         Raises:
-            PinError: If one is none; those before stay.
-            OSError: If workers cannot be told.
+            PinError: If one is not valid; the former rules stay.
+            OSError: If sending fails.
         """
         for rule in rules:
             check_rule(rule.slot, rule.sets)
@@ -101,7 +100,7 @@ class WorkerDetection:
             self._tell_all()
 
     def _number(self, name: str) -> None:
-        """Give a rule the number that was free for the longest time."""
+        """Give a rule the number that has been free for the longest time."""
         used = set(self._numbers.values())
         while self._next in used:
             self._next = (self._next + 1) % RULE_NUMBERS
@@ -120,17 +119,17 @@ class WorkerDetection:
 
     @property
     def lost(self) -> int:
-        """How many looks found no room."""
+        """The number of samples that found no room."""
         return self._seen.lost if self._seen is not None else 0
 
     def _counts(self) -> list[tuple[int, int]]:
         return self._seen.counts() if self._seen is not None else [(0, 0)] * RULE_NUMBERS
 
     def tell(self, worker: WorkerProcess) -> None:
-        """Tell a worker what it shows, and the rules.
+        """Send a worker the sampling settings and the rules.
 
         Raises:
-            OSError: If it cannot be told.
+            OSError: If that fails.
         """
         if not self.is_on:
             worker.tell(Watching())
@@ -166,5 +165,5 @@ class WorkerDetection:
         self._rules, self._numbers, self._before = WorkerRules([], []), {}, {}
 
     def close(self) -> None:
-        """Let go of the memory; workers go on as they were told."""
+        """Release the memory; workers continue as they are."""
         self._let_go()

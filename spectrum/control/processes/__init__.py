@@ -1,1 +1,1 @@
-"""The daemon's processes: workers from start to end, hot restart, the service manager, the user."""
+"""The daemon's processes: life cycle of workers, hot restart, the service manager, the user."""

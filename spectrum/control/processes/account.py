@@ -20,16 +20,18 @@ def account(name: str) -> pwd.struct_passwd:
     """Return a user's entry in the password database.
 
     Raises:
-        AccountError: If there is none.
+        AccountError: If there is no such user.
     """
     try:
         return pwd.getpwnam(name)
     except KeyError as exc:
-        raise AccountError(f"there is no user {name!r} on this machine; useradd --system {name} makes one") from exc
+        raise AccountError(
+            f"there is no user {name!r} on this machine; create it with: useradd --system {name}"
+        ) from exc
 
 
 def account_faults(config: Config) -> list[Fault]:
-    """Return what is wrong with the user of a configuration."""
+    """Return the faults of the user of a configuration."""
     try:
         if config.user is not None:
             account(config.user)
@@ -39,11 +41,11 @@ def account_faults(config: Config) -> list[Fault]:
 
 
 def make_folder(folder: Path, user: str, mode: int = 0o755) -> None:
-    """Make a folder that is not there. Made by root it is for a user, unless that is empty.
+    """Create a folder if it is missing. Root creates it for a user, unless that is empty.
 
     Raises:
         AccountError: If there is no such user.
-        OSError: If it cannot be made.
+        OSError: If it cannot be created.
     """
     if folder.exists():
         return
@@ -54,15 +56,15 @@ def make_folder(folder: Path, user: str, mode: int = 0o755) -> None:
 
 
 def have_folder(folder: Path, user: str, setting: str) -> None:
-    """Make a folder that nobody else can read, where it is not there.
+    """Create a folder that only its owner can read, if it is missing.
 
     Args:
         folder: The folder.
-        user: Whose it is to be; empty for this process's user.
-        setting: What names it in the file.
+        user: The owner; empty for this process's user.
+        setting: The setting of the file that names it.
 
     Raises:
-        AccountError: If it cannot be made, or belongs to somebody else.
+        AccountError: If it cannot be created, or has another owner.
     """
     try:
         make_folder(folder, user, mode=0o700)
@@ -74,23 +76,23 @@ def have_folder(folder: Path, user: str, setting: str) -> None:
 
 
 def leave_root(name: str, path: Path | None, folder: Path, shared: bool, made: Iterable[Path] = ()) -> None:
-    """Become the user, if this process is not yet, and let it have the folder of the control socket.
+    """Switch to the user, if this process does not run as it yet, and give it the folder of the control socket.
 
     Args:
         name: The user.
-        path: The configuration file, which reloads must be able to read; None where there is none.
-        folder: Where the control socket is to be. It is made if it is not there, and then belongs to the user.
-        shared: One that is there belongs to others.
-        made: Other folders. Those that are not there are made, and then belong to the user.
+        path: The configuration file, which reloads must be able to read; None if there is none.
+        folder: The folder of the control socket. It is created if it is missing, and then belongs to the user.
+        shared: An existing folder belongs to others.
+        made: Other folders. Missing ones are created, and then belong to the user.
 
     Raises:
-        AccountError: If that cannot be, or the user could not serve.
+        AccountError: If that fails, or the user could not serve.
     """
     user = account(name)
     if os.geteuid() == user.pw_uid:
         return
     if os.geteuid() != 0:
-        raise AccountError(f"user: only root can become {name}; start it with sudo, or leave user out")
+        raise AccountError(f"user: only root can switch to {name}; start it with sudo, or leave user out")
     try:
         if not folder.exists() or not shared:
             folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ def leave_root(name: str, path: Path | None, folder: Path, shared: bool, made: I
         become(user)
     except OSError as exc:
         raise AccountError(f"user: {name}: {(exc.strerror or str(exc)).lower()}") from exc
-    # Better now than at the first reload, or worker by worker.
+    # Reported now rather than at the first reload, or by each worker.
     if path is not None and not os.access(path, os.R_OK):
         raise AccountError(f"user: {name} cannot read {path}, which reloads need; chgrp and chmod g+r let it")
     if not os.access(sys.executable, os.X_OK):

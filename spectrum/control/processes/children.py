@@ -1,4 +1,4 @@
-"""A process that is started here, and its end (pidfd_open(2))."""
+"""A child process, and its end (pidfd_open(2))."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ class Child:
         self._ended = asyncio.Event()
         try:
             self._descriptor = os.pidfd_open(self.pid)
-        except OSError:  # out of descriptors: nobody would see its end
+        except OSError:  # Out of descriptors: its end would not be noticed.
             self._process.kill()
             self._process.wait()
             raise

@@ -1,6 +1,5 @@
-"""All workers of a node: one of ours for each place, replaced when it dies, and those of a supervisor before this one.
-
-They are started, asked, counted and ended here; what they serve, the supervisor says.
+"""All workers of a node: one for each number, replaced when it dies, and those of a previous supervisor. They are
+started, queried, counted and ended here; the supervisor decides what they serve.
 """
 
 import asyncio
@@ -30,22 +29,22 @@ from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# How often it is looked at whether a worker has begun.
+# Interval of the check whether a worker has begun.
 SETTLE_STEP_S = 0.01
 
-# A worker that has not answered by now is counted from its last regular report, a second old at most.
+# A worker that has not answered within this time is counted from its last regular report, a second old at most.
 ANSWER_TIMEOUT_S = 1.0
-# So long an upgrade waits for workers that have just been started.
+# How long an upgrade waits for workers that have just been started.
 HOLD_TIMEOUT_S = 5.0
-# Workers that are to end at once have so long to tell of their sessions.
+# How long workers that are to end at once may take to report their sessions.
 LAST_RECORDS_S = 2.0
 LOOK_EVERY_S = 1.0
-# Workers report each second. One that has not for so long is not ready.
+# Workers report each second. One that has not reported for this long is not ready.
 SILENT_S = 5.0
-# One that has said nothing yet may start slowly on a busy machine, and another one in its place would start no faster.
+# A worker that has not reported yet may start slowly on a busy machine, and its replacement would start no faster.
 START_SILENCE_S = 30.0
-# A worker that served shorter than SHORT_LIFE_S counts as one strike, one that served shorter than STEADY_S as a part
-# of one, and a longer life clears them. From the first whole one on a replacement waits, each time twice as long.
+# A worker that served shorter than SHORT_LIFE_S counts as one strike, shorter than STEADY_S as a part of one; a longer
+# life clears them. From the first whole strike on, replacements wait, each time twice as long.
 SHORT_LIFE_S = 1.0
 STEADY_S = 10.0
 PART_OF_STRIKE = 0.25
@@ -54,19 +53,19 @@ MAX_BACKOFF_S = 30.0
 
 
 def _seen(silent_s: float, limit_s: float) -> WorkerEvent:
-    """Return what a look at a worker sees that has been silent for so long; after `limit_s`, if not 0, it hangs."""
+    """Return the state of a worker that has been silent for this long; after `limit_s`, if not 0, it hangs."""
     if limit_s and silent_s >= limit_s:
         return WorkerEvent.HUNG
     return WorkerEvent.SILENT if SILENT_S <= silent_s < SILENT_S + LOOK_EVERY_S else WorkerEvent.LOOK
 
 
 def patience(life: WorkerLife, limit_s: float) -> float:
-    """Return after what silence a worker counts as hung where it is `limit_s` for one that serves; 0 for never."""
+    """Return after what silence a worker counts as hung, if the limit for a serving one is `limit_s`; 0 for never."""
     return max(limit_s, START_SILENCE_S) if limit_s and life.state is WorkerState.STARTING else limit_s
 
 
 def pause_after(strikes: float) -> float:
-    """Return for how many seconds a place stays empty after so many strikes, see `STEADY_S`."""
+    """Return for how many seconds a worker number stays empty after these strikes, see `STEADY_S`."""
     return min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(strikes - 1.0, 16.0)) if strikes >= 1 else 0.0
 
 
@@ -75,21 +74,21 @@ class Fleet:
 
     Args:
         control: The path of the control socket.
-        count: How many places there are.
-        memory: What they share.
+        count: The number of workers.
+        memory: The memory that they share.
         totals: What they count goes there.
-        serve: Called with workers of ours that have started, or are to change: tells them what to serve.
-        heard: Called with the records of sessions, those that are open, and with what clients met at origins.
+        serve: Called with workers that have started, or are to change, to send them what to serve.
+        heard: Called with records of sessions, lists of open ones, and results of sessions at origins.
         handover_s: Returns how long the sessions of relieved workers may last, 0 for ever.
-        silence_s: Returns after how long without a sign of life a worker is killed and replaced, 0 for never.
+        silence_s: Returns after how long without a heartbeat a worker is killed and replaced; 0 for never.
 
     Attributes:
-        workers: Those of ours, by place.
-        ends: How the last worker of a place ended, by place.
+        workers: The workers of this supervisor, by number.
+        ends: How the last worker of each number ended.
         failed_starts: How often a worker could not be started.
-        closing: No worker that ends is replaced.
-        empty: While closing, the last one has ended.
-        inherited_names: The addresses of names that workers of the supervisor before this one had.
+        closing: Whether workers that end are not replaced.
+        empty: Set when the last one has ended while closing.
+        inherited_names: The addresses of names that workers of the previous supervisor had.
     """
 
     def __init__(
@@ -119,9 +118,9 @@ class Fleet:
         self._handover_s = handover_s
         self._silence_s = silence_s
         self._enlarge = enlarge
-        # Workers of the supervisor before this one.
+        # Workers of the previous supervisor.
         self._veterans: list[VeteranWorker] = []
-        # The flows of each worker outlive it here.
+        # The flows of each worker are kept here after its end.
         self._flow_files: dict[int, int] = {}
         self._is_open = True
         self._begins_at: dict[int, float] = {}
@@ -132,18 +131,18 @@ class Fleet:
         self._asked = 0
         self._answers: dict[int, tuple[set[WorkerProcess], asyncio.Event]] = {}
 
-    # --- who there is ---------------------------------------------------------------------------------------------
+    # --- the workers ----------------------------------------------------------------------------------------------
 
     def serving(self) -> list[WorkerProcess]:
-        """Return the workers of ours that serve."""
+        """Return the workers of this supervisor that serve."""
         return [worker for worker in self.workers.values() if worker.life.serves]
 
     def begun(self) -> list[WorkerProcess]:
-        """Return the workers of ours that run, whether they serve or not."""
+        """Return the workers of this supervisor that run, whether they serve or not."""
         return [worker for worker in self.workers.values() if worker.life.has_begun]
 
     def answering(self) -> list[WorkerProcess]:
-        """Return the workers of ours that serve, and of which something was heard lately."""
+        """Return the workers of this supervisor that serve and have responded recently."""
         return [worker for worker in self.serving() if worker.silent_s < SILENT_S]
 
     def listening(self) -> list[WorkerProcess]:
@@ -151,15 +150,15 @@ class Fleet:
         return [worker for worker in self.answering() if not worker.deaf]
 
     def all(self) -> list[WorkerProcess | VeteranWorker]:
-        """Return all workers, those that wait to be relieved, and those that are, too."""
+        """Return all workers, those of the previous supervisor included."""
         return [*self.workers.values(), *self._veterans]
 
     def has_veterans(self) -> bool:
-        """Tell whether workers of the supervisor before this one are there."""
+        """Return whether there are workers of the previous supervisor."""
         return bool(self._veterans)
 
     def status(self) -> list[dict[str, Any]]:
-        """Return what `spectrum status` shows of each."""
+        """Return the part of `spectrum status` about each worker."""
         answering = self.answering()
         return [
             {
@@ -192,36 +191,36 @@ class Fleet:
             for veteran in self._veterans
         ]
 
-    # --- workers of the supervisor before this one ----------------------------------------------------------------
+    # --- workers of the previous supervisor -----------------------------------------------------------------------
 
     async def take_over(self, pids: list[int], bank: ListenerBank) -> None:
-        """Take over the workers of a supervisor that is gone; they serve until workers of ours relieve them.
+        """Take over the workers of a supervisor that is gone; they serve until they are relieved.
 
         Args:
-            pids: Those that it told of.
+            pids: The process ids that it left.
             bank: Gets their listening sockets.
         """
         taken = await take_all(self._control, pids, self._heard_veteran, self._veteran_gone)
-        # One may have ended since: its last session was over, or it was killed, and what it brought is of use.
+        # One may have ended since, after its last session or by a kill; its state is still of use.
         self._veterans = [veteran for veteran in taken if veteran.life.lives]
         for veteran in taken:
-            if veteran.flows < 0:  # it was relieved by a supervisor between
+            if veteran.flows < 0:  # It was relieved by another supervisor in between.
                 continue
             bank.adopt(veteran.place, veteran.sockets)
             if veteran.place not in self._flow_files and veteran.place < self.count:
                 self._flow_files[veteran.place] = veteran.flows
                 veteran.has_heir = True
-            else:  # two of one number, where a supervisor was killed while it took over
+            else:  # There are two of one number if a supervisor was killed during a takeover.
                 os.close(veteran.flows)
         if taken:
-            log.warning("taking over %d workers of the supervisor before this one", len(taken))
+            log.warning("taking over %d workers of the previous supervisor", len(taken))
 
     def inherit(self, given: Sequence[GivenWorker], flows: Mapping[int, int]) -> None:
-        """Have the workers of a supervisor that hears them still, until `open`.
+        """Register the workers of a supervisor that still receives their messages, until `open`.
 
         Args:
             given: The workers.
-            flows: The memory files of flows, by place, owned from here on.
+            flows: The memory files of flows, by worker number, owned from here on.
         """
         for place, descriptor in flows.items():
             if place < self.count:
@@ -233,16 +232,16 @@ class Fleet:
             veteran.inherit(one)
             veteran.has_heir = one.place < self.count
             self._veterans.append(veteran)
-        log.warning("taking over %d workers of the supervisor before this one", len(given))
+        log.warning("taking over %d workers of the previous supervisor", len(given))
 
     async def relieve_the_rest(self) -> None:
-        """Relieve those for whom there is no place any more."""
+        """Relieve the workers whose number no longer exists."""
         for veteran in tuple(self._veterans):
             if veteran.life.awaits_relief:
                 await self._relieve(veteran, None)
 
     async def _relieve(self, veteran: VeteranWorker, worker: WorkerProcess | None) -> None:
-        """Let a worker of ours go on where one of the supervisor before this one leaves off."""
+        """Let a worker of this supervisor take over from one of the previous supervisor."""
         veteran.life.handle(VeteranEvent.RELIEVE)
         timeout_s = self._handover_s()
         try:
@@ -257,14 +256,14 @@ class Fleet:
                 await veteran.relieve(timeout_s, ours)
         except TimeoutError:
             if veteran.life.handle(VeteranEvent.SILENT) is VeteranCommand.KILL:
-                log.error("worker pid %d does not leave its flows and is killed", veteran.pid)
+                log.error("worker pid %d does not hand over its flows and is killed", veteran.pid)
                 veteran.kill()
 
     def _heard_veteran(self, veteran: VeteranWorker, message: Message) -> None:
         match message:
             case Measures(_, _, apps, own, sessions, _, held_bytes, offloaded) if veteran.life.counts:
                 veteran.sessions, veteran.held_bytes, veteran.offloaded = sessions, held_bytes, offloaded
-                for measures in apps.values():  # it connected before we counted
+                for measures in apps.values():  # It connected before the count.
                     measures.origins.clear()
                 self._totals.add(veteran.number, apps, own)
             case Events():
@@ -278,7 +277,7 @@ class Fleet:
                 pass
 
     def _veteran_gone(self, veteran: VeteranWorker) -> None:
-        if not veteran.pid:  # nobody was taken over
+        if not veteran.pid:  # No worker was taken over.
             return
         if veteran in self._veterans:
             self._veterans.remove(veteran)
@@ -286,27 +285,25 @@ class Fleet:
         log.log(logging.ERROR if lost else logging.INFO, "worker pid %d has ended, %d sessions lost", veteran.pid, lost)
         self._note_empty()
 
-    # --- workers of ours ------------------------------------------------------------------------------------------
+    # --- workers of this supervisor -------------------------------------------------------------------------------
 
     def start(self, tasks: Tasks, serves: bool = True) -> None:
-        """Have a worker at each place from now on; unless it `serves`, it is told what to serve by `open`."""
+        """Keep a worker running at each number from now on; unless it `serves`, `open` sends it what to serve."""
         self._is_open = serves
         for place in range(self.count):
             tasks.start(self._keep(place), f"worker {place}")
         tasks.keep(self._watch, "watch the workers")
 
     async def open(self) -> None:
-        """Have the workers serve."""
+        """Let the workers serve."""
         self._is_open = True
         for veteran in tuple(self._veterans):
             veteran.begin()
         await asyncio.gather(*(self._introduce(worker) for worker in tuple(self.workers.values())))
 
     async def _watch(self) -> None:
-        """Replace workers of which nothing is heard any more.
-
-        Their silence is counted in looks, not by the clock: while this process stands still it hears nothing, and looks
-        at nobody.
+        """Replace workers that no longer respond. Silence is counted in checks, not by the clock: while this process is
+        stopped it receives nothing, and checks nothing.
         """
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -318,24 +315,24 @@ class Fleet:
     def _look_at(self, worker: WorkerProcess, limit_s: float) -> None:
         match worker.life.handle(_seen(worker.silent_s, limit_s)):
             case WorkerCommand.KILL:
-                log.error("%s has given no sign of life for %g s and is killed", worker, worker.silent_s)
+                log.error("%s has not responded for %g s and is killed", worker, worker.silent_s)
                 self._totals.workers_killed += 1
                 worker.kill()
             case WorkerCommand.WARN:
-                log.warning("%s has given no sign of life for %g s", worker, worker.silent_s)
+                log.warning("%s has not responded for %g s", worker, worker.silent_s)
             case WorkerCommand.TELL:
                 self.bring_up_to_date(worker)
 
     def bring_up_to_date(self, worker: WorkerProcess) -> None:
-        """Tell a worker what to serve now, soon."""
+        """Send a worker what to serve now, soon."""
         try:
             self._serve([worker])
-        except Exception:  # out of descriptors or memory: again at the next look
+        except Exception:  # Out of descriptors or memory: again at the next check.
             worker.life.handle(WorkerEvent.DEFERRED)
-            log.exception("%s is not told what to serve", worker)
+            log.exception("%s cannot be sent what to serve", worker)
 
     async def _keep(self, place: int) -> None:
-        """Run a worker, and another one whenever it ends, until closing."""
+        """Run a worker, and a replacement whenever it ends, until closing."""
         strikes, replaces = 0.0, False
         while not self.closing:
             served_s, ran = 0.0, False
@@ -344,7 +341,7 @@ class Fleet:
                     await asyncio.to_thread(installation.verify)
                 served_s = await self._run(place)
                 replaces = ran = True
-            except (OSError, PackageChanged) as exc:  # out of processes, memory or descriptors
+            except (OSError, PackageChanged) as exc:  # Out of processes, memory or descriptors.
                 self.failed_starts += 1
                 self.ends[place] = f"it cannot be started: {exc}"
                 log.error("worker %d cannot be started: %s", place, exc)
@@ -354,12 +351,12 @@ class Fleet:
                 log.exception("worker %d cannot be started", place)
             strikes = 0.0 if served_s >= STEADY_S else strikes + (PART_OF_STRIKE if served_s >= SHORT_LIFE_S else 1.0)
             if ran and self._is_open and strikes >= 2 and served_s < SHORT_LIFE_S and place in self._flow_files:
-                # What it finds in the file of its flows may be what ends it.
+                # The file of its flows may be the cause of its end.
                 os.close(self._flow_files.pop(place))
-            await self._pause(place, pause_after(strikes), "ends again and again" if ran else "cannot be started")
+            await self._pause(place, pause_after(strikes), "ends repeatedly" if ran else "cannot be started")
 
     async def _run(self, place: int) -> float:
-        """Run a worker to its end; return how long it served.
+        """Run a worker until it ends; return how long it served.
 
         Raises:
             OSError: If it cannot be started.
@@ -376,18 +373,18 @@ class Fleet:
         return worker.lived_s
 
     async def _introduce(self, worker: WorkerProcess) -> None:
-        """Tell a new worker what to serve, after it has the flows of the one that it relieves."""
+        """Send a new worker what to serve, after it has the flows of the one that it relieves."""
         try:
             if veteran := self._served_before(worker.number):
                 await self._relieve(veteran, worker)
-            if not self.closing:  # else it was told to end already
+            if not self.closing:  # Otherwise it was told to end already.
                 self._serve([worker])
         except Exception:
-            log.exception("%s cannot be told what to serve", worker)
+            log.exception("%s cannot be sent what to serve", worker)
             worker.kill()
 
     def _served_before(self, place: int) -> VeteranWorker | None:
-        """Return the veteran whose flows a worker at a place goes on with."""
+        """Return the worker of the previous supervisor whose flows a new worker takes over."""
         found = (one for one in self._veterans if one.life.awaits_relief and one.has_heir and one.place == place)
         return next(found, None)
 
@@ -403,7 +400,7 @@ class Fleet:
             del self._begins_at[place]
 
     def pauses(self) -> dict[int, float]:
-        """Return the places without a worker, because the last ones ended soon, and for how many seconds more."""
+        """Return the numbers without a worker because the last ones ended soon, and for how many seconds more."""
         now = asyncio.get_running_loop().time()
         return {place: max(0.0, begins_at - now) for place, begins_at in sorted(self._begins_at.items())}
 
@@ -422,7 +419,7 @@ class Fleet:
         if said := worker.last_words or (worker.refusal if not worker.life.generation else ""):
             how = f"{how}: {said}"
         self.ends.pop(worker.number, None)
-        self.ends[worker.number] = how  # the last one comes last
+        self.ends[worker.number] = how  # The last one comes last.
         log.error("worker %d (pid %d) ended: %s; %d sessions lost, replacing it", worker.number, worker.pid, how, lost)
 
     def _note_empty(self) -> None:
@@ -434,7 +431,9 @@ class Fleet:
             case Measures(number, last, apps, own, sessions, stalled, held_bytes, offloaded, deaf):
                 if stalled and not worker.stalled:
                     log.warning(
-                        "worker %d accepts no more for want of descriptors: %d sessions", worker.number, sessions
+                        "worker %d has no free descriptors and accepts nothing more: %d sessions",
+                        worker.number,
+                        sessions,
                     )
                 worker.sessions, worker.stalled, worker.held_bytes = sessions, stalled, held_bytes
                 worker.offloaded, worker.deaf = offloaded, deaf
@@ -450,20 +449,21 @@ class Fleet:
                 pass
 
     def tell_kept(self, ends: Mapping[str, int]) -> None:
-        """Tell workers which of their records are journaled: those before a number, by the source of the records."""
+        """Tell workers which of their records are journaled: those before a number, by source."""
         for worker in self.all():
             if end := ends.get(worker.source):
                 worker.tell_kept(end)
 
-    # --- what they counted ----------------------------------------------------------------------------------------
+    # --- counters -------------------------------------------------------------------------------------------------
 
     async def ask(self) -> None:
-        """Get the latest measures of those that serve."""
+        """Get the latest measures of serving workers."""
         if silent := await self._ask(self.answering(), ANSWER_TIMEOUT_S):
-            log.warning("no measures from worker %s in time", ", ".join(str(worker.number) for worker in silent))
+            log.warning("no report from worker %s in time", ", ".join(str(worker.number) for worker in silent))
 
     async def settle(self, timeout_s: float) -> set[WorkerProcess]:
-        """Wait until all have answered what they were told; return those that have not in time.
+        """Wait until all have processed what they were sent; return those that have not in time. This includes workers
+        that do not serve yet: until they answer they may hold listeners that are gone.
 
         Those that serve nothing yet, too: until they answer they may hold listeners that are gone.
         """
@@ -476,7 +476,7 @@ class Fleet:
             while (owing := self._owing()) and not any(worker.life.serves for worker in owing):
                 if loop.time() >= deadline:
                     return owing
-                await asyncio.sleep(SETTLE_STEP_S)  # there is nothing to ask them for
+                await asyncio.sleep(SETTLE_STEP_S)  # There is nothing to ask.
             if not owing:
                 return set()
 
@@ -484,7 +484,7 @@ class Fleet:
         return {worker for worker in self.workers.values() if worker.life.owes}
 
     async def _ask(self, workers: Iterable[WorkerProcess], timeout_s: float) -> set[WorkerProcess]:
-        """Get the latest measures; return those that did not answer in time."""
+        """Request the latest measures; return the workers that did not answer in time."""
         waiting = set(workers)
         if not waiting:
             return waiting
@@ -508,16 +508,18 @@ class Fleet:
             if not waiting:
                 done.set()
 
-    # --- the end --------------------------------------------------------------------------------------------------
+    # --- shutdown -------------------------------------------------------------------------------------------------
 
     def drain(self, timeout_s: float) -> None:
-        """Let all workers end their sessions, and exit; `empty` tells when they have."""
+        """Let all workers end their sessions, and exit; `empty` is set when they have."""
         self.closing = True
         for worker in self.all():
             worker.drain(timeout_s)
 
     def hurry(self) -> None:
-        """Have workers that drain end their sessions at once, and tell of them; asked again, or in vain, kill them."""
+        """Let draining workers end their sessions at once, and report them; if called again, or without effect, kill
+        them.
+        """
         if self._hurries:
             self.kill()
             return
@@ -532,9 +534,8 @@ class Fleet:
             worker.kill()
 
     async def hold(self) -> None:
-        """Wait until a worker serves at each place, as far as one comes in time; then none begins before `keep`.
-
-        One that begins to serve after `give` would have clients that no supervisor knows of, and be ended with them.
+        """Wait, within a time, until a worker serves at each number; then none begins before `keep`. A worker that
+        begins to serve after `give` would have clients that no supervisor knows of, and would be ended with them.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + HOLD_TIMEOUT_S
@@ -550,13 +551,13 @@ class Fleet:
                 worker.kill()
 
     def give(self, opened: ExitStack) -> list[GivenWorker]:
-        """Return what another supervisor needs of the workers that serve, after `hold`.
+        """Return the state of serving workers for another supervisor, after `hold`.
 
         Args:
-            opened: Closes what is opened for that.
+            opened: Closes descriptors that are opened for it.
 
         Raises:
-            OSError: If that cannot be.
+            OSError: If that fails.
         """
         relieved = [one for one in self._veterans if not one.life.awaits_relief]
         offers = [*(worker.give(opened) for worker in self.serving()), *(veteran.give() for veteran in relieved)]
@@ -566,16 +567,17 @@ class Fleet:
 
     @property
     def flows(self) -> dict[int, int]:
-        """The memory files of flows, by place."""
+        """The memory files of flows, by worker number."""
         return dict(self._flow_files)
 
     def keep(self) -> None:
-        """Go on with all workers: nobody took them."""
+        """Continue with all workers: the takeover did not happen."""
         self._given.clear()
         self._may_replace.set()
 
     def detach(self) -> None:
-        """Leave the workers to the supervisor that took what `give` returned; end those that it did not get.
+        """Leave the workers to the supervisor that received what `give` returned; end the others, none of which serves
+        after `hold`.
 
         None of these serves: `hold` saw to that.
         """
@@ -586,7 +588,9 @@ class Fleet:
                 worker.kill()
 
     async def end(self, ends_veterans: bool) -> None:
-        """End all workers and wait for ours; veterans wait for another supervisor, unless `ends_veterans`."""
+        """End all workers and wait for those of this supervisor; those of the previous one wait for another supervisor,
+        unless `ends_veterans`.
+        """
         self.closing = True
         await asyncio.gather(*(worker.end() for worker in tuple(self.workers.values())))
         for veteran in tuple(self._veterans):

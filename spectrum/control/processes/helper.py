@@ -1,4 +1,4 @@
-"""The privileged helper as the supervisor has it: started, asked, handed on to a successor; its end is told."""
+"""The supervisor's side of the privileged helper: start, requests, hand-over to a successor, end."""
 
 import asyncio
 import logging
@@ -49,10 +49,11 @@ log = logging.getLogger(__name__)
 MODULE = "spectrum.helper"
 # Another process may hold the lock of the pinned objects for 10 s.
 ANSWER_TIMEOUT_S = 15.0
-# Long requests get more: a million prefixes are 20 MB and take 6 s, and several times as long on a small, busy machine.
+# Long requests have a longer deadline: a million prefixes are 20 MB and take 6 s, and several times as long on a small,
+# busy machine.
 REQUEST_BYTES_PER_S = 1e6
 START_TIMEOUT_S = 60.0
-# What the last request of each kind of state has set: of these, the last one that was done tells.
+# Of these requests, the last one that succeeded defines the state.
 _STATES: dict[type, str] = {
     SetFilter: "filter",
     RemoveFilter: "filter",
@@ -72,10 +73,9 @@ class _HelperGone(PinError):
 
 
 class Helper:
-    """Asks the process that may change the kernel's programs and tables.
-
-    It is started when it is first needed, or by `start` before this process gives up root; `leave_root` says that it
-    has, and then there is never another one. Requests may come from any thread.
+    """Sends requests to the process that may change the kernel's programs and tables. It is started on demand, or by
+    `start` before this process drops root; after `leave_root` no other helper can be started. Requests may come from
+    any thread.
 
     Args:
         filesystem: The BPF file system.
@@ -85,37 +85,38 @@ class Helper:
         self._filesystem = filesystem
         self._asking = threading.Lock()
         self._line: HelperLine | None = None
-        # It is a child of this process, unless a predecessor started it.
+        # A child of this process, unless a predecessor started it.
         self._process: subprocess.Popen[bytes] | None = None
         self._pid = 0
         self._may_start = True
         self._why_none = ""
-        # By state in the kernel, a digest of the last request that set it; and that of the filter before its last one.
+        # By kind of state in the kernel, a digest of the last request that set it; and that of the filter before its
+        # last one.
         self._done: dict[str, bytes] = {}
         self._filter_before = b""
 
     @property
     def state(self) -> str:
-        """Whether there is one, for people."""
+        """The state of the helper, as text."""
         if self._line is not None:
             return f"on: pid {self._pid}"
         return f"off: {self._why_none}" if self._why_none else "off"
 
     @property
     def pid(self) -> int:
-        """Its process id; 0 where there is none."""
+        """Its process id; 0 without a helper."""
         return self._pid if self._line is not None else 0
 
     @property
     def is_lost(self) -> bool:
-        """Whether there is none, and can be none."""
+        """Whether there is no helper, and none can be started."""
         return self._line is None and not self._may_start
 
     def enlarge(self, sockets: Sequence[int]) -> None:
-        """Make queues of UDP sockets as long as root may, where it has been root that started the helper.
+        """Enlarge receive buffers of UDP sockets beyond net.core.rmem_max, if root started the helper.
 
         Args:
-            sockets: Their descriptors, which stay open. Where there is no helper any more they stay as they are.
+            sockets: Their descriptors, which stay open. Without a helper they stay as they are.
         """
         if self._may_start or self._line is None:
             return
@@ -123,10 +124,10 @@ class Helper:
             for start in range(0, len(sockets), MAX_DESCRIPTORS):
                 self.ask(EnlargeQueues(), Done, sockets[start : start + MAX_DESCRIPTORS])
         except PinError as exc:
-            log.warning("queues of UDP sockets are as long as net.core.rmem_max allows: %s", exc)
+            log.warning("receive buffers of UDP sockets are limited by net.core.rmem_max: %s", exc)
 
     def start(self) -> None:
-        """Start it now.
+        """Start the helper now.
 
         Raises:
             PinError: If it does not start.
@@ -135,11 +136,11 @@ class Helper:
             self._started()
 
     def leave_root(self) -> None:
-        """Note that this process is not root any more, so none that it starts could do its work."""
+        """Note that this process is no longer root, so a helper that it starts could not do its work."""
         self._may_start = False
 
     def adopt(self, descriptor: int) -> None:
-        """Ask the helper of a predecessor from now on, unless there is one.
+        """Use the helper of a predecessor from now on, unless there is one.
 
         Args:
             descriptor: A socket towards it, owned from here on.
@@ -152,10 +153,10 @@ class Helper:
             self._greet(line)
         except PinError as exc:
             self._why_none = str(exc)
-            log.error("the predecessor's helper is of no use: %s; a restart of the daemon brings another one", exc)
+            log.error("the predecessor's helper cannot be used: %s; a restart of the daemon starts another one", exc)
 
     def another(self) -> int | None:
-        """Return a descriptor for a successor, which the caller owns; None where that one starts a helper itself.
+        """Return a descriptor for a successor, which the caller owns; None if that one starts a helper itself.
 
         Raises:
             PinError: If the helper does not answer.
@@ -166,27 +167,26 @@ class Helper:
         return descriptor
 
     def has_pins(self) -> bool:
-        """Tell whether anything of ours is pinned, or that cannot be seen."""
+        """Return whether anything of ours is pinned, or that cannot be determined."""
         try:
             return folder_of(self._filesystem).is_dir()
         except PermissionError:
             return True
 
     def is_done(self, request: Request) -> bool:
-        """Tell whether a request is just what was done before, and there is no helper who could do it again."""
+        """Return whether a request is the last one that succeeded, and there is no helper to repeat it."""
         return self.is_lost and self._is_last(request)
 
     def ensure(
         self, request: Request, kind: type[_Wanted], descriptors: Sequence[int] = ()
     ) -> tuple[_Wanted, list[int]] | None:
-        """Do as `ask` does, but return None where the helper is gone, and just this is what it did last.
-
-        So whoever changes something else does not suffer from a helper that is gone: what is in the kernel stays.
+        """As `ask`, but return None if the helper is gone and this request is the last one that succeeded. So a lost
+        helper does not prevent changes of other settings: the state in the kernel stays.
 
         Args:
-            request: What is asked: one that sets something.
-            kind: What the answer is, unless it is a refusal.
-            descriptors: What goes with the request; they stay open here.
+            request: The request: one that sets state.
+            kind: The type of the answer, unless it is a refusal.
+            descriptors: Sent with the request; they stay open here.
 
         Raises:
             PinError: If it is refused, or there is no helper.
@@ -204,7 +204,7 @@ class Helper:
         return self._done.get(_STATES[type(request)]) == _digest(request)
 
     def _note(self, request: Request) -> None:
-        """Note what is done."""
+        """Note a request that succeeded."""
         if isinstance(request, UndoFilter):
             self._done["filter"] = self._filter_before
         elif state := _STATES.get(type(request)):
@@ -216,12 +216,12 @@ class Helper:
     def ask(self, request: Request, kind: type[_Wanted], descriptors: Sequence[int] = ()) -> tuple[_Wanted, list[int]]:
         """Return the answer to a request, and the descriptors that came with it, which the caller owns.
 
-        It blocks: use a thread where that matters.
+        It blocks.
 
         Args:
-            request: What is asked.
-            kind: What the answer is, unless it is a refusal.
-            descriptors: What goes with the request; they stay open here.
+            request: The request.
+            kind: The type of the answer, unless it is a refusal.
+            descriptors: Sent with the request; they stay open here.
 
         Raises:
             PinError: If it is refused, or there is no helper.
@@ -250,7 +250,7 @@ class Helper:
         raise PinError(answer.why if isinstance(answer, NotDone) else f"the helper answers {type(answer).__name__}")
 
     async def watch(self) -> None:
-        """Tell when it has ended, until cancelled."""
+        """Log its end, until cancelled."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             if self._asking.acquire(blocking=False):
@@ -260,14 +260,14 @@ class Helper:
                     self._asking.release()
 
     def close(self) -> None:
-        """Leave it: it ends, unless a successor has it."""
+        """Close the link: the helper ends, unless a successor uses it."""
         if self._line is not None:
             self._line.close()
             self._line = None
         self._reap()
 
     def _look(self) -> None:
-        """See whether it has ended."""
+        """Check whether it has ended."""
         if self._line is None:
             return
         poll = select.poll()
@@ -294,7 +294,7 @@ class Helper:
         return self._greet(line)
 
     def _greet(self, line: HelperLine) -> HelperLine:
-        """Go on with a helper that speaks as this process does.
+        """Use a helper that speaks the same protocol version.
 
         Raises:
             PinError: If it does not.
@@ -328,14 +328,14 @@ class Helper:
         )
 
     def _reap(self) -> str:
-        """Return how our child ended, where it is one."""
+        """Return how the child ended, if it is one."""
         process, self._process = self._process, None
         if process is None:
             return ""
         try:
             status = process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # it stands still
-            # Another user may not kill it: it ends once it goes on, as its line is closed.
+        except subprocess.TimeoutExpired:  # It does not respond.
+            # A process of another user cannot be killed: it ends once it runs, as its link is closed.
             with suppress(PermissionError, subprocess.TimeoutExpired):
                 process.kill()
                 process.wait(END_TIMEOUT_S)

@@ -13,7 +13,9 @@ from spectrum.tasks import Tasks, in_thread
 
 
 def enlarger(helper: Helper, tasks: Tasks) -> Callable[[list[int]], None]:
-    """Return what has a helper make the queues of a worker's sockets longer, and closes the descriptors then."""
+    """Return a function that lets a helper enlarge the receive buffers of a worker's sockets, and then closes the
+    descriptors.
+    """
 
     async def ask(sockets: list[int]) -> None:
         try:
@@ -28,26 +30,26 @@ def enlarger(helper: Helper, tasks: Tasks) -> Callable[[list[int]], None]:
 
 
 class HelperActor(Actor):
-    """Hands the helper on.
+    """Hands the helper over.
 
     Args:
-        helper: Who changes the kernel's tables.
+        helper: The privileged helper.
     """
 
     def __init__(self, helper: Helper) -> None:
         self._helper = helper
 
     async def inherit(self, heritage: Heritage) -> None:
-        """Ask the helper of the daemon before this one, where this one can have none of its own."""
+        """Use the helper of the previous daemon, if this one cannot start one."""
         if heritage.helper is not None:
             await in_thread(self._helper.adopt, heritage.helper)
 
     def jobs(self) -> Jobs:
-        """Tell when it has ended."""
+        """Log its end."""
         return {"watch the helper": self._helper.watch}
 
     async def give(self, heritage: Heritage, opened: ExitStack) -> None:
-        """Give a line to it, where the successor needs one."""
+        """Give the successor a link to it, if it needs one."""
         try:
             heritage.helper = await in_thread(self._helper.another)
         except PinError as exc:
@@ -56,5 +58,5 @@ class HelperActor(Actor):
             opened.callback(os.close, heritage.helper)
 
     async def close(self) -> None:
-        """Leave it."""
+        """Close the link to it."""
         await in_thread(self._helper.close)

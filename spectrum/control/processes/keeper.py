@@ -1,7 +1,5 @@
-"""Keeps a process of one's own: started, replaced when it ends, stands still, or is to serve otherwise.
-
-A new one has started before the one before is told to end, and serves only when that has ended: what they keep has one
-writer.
+"""Keeps a child process running: it is started, and replaced when it ends, hangs, or needs other parameters. The new
+one starts before the old one is told to end, and serves only after that has ended: their files have one writer.
 """
 
 import asyncio
@@ -15,9 +13,9 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
-# Of one that served: who needs it waits for the next one.
+# Delay before a process that served is replaced; clients wait for the next one.
 MAX_PAUSE_SERVED_S = 2.0
-# One that served so long begins with the first pause.
+# A process that served for this long begins with the first delay again.
 STEADY_S = 60.0
 
 Place = TypeVar("Place")
@@ -29,17 +27,17 @@ async def _nothing() -> None:
 
 
 class ProcessKeeper(Generic[Place, Process]):
-    """Keeps one process.
+    """Keeps one process running.
 
     Args:
-        what: What it is called in the log, such as "the API's process".
-        make: Starts one that is to serve at a place.
-        settings: Returns what it has to know before it serves.
-        restore: Goes by what the one before has kept, which nobody writes to meanwhile.
+        what: Its name in the log, such as "the API's process".
+        make: Starts a process with parameters.
+        settings: Returns the settings that it needs before it serves.
+        restore: Reads what the former process has saved, while no process writes to it.
 
     Attributes:
-        restarts: How often one was started in place of one that ended by itself.
-        why: How the last of these ended; empty while one serves.
+        restarts: How often a process that ended unexpectedly was replaced.
+        why: How the last of these ended; empty while a process serves.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class ProcessKeeper(Generic[Place, Process]):
         self._settings = settings
         self._restore = restore
         self._wanted: Place | None = None
-        # Done when another place is wanted than the one that is being served.
+        # Done when parameters other than those in use are wanted.
         self._change: asyncio.Future[None] | None = None
         self._process: Process | None = None
         self._next: Process | None = None
@@ -63,27 +61,27 @@ class ProcessKeeper(Generic[Place, Process]):
 
     @property
     def pid(self) -> int:
-        """The process that serves; 0 where none does."""
+        """The process that serves; 0 without one."""
         return self._process.pid if self._process is not None and self._process.is_serving else 0
 
     @property
     def process(self) -> Process | None:
-        """The process; None where there is none, or none is left."""
+        """The process; None if there is none, or it has ended."""
         return self._process
 
     def want(self, place: Place | None) -> None:
-        """Have a process serve there from now on, or none."""
+        """Run a process with these parameters from now on, or none."""
         self._wanted = place
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
 
     def tell(self, subject: str, content: object) -> None:
-        """Tell the process something, if one serves; one that is about to asks for it."""
+        """Send the process a message, if one serves; a process that is starting gets its settings anyway."""
         if self._process is not None and self._process.is_serving:
             self._process.tell(subject, content)
 
     async def run(self) -> None:
-        """Keep it, until cancelled."""
+        """Keep the process running, until cancelled."""
         pause_s = FIRST_PAUSE_S
         now = asyncio.get_running_loop().time
         while True:
@@ -95,7 +93,7 @@ class ProcessKeeper(Generic[Place, Process]):
                 how = str(exc)
             except OSError as exc:
                 how = f"it cannot be started: {(exc.strerror or str(exc)).lower()}"
-            if not how:  # another one is wanted
+            if not how:  # Other parameters are wanted.
                 continue
             if now() - began > STEADY_S:
                 pause_s = FIRST_PAUSE_S
@@ -107,7 +105,7 @@ class ProcessKeeper(Generic[Place, Process]):
             pause_s *= 2
 
     async def _serve(self, place: Place | None, change: "asyncio.Future[None]") -> str:
-        """Have a process serve there, in place of the one before, until another one is wanted; return how it ended.
+        """Run a process in place of the former one, until other parameters are wanted; return how it ended.
 
         Raises:
             LinkedProcessError: If it does not serve.
@@ -116,7 +114,7 @@ class ProcessKeeper(Generic[Place, Process]):
         is_alone = self._process is None
         if place is not None:
             self._next = self._make(place)
-            if is_alone:  # nobody writes before the new one serves: what is kept is read while that starts
+            if is_alone:  # Nothing is written before the new one serves: saved state is read while it starts.
                 await self._restore()
             await self._next.ready()
         if self._process is not None:
@@ -135,7 +133,7 @@ class ProcessKeeper(Generic[Place, Process]):
         return "" if change.done() else self._process.over.result()
 
     async def _drop(self) -> None:
-        """End what is of no use; one that serves while its successor does not start goes on."""
+        """End a process of no use; one that serves continues while its successor fails to start."""
         failed, self._next = self._next, None
         if failed is None:
             failed, self._process = self._process, None
@@ -145,13 +143,13 @@ class ProcessKeeper(Generic[Place, Process]):
             await self._restore()
 
     def dismiss(self) -> None:
-        """Let processes end by themselves: this one is about to end."""
+        """Let processes end on their own: this one is about to end."""
         for process in (self._next, self._process):
             if process is not None:
                 process.dismiss()
 
     async def close(self) -> None:
-        """End."""
+        """End the process."""
         for process in (self._next, self._process):
             if process is not None:
                 await process.leave()

@@ -1,4 +1,4 @@
-"""What the kernel's programs count, read through the helper: nobody waits long for it."""
+"""Counters of the kernel's programs, read through the helper with a short deadline."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from spectrum.kernel.pins import PinError
 from spectrum.link.helper import Counted, ShowCounts
 from spectrum.tasks import Shared, in_thread
 
-# A helper that carries out a long request answers later, and one that stands still after its timeout.
+# A helper that carries out a long request answers later, and one that hangs after its timeout.
 PATIENCE_S = 1.0
 
 
@@ -27,7 +27,8 @@ class KernelCounts:
         self._ask = Shared(self._read)
 
     async def read(self) -> Mapping[str, tuple[int, int]]:
-        """Return packets and bytes by name.
+        """Return packets and bytes by name. If the helper is busy they are the last ones; without a helper, or with an
+        earlier version of it, there are none.
 
         Where the helper is busy they are those of the last time; where there is none, or an earlier version of it,
         there are none.
@@ -42,7 +43,7 @@ class KernelCounts:
     async def _read(self) -> None:
         try:
             answer, _ = await in_thread(self._helper.ask, ShowCounts(self._program), Counted)
-        except PinError:  # the helper's state, log and metric tell it
+        except PinError:  # The helper's state is reported by log and metric.
             self._last = {}
         else:
             self._last = answer.counts

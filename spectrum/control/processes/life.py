@@ -1,4 +1,4 @@
-"""Whether the daemon goes on: signals, an upgrade that is under way, and why what is served cannot be changed."""
+"""The daemon's life cycle: signals, an upgrade in progress, and why the configuration cannot be changed now."""
 
 import asyncio
 
@@ -7,15 +7,15 @@ from spectrum.control.processes.succession import Successor
 
 
 class Life:
-    """Whether the daemon goes on.
+    """The daemon's life cycle.
 
     Args:
         served: What is served.
 
     Attributes:
-        stopping: It is told to end.
-        successor: The daemon that has all that it needs and follows this one.
-        upgrading: One that has not yet.
+        stopping: The daemon was told to end.
+        successor: The successor that has received everything and follows this daemon.
+        upgrading: A successor that has not yet.
     """
 
     def __init__(self, served: Served) -> None:
@@ -25,7 +25,7 @@ class Life:
         self.upgrading: Successor | None = None
 
     def busy_with(self) -> str:
-        """Say why what is served cannot be changed now; "" where it can."""
+        """Return why the configuration cannot be changed now; "" if it can."""
         if not self._served.is_live:
             return "the daemon is not serving yet"
         if self.successor is not None:
@@ -33,23 +33,23 @@ class Life:
         return "the daemon is stopping" if self.stopping.is_set() else ""
 
     def refuses_changes(self) -> str:
-        """Say why the API can change nothing now; "" where it can. For a successor to start it does not wait."""
+        """Return why the API can change nothing now; "" if it can. It does not wait for a successor to start."""
         return self.busy_with() or ("the daemon is being upgraded" if self.upgrading is not None else "")
 
     def pass_on(self, number: int) -> bool:
-        """Give a signal to the daemon that follows this one, once there is one: it takes effect there."""
+        """Pass a signal to the successor, if there is one: it takes effect there."""
         if self.successor is None or not self.successor.lives:
             return False
         self.successor.signal(number)
         return True
 
     def stop(self) -> None:
-        """End; a successor that has not all yet ends first."""
+        """End; a successor that has not received everything ends first."""
         if self.upgrading is not None:
             self.upgrading.kill()
         self.stopping.set()
 
     def stay(self) -> None:
-        """Go on: the successor is gone."""
+        """Continue: the successor is gone."""
         self.successor = None
         self.stopping.clear()

@@ -1,7 +1,6 @@
-"""A process of one's own beside workers: its start, its signs of life, and its end; what is said is its feature's.
-
-It is started with a link, says that it has started, gets its settings, and then says that it serves. Nothing waits for
-it, and what it does not take is not kept.
+"""A child process other than a worker: its start, its heartbeats, and its end; its messages belong to its feature. It
+is started with a link, reports that it has started, gets its settings, and then reports that it serves. The supervisor
+does not wait for it, and does not buffer messages that it does not read.
 """
 
 import asyncio
@@ -22,14 +21,14 @@ from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# Importing its libraries takes a second, several on a small, busy machine.
+# Deadline of the start: importing its libraries takes a second, several on a small, busy machine.
 READY_TIMEOUT_S = 60.0
-# It may have to migrate what it keeps.
+# Deadline until it serves: it may have to migrate its files.
 SERVE_TIMEOUT_S = 120.0
-# For what is under way.
+# Deadline for work in progress at the end.
 LEAVE_TIMEOUT_S = 5.0
 BEAT_S = 2.0
-# So many signs of life in turn do not come.
+# Number of missed heartbeats after which it is killed.
 MAX_MISSED = 5
 
 M = TypeVar("M")
@@ -40,18 +39,18 @@ class LinkedProcessError(Exception):
 
 
 class LinkedProcess(Generic[M]):
-    """A process.
+    """A child process with a link.
 
     Args:
-        what: What it is called in the log, such as "the API's process".
-        module: What it runs.
-        arguments: Those behind the descriptor of its link.
-        inherited: Descriptors that it gets, which stay open here.
-        decoder: Of the messages on its link.
-        beat: Makes the message that it sends back as a sign of life.
+        what: Its name in the log, such as "the API's process".
+        module: The module that it runs.
+        arguments: Its arguments after the descriptor of its link.
+        inherited: Descriptors that it inherits, which stay open here.
+        decoder: Decodes the messages on its link.
+        beat: Makes the message that it answers as a heartbeat.
 
     Attributes:
-        over: How it ended, or why it is of no use any more, once that is so.
+        over: How it ended, or why it cannot be used any more.
 
     Raises:
         OSError: If it cannot be started.
@@ -92,7 +91,7 @@ class LinkedProcess(Generic[M]):
 
     @property
     def lives(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is running."""
         return self._child.returncode is None
 
     @property
@@ -112,7 +111,7 @@ class LinkedProcess(Generic[M]):
         """Have it serve, and wait until it does.
 
         Args:
-            settings: What it has to know before.
+            settings: The settings that it needs.
 
         Raises:
             LinkedProcessError: If it does not.
@@ -122,7 +121,7 @@ class LinkedProcess(Generic[M]):
         self._tasks.start(self._see_life(), f"signs of life of {self._what}")
 
     def tell(self, subject: str, content: object) -> None:
-        """Tell it something; one that takes nothing more is not told, and will be ended."""
+        """Send it a message; a process that does not read its messages is skipped, and will be ended."""
         raise NotImplementedError
 
     async def _reach(self, state: "asyncio.Future[None]", timeout_s: float, what: str) -> None:
@@ -137,10 +136,10 @@ class LinkedProcess(Generic[M]):
         raise NotImplementedError
 
     def _drained(self) -> None:
-        """See that all that waited to be sent has been."""
+        """Note that everything that waited has been sent."""
 
     def _lost(self) -> None:
-        """See that it has closed its link; it has ended, or is about to."""
+        """Note that it has closed its link; it has ended, or is about to."""
 
     def _started(self) -> None:
         """Note that it has started."""
@@ -168,7 +167,7 @@ class LinkedProcess(Generic[M]):
             self.over.set_result(f"no sign of life for {missed * BEAT_S:g} s")
 
     async def leave(self) -> None:
-        """Have it end: what it has begun it finishes, for a while."""
+        """Let it end: it has a while to finish what it has begun."""
         try:
             self._signal(signal.SIGTERM)
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
@@ -178,7 +177,7 @@ class LinkedProcess(Generic[M]):
         await self.end()
 
     def dismiss(self) -> None:
-        """Let it end by itself: this process is about to end."""
+        """Let it end on its own: this process is about to end."""
         self._signal(signal.SIGTERM)
 
     async def end(self) -> None:
@@ -191,6 +190,6 @@ class LinkedProcess(Generic[M]):
     def _signal(self, number: int) -> None:
         if self.lives:
             try:
-                os.kill(self.pid, number)  # it is a child of ours that nobody has waited for
-            except PermissionError as exc:  # it is another user's, and this process no longer root
+                os.kill(self.pid, number)  # A child that has not been waited for.
+            except PermissionError as exc:  # It belongs to another user, and this process is no longer root.
                 log.error("%s %d cannot be told to end: %s", self._what, self.pid, exc)

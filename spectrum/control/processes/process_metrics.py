@@ -1,4 +1,4 @@
-"""What the daemon's processes take of the machine, with the names that Prometheus' client libraries use."""
+"""Resources of the daemon's processes, with the names of Prometheus' client libraries."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +8,7 @@ from spectrum.kernel.usage import ProcessUsage
 
 
 def process_metrics(processes: Mapping[str, ProcessUsage]) -> Iterator[Metric]:
-    """Yield what each process takes, by the name of the process."""
+    """Yield the resources of each process, by its name."""
     labels = ["process"]
     resident = GaugeMetricFamily("process_resident_memory_bytes", "Resident memory size in bytes", labels=labels)
     virtual = GaugeMetricFamily("process_virtual_memory_bytes", "Virtual memory size in bytes", labels=labels)
@@ -23,7 +23,7 @@ def process_metrics(processes: Mapping[str, ProcessUsage]) -> Iterator[Metric]:
         virtual.add_metric([name], usage.virtual_bytes)
         cpu.add_metric([name], usage.cpu_s)
         started.add_metric([name], usage.started_at)
-        if usage.descriptors is not None:  # not the helper's, where this process is not root
+        if usage.descriptors is not None:  # Not the helper's, if this process is not root.
             opened.add_metric([name], usage.descriptors)
         if usage.max_descriptors is not None:
             most.add_metric([name], usage.max_descriptors)

@@ -1,4 +1,4 @@
-"""What workers are told to serve, and what becomes of that."""
+"""Sends workers what to serve, and collects their answers."""
 
 import asyncio
 import logging
@@ -21,20 +21,20 @@ from spectrum.tasks import in_background
 
 log = logging.getLogger(__name__)
 
-# A reload waits so long for the answer of a worker. One that applies a snapshot of 10,000 apps takes less than 2 s.
+# Deadline of a reload for the answer of a worker. A worker applies a snapshot of 10,000 apps in less than 2 s.
 ANSWER_TIMEOUT_S = 10.0
 
 
 class Snapshots:
-    """Tells workers what to serve.
+    """Sends workers what to serve.
 
     Args:
         served: What is served.
-        bank: Has the sockets.
-        workers: How many workers there are.
+        bank: Owns the sockets.
+        workers: The number of workers.
 
     Attributes:
-        actors: Each tells a worker what it needs beside a snapshot.
+        actors: The actors, each of which may send a worker data beside a snapshot.
     """
 
     def __init__(self, served: Served, bank: ListenerBank, workers: int) -> None:
@@ -52,19 +52,17 @@ class Snapshots:
         await in_background(self._prepared.have_whole, [worker.known for worker in workers])
 
     def forget(self) -> None:
-        """Forget it."""
+        """Forget the encoded snapshot."""
         if self._prepared is not None:
             self._prepared.close()
             self._prepared = None
 
     def tell(self, workers: Iterable[WorkerProcess], change: Change | None = None) -> list["asyncio.Future[Outcome]"]:
-        """Let workers serve a change, else what is served now; return what becomes of that, for each.
-
-        Those that serve what was before the change are told what differs, where that is little. One that owes an answer
-        is told when it has given it.
+        """Send workers a change, or what is served now; return the outcome for each. Workers that serve the state
+        before the change get a small difference as such. A worker that owes an answer is sent it after that answer.
 
         Raises:
-            OSError: If they cannot be told, for want of descriptors or memory.
+            OSError: If sending fails: no descriptors or no memory.
         """
         plan = change.after if change is not None else self._served.plan
         differing = change.difference if change is not None else None
@@ -142,7 +140,7 @@ class _Prepared:
         return self._snapshot
 
     def of_difference(self, difference: Difference) -> list[int]:
-        """Return that of a difference."""
+        """Return the file of a difference."""
         if not self._difference:
             self._difference = [self._file("difference", encode_difference(difference))]
         return self._difference
@@ -165,12 +163,12 @@ def _insist(worker: WorkerProcess, outcome: "asyncio.Future[Outcome]") -> None:
 
 
 class WorkersActor(Actor):
-    """Has all workers go on with a plan. At a start they are told when all else is there.
+    """Lets all workers serve a plan. At a start they get it after everything else is ready.
 
     Args:
         fleet: The workers.
-        snapshots: Tells them.
-        is_stopping: Tells whether they are about to end.
+        snapshots: Sends it.
+        is_stopping: Returns whether they are about to end.
     """
 
     def __init__(self, fleet: Fleet, snapshots: Snapshots, is_stopping: Callable[[], bool]) -> None:
@@ -180,7 +178,7 @@ class WorkersActor(Actor):
         self._told: list[WorkerProcess] = []
 
     async def prepare(self, change: Change) -> None:
-        """Wait until workers have answered what they were told before.
+        """Wait until workers have answered earlier messages.
 
         Raises:
             RolloutError: If one does not in time.
@@ -192,12 +190,13 @@ class WorkersActor(Actor):
             await self._snapshots.prepare(change.after, self._fleet.workers.values())
 
     async def commit(self, change: Change) -> None:
-        """Have all workers that serve go on with the new plan.
+        """Let all serving workers use the new plan. A worker that ends meanwhile is replaced, and its replacement gets
+        the plan afterwards.
 
         A worker that ends meanwhile is replaced, and its replacement is told afterwards.
 
         Raises:
-            RolloutError: If one does not take it, or not in time.
+            RolloutError: If one refuses it, or does not answer in time.
         """
         self._told = [] if change.is_first else self._fleet.serving()
         if not self._told:
@@ -211,13 +210,13 @@ class WorkersActor(Actor):
             elif why := outcome.result():
                 faults.append(f"{worker} refuses: {why}")
         if not faults and all(outcome.result() is None for outcome in outcomes.values()):
-            faults = ["all workers ended as they were told to serve it; the log says how"]
+            faults = ["all workers ended when they received it; see the log"]
         if faults:
             former = change.before.snapshot.generation
             raise RolloutError("\n".join([*faults, f"all workers go on with generation {former}"]))
 
     async def abort(self, change: Change) -> None:
-        """Have workers serve again what they did before; all else that they are told is as before by now."""
+        """Let workers serve the former plan again; everything else that they were sent is restored by now."""
         self._snapshots.forget()
         if self._told and not self._is_stopping():
             outcomes = self._snapshots.tell(one for one in self._fleet.workers.values() if one in self._told)
@@ -225,7 +224,7 @@ class WorkersActor(Actor):
                 await asyncio.wait(outcomes, timeout=ANSWER_TIMEOUT_S)
 
     async def release(self, change: Change) -> None:
-        """Tell workers that started meanwhile."""
+        """Send it to workers that started meanwhile."""
         if not change.is_first:
             for worker in self._fleet.workers.values():
                 if worker.life.told != change.after.snapshot.generation:

@@ -1,4 +1,4 @@
-"""The start of a daemon: what one before it leaves, workers, the first configuration, and only then clients."""
+"""The start of a daemon: takeover from a previous one, workers, the first configuration, and then clients."""
 
 import asyncio
 import logging
@@ -39,18 +39,18 @@ class Start:
     """Starts a daemon.
 
     Attributes:
-        path: Of its control socket.
-        control: What is served there.
+        path: The path of its control socket.
+        control: The application served there.
         predecessor: The daemon whose workers it takes over, if it is an upgrade.
-        life: Whether it goes on.
+        life: The daemon's life cycle.
         served: What is served.
         reloads: Serves the first configuration.
         fleet: The workers.
-        totals: Count how many of them ended.
+        totals: Count the workers that ended.
         bank: The listening sockets.
-        admin: Has the control socket.
-        actors: Of each feature.
-        tasks: Get those that keep workers.
+        admin: Owns the control socket.
+        actors: The actors of all features.
+        tasks: Run the workers.
     """
 
     path: Path
@@ -67,11 +67,11 @@ class Start:
     tasks: Tasks
 
     async def run(self) -> None:
-        """Serve; a predecessor is told where that fails.
+        """Serve; a predecessor is told if that fails.
 
         Raises:
-            ListenError: If the control socket cannot be had.
-            StartError: If anything else cannot be had, or the workers do not serve.
+            ListenError: If the control socket is not available.
+            StartError: If anything else fails, or the workers do not serve.
         """
         try:
             await self._run()
@@ -83,18 +83,19 @@ class Start:
     async def _run(self) -> None:
         raise_descriptor_limit()
         heritage = await self._inherit()
-        # First the control socket: a second daemon with the same file is told so, not "address in use" for each app.
+        # The control socket first: a second daemon with the same file fails with that message, not with "address in
+        # use" for each app.
         is_chosen = self.served.config.control is not None
         await self.admin.serve_control(self.control, self.path, is_chosen)
         await self._take(heritage)
-        # No port is opened before workers run: clients would wait for nobody, and be reset where none ever does.
+        # No port is opened before workers run: clients would wait, and be reset if no worker ever runs.
         self.fleet.start(self.tasks, serves=False)
         await self._wait_for_workers(lambda: len(self.fleet.begun()) == self.fleet.count)
         try:
             await self.reloads.start()
         except RolloutError as exc:
             raise StartError(str(exc)) from exc
-        # Nothing is missing any more: the one before may go, and its workers be relieved.
+        # Everything is ready: the previous daemon may end, and its workers be relieved.
         await self._follow(heritage)
         await self.fleet.open()
         await self._wait_for_workers(lambda: len(self.fleet.listening()) == self.fleet.count)
@@ -107,24 +108,24 @@ class Start:
         log.info("serving %s on %s with %s", *(f"{count} {what}{'s' * (count != 1)}" for count, what in counts))
 
     async def _inherit(self) -> Heritage:
-        """Return what the supervisor before this one gives, which serves meanwhile; nothing where there is none.
+        """Return what the previous supervisor hands over while it serves; nothing without one.
 
         Raises:
-            StartError: If it does not come.
+            StartError: If it does not arrive.
         """
         if self.predecessor is None:
             return Heritage(legacy=[])
         try:
             heritage = await self.predecessor.inherit()
         except SuccessionError as exc:
-            raise StartError(f"what the daemon before this one serves does not come: {exc}") from exc
+            raise StartError(f"the previous daemon does not hand over its state: {exc}") from exc
         if heritage.legacy is None:
             given = {where: socket.socket(fileno=descriptor) for where, descriptor in heritage.servers.items()}
             self.admin.inherit(given)
         return heritage
 
     async def _take(self, heritage: Heritage) -> None:
-        """Take workers, sockets, and what features have."""
+        """Take over workers, sockets, and the state of features."""
         self.bank.adopt_passed(passed_sockets(os.environ))
         if heritage.legacy is None:
             self.fleet.inherit(heritage.workers, heritage.flows)
@@ -137,7 +138,7 @@ class Start:
             await actor.inherit(heritage)
 
     async def _follow(self, heritage: Heritage) -> None:
-        """Let the supervisor before this one leave.
+        """Let the previous supervisor leave.
 
         Raises:
             StartError: If it has ended instead.
@@ -148,11 +149,11 @@ class Start:
             try:
                 await self.predecessor.follow(control_name(self.path))
             except SuccessionError as exc:
-                raise StartError(f"the daemon before this one does not leave: {exc}") from exc
+                raise StartError(f"the previous daemon does not leave: {exc}") from exc
             await self.admin.accept()
 
     async def _wait_for_workers(self, reached: Callable[[], bool]) -> None:
-        """Wait until workers have got so far.
+        """Wait until workers have reached a state.
 
         Raises:
             StartError: If they keep ending instead, or take too long.

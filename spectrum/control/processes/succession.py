@@ -1,8 +1,7 @@
-"""An upgrade: a supervisor starts its successor, gives it all that it needs, and leaves once that one has it.
-
-The successor says that it can serve the file, gets copies of the descriptors by which the other one serves, prepares
-everything else, and says that it has it. Until then nothing is given up: the one before goes on as if nothing had
-happened, and stays where its successor refuses, ends or is silent.
+"""An upgrade: a supervisor starts its successor, hands over its state, and leaves once the successor confirms. The
+successor reports that it can serve the file, gets copies of the descriptors in use, prepares everything else, and
+reports that it is ready. Until then the old supervisor serves as before, and it stays if its successor refuses, ends or
+does not answer.
 """
 
 import asyncio
@@ -32,17 +31,17 @@ from spectrum.link.versions import mismatch
 OPTION = "--succeed"
 # A successor reads a file of 10,000 apps in three seconds.
 READY_TIMEOUT_S = 60.0
-# It opens what is new, and starts its workers.
+# Deadline: it opens new listeners, and starts its workers.
 TAKE_TIMEOUT_S = 60.0
 REFUSE_TIMEOUT_S = 10.0
-# One that has closed its line ends by then.
+# Deadline for the end of a process that has closed its link.
 ENDING_S = 1.0
-# One that was killed is reaped by then.
+# Deadline for the end of a process that was killed.
 END_TIMEOUT_S = 5.0
 
 
 def arguments() -> list[str]:
-    """Return the arguments of this process, without what made it a successor itself."""
+    """Return the arguments of this process, without those that made it a successor itself."""
     given = list(sys.argv[1:])
     while OPTION in given:
         place = given.index(OPTION)
@@ -51,11 +50,11 @@ def arguments() -> list[str]:
 
 
 class Successor:
-    """The supervisor that is to follow this one.
+    """The supervisor that will follow this one.
 
     Attributes:
-        process: Its process, while there is one.
-        control: The control socket that it serves, known once it has all that it needs.
+        process: Its process, while it runs.
+        control: The control socket that it serves, known once it is ready.
     """
 
     def __init__(self) -> None:
@@ -64,16 +63,16 @@ class Successor:
         self._line: SupervisorSocket | None = None
 
     async def start(self, python: str, command: Sequence[str]) -> None:
-        """Start it with the interpreter `python`, and wait until it could serve the file.
+        """Start it with the interpreter `python`, and wait until it can serve the file.
 
         Raises:
-            SuccessionError: If it cannot; it has ended then.
+            SuccessionError: If it cannot; the process has ended by then.
         """
         try:
             if python == sys.executable and (fault := installation.fault()):
                 raise SuccessionError(fault)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        except OSError as exc:  # out of memory or descriptors
+        except OSError as exc:  # Out of memory or descriptors.
             raise SuccessionError(f"it cannot be started: {(exc.strerror or str(exc)).lower()}") from exc
         self._line = SupervisorSocket(ours)
         environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
@@ -89,7 +88,7 @@ class Successor:
             raise SuccessionError(f"{python}: {(exc.strerror or str(exc)).lower()}") from exc
         answer = await self._hear(READY_TIMEOUT_S, "was not ready")
         try:
-            if not answer.get("waits"):  # a version that is given nothing
+            if not answer.get("waits"):  # A version that cannot receive a hand-over.
                 raise SuccessionError("that version cannot take sessions over from this one: restart instead")
             check_hello(answer)
         except SuccessionError:
@@ -97,10 +96,10 @@ class Successor:
             raise
 
     async def give(self, heritage: Heritage) -> None:
-        """Give it what it needs of this one, and wait until it has all that it needs.
+        """Hand over what it needs, and wait until it is ready.
 
         Raises:
-            SuccessionError: If it does not get so far; it has ended then.
+            SuccessionError: If it does not become ready; the process has ended by then.
         """
         assert self._line is not None, "start comes first"
         try:
@@ -110,21 +109,21 @@ class Successor:
                     await self._line.send(message, descriptors)
                 await self._line.send({"given": True})
         except (Ended, TimeoutError):
-            pass  # what it says next tells why
-        answer = await self._hear(TAKE_TIMEOUT_S, "had not all that it needs")
+            pass  # Its next message says why.
+        answer = await self._hear(TAKE_TIMEOUT_S, "was not ready to take over")
         self.control = str(answer.get("control", ""))
 
     async def _hear(self, timeout_s: float, what: str) -> dict[str, Any]:
         """Return its next message.
 
         Raises:
-            SuccessionError: If it refuses, ends, or is silent; it has ended then.
+            SuccessionError: If it refuses, ends, or is silent; the process has ended by then.
         """
         assert self._line is not None, "start comes first"
         try:
             async with asyncio.timeout(timeout_s):
                 answer, descriptors = await self._line.receive()
-            for descriptor in descriptors:  # it has none for us
+            for descriptor in descriptors:  # It has sent none.
                 os.close(descriptor)
             if errors := answer.get("errors"):
                 raise SuccessionError("\n".join(map(str, errors)) if isinstance(errors, list) else str(errors))
@@ -141,18 +140,18 @@ class Successor:
         return answer
 
     async def _how_ended(self) -> str:
-        """Return how it ended, where it does so in a moment."""
+        """Return how it ended, if it does so within a moment."""
         assert self.process is not None, "start comes first"
         try:
             return signals.how_ended(await asyncio.wait_for(self.process.wait(), ENDING_S))
         except TimeoutError:
-            return "it runs on, and has closed its line"
+            return "it still runs, but has closed its link"
 
     async def end(self) -> None:
-        """End it, if it has not; its workers, which serve nothing yet, end with it."""
+        """End it, if it has not ended; its workers, which serve nothing yet, end with it."""
         self.kill()
         if self.process is not None:
-            with suppress(TimeoutError):  # in the kernel, uninterruptibly
+            with suppress(TimeoutError):  # In the kernel, uninterruptibly.
                 await asyncio.wait_for(self.process.wait(), END_TIMEOUT_S)
         if self._line is not None:
             self._line.close()
@@ -164,7 +163,7 @@ class Successor:
 
     @property
     def pid(self) -> int:
-        """Its process id; 0 where there is none."""
+        """Its process id; 0 without a process."""
         return self.process.pid if self.process else 0
 
     @property
@@ -178,7 +177,7 @@ class Successor:
             self.process.signal(number)
 
     async def leave(self) -> None:
-        """Tell it that from now on everything is its own.
+        """Tell it that it owns everything from now on.
 
         Raises:
             Ended: If it is gone.
@@ -189,7 +188,7 @@ class Successor:
 
 
 class Predecessor:
-    """The supervisor before this one, which has started it.
+    """The supervisor that has started this one for an upgrade.
 
     Args:
         descriptor: The socket towards it, owned from here on.
@@ -199,7 +198,7 @@ class Predecessor:
         self._socket = socket.socket(fileno=descriptor)
 
     def refuse(self, errors: Sequence[str]) -> None:
-        """Say why this one cannot follow it. One that has left, or is gone, is told nothing."""
+        """Report why this one cannot follow it. One that has left, or is gone, is not told."""
         if self._socket.fileno() < 0:
             return
         with suppress(OSError):
@@ -209,10 +208,10 @@ class Predecessor:
         self._socket.close()
 
     async def inherit(self) -> Heritage:
-        """Say that this one can serve the file, and return what it gets for that.
+        """Report that this one can serve the file, and return what the other one hands over.
 
         Raises:
-            SuccessionError: If it does not come, or is of a version that does not fit this one.
+            SuccessionError: If it does not arrive, or is of an incompatible version.
         """
         line = SupervisorSocket(self._socket)
         await line.send(successor_hello())
@@ -227,14 +226,13 @@ class Predecessor:
         return _checked(heritage)
 
     async def follow(self, control: str) -> None:
-        """Say that this one has all that it needs, and wait until the other one has left.
+        """Report that this one is ready, and wait until the other one has left.
 
         Args:
             control: The control socket of this one.
 
         Raises:
-            SuccessionError: If the other one has ended instead: its workers wait for a new start then, as of one that
-                was killed.
+            SuccessionError: If the other one has ended instead: then its workers wait for a new start, as after a kill.
         """
         line = SupervisorSocket(self._socket)
         await line.send({"has": True, "control": control})
@@ -242,12 +240,12 @@ class Predecessor:
         line.close()
 
     def close(self) -> None:
-        """Say nothing more."""
+        """Close the link."""
         self._socket.close()
 
 
 def _checked(heritage: Heritage) -> Heritage:
-    """Return what is given, unless a worker of several upgrades before is too old.
+    """Return the hand-over, unless a worker of an earlier upgrade is too old.
 
     Raises:
         SuccessionError: If one is.

@@ -1,4 +1,4 @@
-"""Tells systemd what the daemon does (sd_notify(3)), where systemd asked for it."""
+"""Notifies systemd of the daemon's state (sd_notify(3)), if systemd asked for it."""
 
 import asyncio
 import logging
@@ -26,23 +26,23 @@ class Notifier:
         self._watchdog_s = int(environment.get("WATCHDOG_USEC", "0")) / 1e6 if own else 0.0
 
     def ready(self, status: str) -> None:
-        """It serves; `status` is what `systemctl status` shows."""
+        """Report that it serves; `status` is shown by `systemctl status`."""
         self._send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        """It reads its file again; `ready` tells the end of it."""
+        """Report that it reads its file again, until `ready`."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str) -> None:
-        """It drains."""
+        """Report that it drains."""
         self._send("STOPPING=1", f"STATUS={status}")
 
     def followed_by(self, pid: int) -> None:
-        """Another process is the main one from now on."""
+        """Report that another process is the main one from now on."""
         self._send(f"MAINPID={pid}")
 
     async def feed_watchdog(self) -> None:
-        """Tell twice in the watchdog's time that the loop turns, until cancelled."""
+        """Report twice per watchdog interval that the loop runs, until cancelled."""
         while self._watchdog_s:
             self._send("WATCHDOG=1")
             await asyncio.sleep(self._watchdog_s / 2)
@@ -54,4 +54,4 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
                 sock.sendto("\n".join(states).encode(), self._address)
         except OSError as exc:
-            log.warning("systemd is not told %s: %s", states[0], exc)
+            log.warning("systemd is not notified of %s: %s", states[0], exc)

@@ -1,4 +1,4 @@
-"""Upgrades: a successor is started, gets all that it needs, and then this daemon leaves."""
+"""Upgrades: a successor is started, receives the state, and then this daemon leaves."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from spectrum.link.succession import Heritage, SuccessionError
 
 log = logging.getLogger(__name__)
 
-# An upgrade is answered before this daemon leaves.
+# Delay so that an upgrade is answered before this daemon leaves.
 LEAVE_DELAY_S = 0.05
 
 
@@ -31,13 +31,13 @@ class Upgrades:
     """Upgrades this daemon.
 
     Attributes:
-        life: Whether it goes on.
+        life: The daemon's life cycle.
         served: What is served.
-        reloads: None goes on meanwhile.
+        reloads: No reload runs meanwhile.
         fleet: The workers.
         admin: The control socket and the metrics.
-        actors: Of each feature.
-        systemd: Is told.
+        actors: The actors of all features.
+        systemd: Is notified.
     """
 
     life: Life
@@ -49,12 +49,12 @@ class Upgrades:
     systemd: Notifier
 
     async def upgrade(self, python: str) -> Upgraded:
-        """Start a successor, with another interpreter where `python` names one, and leave everything to it."""
+        """Start a successor, with another interpreter if `python` names one, and hand everything over to it."""
         life = self.life
         if busy := life.busy_with():
             return Upgraded([busy])
         async with self.reloads.changing:
-            if busy := life.busy_with():  # since it waited
+            if busy := life.busy_with():  # Counted from the request.
                 return Upgraded([busy])
             life.upgrading = successor = Successor()
             try:
@@ -70,16 +70,16 @@ class Upgrades:
             finally:
                 life.upgrading = None
             life.successor = successor
-        log.info("upgrade: leaving everything to pid %d, which has all that it needs", successor.pid)
-        # The answer leaves first.
+        log.info("upgrade: pid %d is ready and takes over", successor.pid)
+        # The answer is sent first.
         asyncio.get_running_loop().call_later(LEAVE_DELAY_S, life.stopping.set)
         return Upgraded(pid=successor.pid)
 
     async def _give(self, successor: Successor) -> None:
-        """Give a successor what it needs, and wait until it has all else; go on as before where it does not get so far.
+        """Hand over to a successor, and wait until it is ready; continue as before if it does not become ready.
 
         Raises:
-            SuccessionError: If it does not.
+            SuccessionError: If it does not become ready.
         """
         try:
             await self.fleet.hold()
@@ -97,7 +97,7 @@ class Upgrades:
             raise
 
     async def _restore(self) -> None:
-        """Set what a successor may have changed that it shares with this one, unless this one ends."""
+        """Restore shared state that a successor may have changed, unless this daemon ends."""
         if self.life.stopping.is_set():
             return
         for actor in self.actors:
@@ -107,29 +107,29 @@ class Upgrades:
                 log.error("after a refused upgrade not everything was restored: %s", exc)
 
     async def leave(self, successor: Successor) -> None:
-        """Leave everything to a successor, and end this process; come back where the successor is gone."""
-        await self.fleet.ask()  # brings the records of sessions that ended
+        """Leave everything to a successor, and end this process; continue if the successor is gone."""
+        await self.fleet.ask()  # It brings the records of sessions that ended.
         if not successor.lives:
             log.error("upgrade: pid %d has ended; staying", successor.pid)
             self.fleet.keep()
             self.life.stay()
             return
-        # Each step is only what this process does not need any more: none that fails is a reason to stay.
+        # Each step releases only what this process no longer needs: none that fails is a reason to stay.
         status = 1
         try:
             self.admin.leave(successor.control)
             signals.hold_all()
             self.fleet.detach()
-            # Where we have a parent that stays, systemd and its like know that one.
+            # A parent process that stays, systemd or the like, knows the new main process.
             if not init.followed_by(successor.pid):
                 self.systemd.followed_by(successor.pid)
             await successor.leave()
             status = 0
         except SuccessionError:
-            # The unit's Restart= starts another one, which takes the workers over.
+            # The unit's Restart= starts another daemon, which takes the workers over.
             log.error("upgrade: pid %d has ended; the workers wait for a new start", successor.pid)
         except Exception:
-            log.exception("upgrade: leaving all the same")
+            log.exception("upgrade: leaving in spite of an error")
         try:
             await self.admin.stop()
         except Exception:
@@ -142,5 +142,5 @@ class Upgrades:
         logging.shutdown()
         for number in signal.sigpending() & {*signals.STOP, signal.SIGHUP}:
             successor.signal(number)
-        # Not by the usual way: it would end the workers, which are children of this process.
+        # Not by a normal exit: it would end the workers, which are children of this process.
         os._exit(status)

@@ -1,4 +1,4 @@
-"""Workers of the supervisor before this one: taken over, relieved by new ones, and heard until their sessions end."""
+"""Workers of the previous supervisor: taken over, relieved by new ones, and served until their sessions end."""
 
 import asyncio
 import logging
@@ -20,10 +20,10 @@ from spectrum.link.waiting import waiting_names, waiting_path, waiting_paths
 
 log = logging.getLogger(__name__)
 
-# A worker answers within milliseconds, unless it is hung.
+# A worker answers within milliseconds, unless it hangs.
 ANSWER_TIMEOUT_S = 5.0
 CONNECT_STEP_S = 0.05
-# So long it may take workers of a version before abstract names to notice that their supervisor is gone.
+# How long workers of a version before abstract names may take to notice that their supervisor is gone.
 NOTICE_STEP_S = 0.005
 NOTICE_TRIES = 1000
 
@@ -33,20 +33,20 @@ class NotTaken(Exception):
 
 
 class VeteranWorker:
-    """One worker of the supervisor before this one.
+    """A worker of the previous supervisor.
 
     Args:
-        received: Called with it and each message that is not of the hand-over.
+        received: Called with it and each message other than those of the hand-over.
         gone: Called with it when it has ended.
 
     Attributes:
-        life: Whether it serves, is relieved, and whose its counts are.
-        place: Its number among the workers then.
+        life: Its state: serving or relieved, and the owner of its counters.
+        place: Its worker number at that time.
         pid: Its process.
-        sockets: The listening sockets that it serves; empty once it was relieved.
-        flows: The memory file of its flows; -1 where it was relieved before.
-        has_heir: The worker of ours at its place goes on with its flows.
-        source: Of its records, once it has sent any.
+        sockets: The listening sockets that it serves; empty after it was relieved.
+        flows: The memory file of its flows; -1 if it was relieved before.
+        has_heir: The worker of its number in this supervisor continues its flows.
+        source: The source in its records, once it has sent any.
     """
 
     def __init__(
@@ -69,16 +69,16 @@ class VeteranWorker:
         self._gone = gone
         self._channel: Channel[Message] | None = None
         self._process: PinnedProcess | None = None
-        # What it was asked or told has been answered, or it has ended.
+        # A request has been answered, or it has ended.
         self._answered = asyncio.Event()
 
     @property
     def number(self) -> int:
-        """A number that no worker of ours has."""
+        """A number that no worker of this supervisor has."""
         return -self.pid
 
     def inherit(self, given: GivenWorker) -> None:
-        """Have it from the supervisor before this one, which hears it until `begin`."""
+        """Take it from the previous supervisor, which receives its messages until `begin`."""
         self.life.handle(VeteranEvent.GIVE_RELIEVED if given.relieved else VeteranEvent.GIVE)
         self.place, self.pid = given.place, given.pid
         self._hello = given.hello
@@ -86,27 +86,27 @@ class VeteranWorker:
         self._given = socket.socket(fileno=given.channel)
 
     def begin(self) -> None:
-        """Hear it from now on, where it was given."""
+        """Receive its messages from now on, if it was handed over."""
         if self._given is None:
             return
         self._channel = channel = Channel(self._given, DECODER, self._message, self._closed, peer=self._hello)
         self._given = None
-        # A relieved one counts anew for whoever asks who it is, others when they are relieved.
+        # A relieved worker restarts its counters when its identity is requested, others when they are relieved.
         if self.life.handle(VeteranEvent.BEGIN) is VeteranCommand.LISTEN_AND_ASK:
             channel.send(Take())
 
     def give(self) -> GivenWorker | None:
-        """Return what another supervisor needs of it; None where it has ended."""
+        """Return its state for another supervisor; None if it has ended."""
         if self._channel is None or self._process is None:
             return None
         hello = self._channel.peer or BEFORE_HELLO
         return GivenWorker(self.place, self.pid, True, self._channel.fileno(), self._process.fileno(), hello)
 
     async def take(self, name: str) -> None:
-        """Take over the worker that waits on a socket; it goes on serving. One that stands still is ended.
+        """Take over the worker that waits on a socket; it continues to serve. A worker that hangs is killed.
 
         Raises:
-            OSError: If nobody waits there any more.
+            OSError: If no worker waits there any more.
             NotTaken: If it belongs to another user or to a daemon that runs, or does not answer.
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
@@ -124,7 +124,7 @@ class VeteranWorker:
             sock.close()
             raise
         self._peer_pid = peer.pid
-        # One that waits on a path is of a version that would not understand hello.
+        # A worker that waits on a path is of a version that would not understand hello.
         met = None if name.startswith("\0") else BEFORE_HELLO
         self._channel = channel = Channel(sock, DECODER, self._message, self._closed, peer=met)
         if self.life.handle(VeteranEvent.TAKE) is VeteranCommand.ASK:
@@ -145,33 +145,32 @@ class VeteranWorker:
             raise NotTaken(f"pid {peer.pid} has ended, or has a supervisor")
 
     async def relieve(self, timeout_s: float, way: socket.socket | None) -> None:
-        """Let it leave its listeners and flows to the worker at the other end of `way`, if there is one.
-
-        One that has ended meanwhile, killed, leaves its flows as any killed worker does.
+        """Let it hand its listeners and flows to the worker at the other end of `way`, if there is one. A worker that
+        was killed meanwhile leaves its flows like any killed worker.
 
         Args:
-            timeout_s: So long its TCP sessions may go on; 0 for as long as they last.
+            timeout_s: How long its TCP sessions may go on; 0 for no limit.
             way: A socket for the sockets of flows.
 
         Raises:
             TimeoutError: If it does not answer.
         """
-        if self._channel is None:  # it is gone
+        if self._channel is None:  # It is gone.
             return
         self._answered.clear()
         self._channel.send(Release(timeout_s), [way.fileno()] if way else [])
         await asyncio.wait_for(self._answered.wait(), ANSWER_TIMEOUT_S)
 
     def detach(self) -> None:
-        """Leave it to the supervisor that has what `give` returned."""
+        """Leave it to the supervisor that received what `give` returned."""
         if self._channel is not None:
             self._channel.detach()
             self._channel = None
         self._leave()
 
     def disown(self) -> None:
-        """Leave it to another supervisor, which finds it."""
-        if self._given is not None:  # it has another one still
+        """Leave it to another supervisor, which will find it."""
+        if self._given is not None:  # It still has another supervisor.
             self._given.close()
             self._given = None
         if self._channel is not None:
@@ -190,12 +189,12 @@ class VeteranWorker:
             self._channel.send(Drain(timeout_s))
 
     def tell(self, message: CrossingMessage) -> None:
-        """Send a message; one that its version does not know it passes over."""
+        """Send a message; unknown messages are ignored."""
         if self._channel is not None:
             self._channel.send(message)
 
     def tell_kept(self, end: int) -> None:
-        """Tell it that its records before one are journaled, unless it has much to read already."""
+        """Tell it that its records before a number are journaled, unless many messages wait for it already."""
         if self._channel is not None:
             self._channel.send(Kept(end), droppable=True)
 
@@ -212,7 +211,7 @@ class VeteranWorker:
             case Veteran(number, _):
                 self._says(VeteranEvent.INTRODUCED if descriptors else VeteranEvent.INTRODUCED_RELIEVED)
                 if not self.pid:
-                    # Who it is, the kernel knows; what it says of that may be another process.
+                    # The kernel knows its identity; its own statement may be about another process.
                     self.place, self.pid = number, self._peer_pid
                     self.flows = descriptors[0] if descriptors else -1
                 self._answered.set()
@@ -223,11 +222,11 @@ class VeteranWorker:
                 self._received(self, message)
 
     def _says(self, event: VeteranEvent) -> None:
-        """Go on after what it says; of another version, it may say what nobody asked."""
+        """Process a message; one of another version may be unexpected."""
         try:
             self.life.handle(event)
         except ValueError as exc:
-            log.warning("pid %d says what it was not asked: %s", self._peer_pid or self.pid, exc)
+            log.warning("pid %d sent an unexpected message: %s", self._peer_pid or self.pid, exc)
 
     def _closed(self) -> None:
         self._channel = None
@@ -251,7 +250,7 @@ class VeteranWorker:
 
 
 async def _connect(sock: socket.socket, name: str) -> None:
-    """Connect a UNIX socket that does not block: with a full queue at the other end there is nothing to wait on."""
+    """Connect a non-blocking UNIX socket: with a full queue at the other end there is nothing to wait for."""
     while True:
         try:
             sock.connect(name)
@@ -263,13 +262,13 @@ async def _connect(sock: socket.socket, name: str) -> None:
 
 def _lives(pid: int) -> bool:
     try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # a zombie has none (proc(5))
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # A zombie has none (proc(5)).
     except OSError:
         return False
 
 
 def _expected(control: Path, pids: list[int]) -> set[Path]:
-    """Return where those workers will wait that have no abstract name, and have not ended."""
+    """Return where workers without an abstract name will wait that have not ended."""
     named = {int(name.rpartition("/")[2].partition("-")[0]) for name in waiting_names(control)}
     return {waiting_path(control, pid) for pid in pids if pid not in named and _lives(pid)}
 
@@ -284,7 +283,7 @@ async def take_all(
 
     Args:
         control: The control socket's path.
-        pids: Workers that will wait there any moment, if they do not yet.
+        pids: Workers that will wait there soon, if they do not yet.
         received: See `VeteranWorker`.
         gone: See `VeteranWorker`.
     """
@@ -301,12 +300,12 @@ async def take_all(
         try:
             await veteran.take(name)
         except NotTaken as exc:
-            log.error("a worker of the supervisor before this one is not taken over: %s", exc)
-        except (ConnectionRefusedError, FileNotFoundError):  # it has ended
+            log.error("a worker of the previous supervisor is not taken over: %s", exc)
+        except (ConnectionRefusedError, FileNotFoundError):  # It has ended.
             if not name.startswith("\0"):
                 _remove_stale(Path(name))
         except OSError as exc:
-            log.error("a worker of the supervisor before this one is not taken over: %s", exc.strerror)
+            log.error("a worker of the previous supervisor is not taken over: %s", exc.strerror)
         else:
             return veteran
         return None
@@ -317,7 +316,7 @@ async def take_all(
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket of a worker that was killed; what is no socket is not ours."""
+    """Remove the socket of a worker that was killed; files other than sockets are left alone."""
     try:
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()

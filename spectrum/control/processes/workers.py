@@ -1,4 +1,4 @@
-"""Worker processes: started, told, heard, and replaced when they die."""
+"""Worker processes: start, messages, and replacement when they die."""
 
 import asyncio
 import json
@@ -39,18 +39,18 @@ from spectrum.plane.memory import SharedMemory
 
 log = logging.getLogger(__name__)
 
-# Of what a worker printed before it ended.
+# Bytes kept of the output of a worker before it ended.
 MAX_SAID_BYTES = 64 * 1024
 STANDINGS_PER_PACKET = 2000
 LATENCIES_PER_PACKET = 500
 
 
-# What became of a snapshot: it is served (""), or why it is not; None where the worker ended before it answered.
+# The outcome of a snapshot: served (""), or why not; None if the worker ended before it answered.
 Outcome = str | None
 
 
 class _Told:
-    """A snapshot that a worker was told to serve and has not answered yet."""
+    """A snapshot that was sent to a worker and is not answered yet."""
 
     def __init__(self, knows: Callable[[], Set[ListenerKey]]) -> None:
         self.knows = knows
@@ -61,17 +61,17 @@ class WorkerProcess:
     """One running worker.
 
     Args:
-        number: Its place, 0 for the first; a replacement has the same.
+        number: Its number, 0 for the first; a replacement has the same.
         received: Called with each of its messages.
         exited: Called once, with the exit status, when the process is gone.
         control: The path of the control socket.
-        late: Called where it can be told now what it could not be told before.
-        enlarge: Called with descriptors, which it owns, of UDP sockets whose queues are to be longer.
+        late: Called when messages can be sent that could not be sent before.
+        enlarge: Called with descriptors, which it owns, of UDP sockets whose receive buffers are to be enlarged.
 
     Attributes:
-        life: What it is about, what it was told and what it serves.
-        started: The process runs, or is gone.
-        refusal: Why it did not take the last one; "" where it did.
+        life: Its state, what it was sent and what it serves.
+        started: Set when the process runs, or is gone.
+        refusal: Why it refused the last snapshot; "" if it did not.
         lived_s: How long it served, once it has ended.
         last_words: The last line that it printed, where it ended before it had started.
         source: Of its records, once it has sent any.
@@ -111,7 +111,7 @@ class WorkerProcess:
         self._channel: Channel[Message] | None = None
         self.known: Set[ListenerKey] = frozenset()
         self._unanswered: _Told | None = None
-        # What it does not read yet, so that the last word of each is told when it does.
+        # Messages that it does not read yet: the latest of each kind is kept.
         self._late_names: dict[str, tuple[str, ...]] = {}
         self._late_standings: dict[int, Standing] = {}
         self._late_latencies: dict[str, float] = {}
@@ -130,8 +130,8 @@ class WorkerProcess:
         """Start the process; it serves nothing yet.
 
         Args:
-            flows: A memory file for its UDP flows, which it finds again in the file of the worker before it.
-            shared: What it shares with the others.
+            flows: A memory file for its UDP flows, with those of the former worker of its number.
+            shared: The memory that it shares with the others.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -145,7 +145,7 @@ class WorkerProcess:
         self.tell(shared.message(self.number), [flows, *shared.descriptors])
 
     def _run(self, channel: int) -> None:
-        """Run the process. What it prints before it has started is kept: it may say why it never does."""
+        """Run the process. Its output before it has started is kept: it may say why it fails."""
         self._said = os.memfd_create("spectrum-said", os.MFD_CLOEXEC)
         errors = os.dup(2)
         command = [*python("spectrum.plane.worker"), str(channel), str(self.control.absolute()), str(errors)]
@@ -155,7 +155,7 @@ class WorkerProcess:
             os.close(errors)
 
     def _take_said(self) -> str:
-        """Log what the worker printed before it began; return its last line."""
+        """Log the output of the worker before it began; return its last line."""
         if self._said < 0:
             return ""
         size = os.fstat(self._said).st_size
@@ -167,14 +167,14 @@ class WorkerProcess:
         return last_line(said)
 
     async def wait(self) -> None:
-        """Wait for the end of the process and tell of it."""
+        """Wait for the end of the process and report it."""
         assert self._process is not None, "start comes first"
         status = await self._process.wait()
         self.lived_s = asyncio.get_running_loop().time() - self.ready_at if self.ready_at else 0.0
         self.last_words = self._take_said() or (self._channel.refusal if self._channel else "")
         self.started.set()
         if self._channel is not None:
-            self._channel.leave()  # what it sent last may not be read yet
+            self._channel.leave()  # Its last messages may not be read yet.
         self.life.handle(WorkerEvent.EXITED)
         if self._unanswered is not None:
             self._unanswered.outcome.set_result(None)
@@ -185,10 +185,10 @@ class WorkerProcess:
         self.started.set()
 
     def give(self, opened: ExitStack) -> GivenWorker | None:
-        """Return what another supervisor needs of it; None where it has ended.
+        """Return its state for another supervisor; None if it has ended.
 
         Args:
-            opened: Closes what is opened for that.
+            opened: Closes descriptors that are opened for it.
         """
         if not self.life.lives or self._channel is None:
             return None
@@ -198,7 +198,7 @@ class WorkerProcess:
         return GivenWorker(self.number, self.pid, False, self._channel.fileno(), process, hello)
 
     def detach(self) -> None:
-        """Leave the process to the supervisor that has what `give` returned."""
+        """Leave the process to the supervisor that received what `give` returned."""
         if self.life.handle(WorkerEvent.LEAVE) is WorkerCommand.LEAVE and self._channel is not None:
             self._channel.detach()
 
@@ -227,7 +227,7 @@ class WorkerProcess:
         return self._told(Configure(generation), files, lambda: wanted)
 
     def serves(self, generation: int) -> bool:
-        """Tell whether it can be told what differs from a generation: it serves that, and took it at once."""
+        """Return whether a difference from a generation can be sent: the worker serves that, and took it at once."""
         return self.life.serves and self.life.generation == generation and not self.refusal
 
     def change(
@@ -236,9 +236,8 @@ class WorkerProcess:
         files: list[int],
         sockets: Callable[[Sequence[ListenerKey]], dict[ListenerKey, int]],
     ) -> "asyncio.Future[Outcome]":
-        """Let the worker serve what differs from what it serves; as `configure`.
-
-        A listener that these apps leave is given again where one has it once more, also if others shared it meanwhile.
+        """Let the worker serve a difference; otherwise as `configure`. A listener that these apps leave is sent again
+        when an app uses it once more, even if others shared it meanwhile.
         """
         wanted = frozenset(key for app in difference.apps for key, _ in app.listeners())
         self._give(list(wanted - self.known), sockets)
@@ -264,7 +263,7 @@ class WorkerProcess:
     def _told(
         self, message: Configure, files: list[int], knows: Callable[[], Set[ListenerKey]]
     ) -> "asyncio.Future[Outcome]":
-        """Tell it; once it has taken that, it `knows` these listeners."""
+        """Note what was sent; after it was taken the worker `knows` these listeners."""
         self.tell(message, files)
         self.life.tell(message.generation)
         self._unanswered = _Told(knows)
@@ -287,12 +286,12 @@ class WorkerProcess:
         self._tell_late()
 
     def tell_challenges(self, challenges: list[Challenge]) -> None:
-        """Send what answers tls-alpn-01."""
+        """Send the answers for tls-alpn-01."""
         self._late_challenges = challenges
         self._tell_late()
 
     def _tell_late(self) -> None:
-        """Send the last word on names, origins, keys and challenges; a worker that does not read gets it later."""
+        """Send the latest names, health, keys and challenges; a worker that does not read gets them later."""
         if self._channel is None or self._channel.waits:
             return
         names, stands, times = self._late_names, list(self._late_standings.items()), list(self._late_latencies.items())
@@ -315,17 +314,17 @@ class WorkerProcess:
             self._channel.send(message, descriptors or [])
 
     def tell_kept(self, end: int) -> None:
-        """Tell the worker that its records before one are journaled, unless it has much to read already."""
+        """Tell the worker that its records before a number are journaled, unless many messages wait for it already."""
         if self._channel is not None:
             self._channel.send(Kept(end), droppable=True)
 
     def ask(self, number: int) -> None:
-        """Let the worker send its measures, unless it has much to read already."""
+        """Request its measures, unless many messages wait for it already."""
         if self._channel is not None:
             self._channel.send(Ask(number), droppable=True)
 
     def inherit(self, way: int) -> None:
-        """Let the worker go on with the flows whose sockets come through a descriptor."""
+        """Let the worker continue the flows whose sockets come through a descriptor."""
         self.tell(Inherit(), [way])
 
     def drain(self, timeout_s: float) -> None:
@@ -349,7 +348,7 @@ class WorkerProcess:
         if isinstance(message, ShortQueues):
             self._enlarge(descriptors)
             return
-        assert not descriptors, "a worker sends none with it"
+        assert not descriptors, "a worker sends no descriptors with it"
         match message:
             case Started():
                 self._take_said()
@@ -375,7 +374,7 @@ class WorkerProcess:
 
 
 def last_line(said: str) -> str:
-    """Return the last line that was printed; of one of our own messages in JSON, what it says."""
+    """Return the last line that was printed; of one of our own messages in JSON, its text."""
     line = said.strip().rpartition("\n")[2]
     try:
         return str(json.loads(line)["Message"])

@@ -1,4 +1,4 @@
-"""The files that a configuration names for TLS: read, checked, and put together for workers."""
+"""The TLS files of a configuration: read, checked, and prepared for workers."""
 
 import logging
 import time
@@ -26,9 +26,9 @@ from spectrum.store.sealing import SealingError, read_sealing_key, unseal
 
 log = logging.getLogger(__name__)
 
-# So long before its end a certificate is spoken of in the log.
+# How long before its end a certificate is logged.
 WARN_BEFORE_S = 7 * 86400
-# The same on the dashboard: time enough to get another one. Those by ACME are renewed earlier.
+# The same for the dashboard: enough time to get another one. Those by ACME are renewed earlier.
 TROUBLE_BEFORE_S = 21 * 86400
 _Path = tuple[str, ...]
 
@@ -52,15 +52,15 @@ def tls_paths(config: Config) -> list[Path]:
 
 
 def tls_faults(config: Config) -> list[Fault]:
-    """Return what is wrong with the files that a configuration names for TLS."""
+    """Return the faults of the TLS files of a configuration."""
     return _gather(config)[1]
 
 
 def load_tls(config: Config) -> TlsFiles:
-    """Return what is in the files that a configuration names for TLS.
+    """Return the content of the TLS files of a configuration.
 
     Raises:
-        CertificateError: If one cannot be read, or used.
+        CertificateError: If one cannot be read or used.
     """
     files, faults = _gather(config)
     if faults:
@@ -69,7 +69,7 @@ def load_tls(config: Config) -> TlsFiles:
 
 
 def soon_to_end(files: TlsFiles) -> list[str]:
-    """Return a line for each certificate that has ended, or soon will have."""
+    """Return a line for each certificate that has expired, or soon will."""
     now = time.time()
     lines = []
     for one in files.certificates:
@@ -88,7 +88,7 @@ def _span(seconds: float) -> str:
 
 
 def _authorities(config: Config) -> Iterator[tuple[_Path, str]]:
-    # Of thousands of apps that have none, this is the quicker way.
+    # This is faster with thousands of apps without TLS.
     for name, app in [(name, app) for name, app in config.apps.items() if app.tls != "off"]:
         if app.edge_tls.client_ca:
             yield ("apps", name, "edge_tls", "client_ca"), app.edge_tls.client_ca
@@ -122,7 +122,7 @@ def _gather(config: Config) -> tuple[TlsFiles, list[Fault]]:
 
 
 def _opened(name: str, one: Certificate, path: Path, faults: list[Fault]) -> CertificateSettings:
-    """Return a certificate that the API was sent."""
+    """Return a certificate that the API received."""
     assert one.chain is not None, "it has both"
     assert one.sealed_key is not None, "it has both"
     chain = one.chain.encode()
@@ -142,7 +142,7 @@ def _settings(name: str, chain: bytes, key: bytes, staple: bytes, leaf: x509.Cer
 
 
 def _refuse(faults: list[Fault], where: _Path, message: str) -> _Unusable:
-    if all(fault.message != message for fault in faults):  # a file that many use is told of once
+    if all(fault.message != message for fault in faults):  # A file with many users is reported once.
         faults.append(Fault(where, message))
     return _Unusable()
 
@@ -173,18 +173,18 @@ def _parse_certificates(where: _Path, path: str, pem: bytes, faults: list[Fault]
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as exc:
-        raise _refuse(faults, where, f"{path}: no certificate in PEM form") from exc
+        raise _refuse(faults, where, f"{path}: not a certificate in PEM form") from exc
 
 
 def _check_key(where: _Path, path: str, pem: bytes, leaf: x509.Certificate, faults: list[Fault]) -> None:
     try:
         key = load_pem_private_key(pem, None)
     except TypeError as exc:
-        raise _refuse(faults, where, f"{path}: the key has a passphrase; nobody is there to type it") from exc
+        raise _refuse(faults, where, f"{path}: the key has a passphrase; store it without one") from exc
     except (ValueError, UnsupportedAlgorithm) as exc:
-        raise _refuse(faults, where, f"{path}: no private key in PEM form") from exc
+        raise _refuse(faults, where, f"{path}: not a private key in PEM form") from exc
     if not belongs(key, leaf):
-        raise _refuse(faults, where, f"{path}: this key is not the certificate's")
+        raise _refuse(faults, where, f"{path}: this key does not match the certificate")
 
 
 def _check_staple(where: _Path, path: str, der: bytes, leaf: x509.Certificate, faults: list[Fault]) -> None:
@@ -199,7 +199,7 @@ def _check_staple(where: _Path, path: str, der: bytes, leaf: x509.Certificate, f
 
 
 class CertificatesActor(Actor):
-    """Tells when certificates end. What is in their files is a part of the snapshot.
+    """Reports when certificates expire. The content of their files is part of the snapshot.
 
     Args:
         served: What is served.
@@ -209,9 +209,11 @@ class CertificatesActor(Actor):
         self._served = served
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return when each ends."""
+        """Return when each certificate expires."""
         ends = GaugeMetricFamily(
-            "spectrum_certificate_not_after_timestamp_seconds", "When a certificate ends", labels=["certificate"]
+            "spectrum_certificate_not_after_timestamp_seconds",
+            "When a certificate expires, in seconds since 1970",
+            labels=["certificate"],
         )
         for one in self._served.snapshot.tls.certificates:
             if one.temporary:
@@ -220,7 +222,7 @@ class CertificatesActor(Actor):
         return (ends,)
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return those that have ended, or soon will have."""
+        """Report certificates that have expired, or soon will."""
         now = time.time()
         for one in self._served.snapshot.tls.certificates:
             if not one.temporary and one.ends_at < now + TROUBLE_BEFORE_S:
@@ -228,6 +230,6 @@ class CertificatesActor(Actor):
                 yield Trouble("certificate_ends", severity, "certificates", one.name, facts={"ends_at": one.ends_at})
 
     async def release(self, change: Change) -> None:
-        """Log those that end soon."""
+        """Log certificates that expire soon."""
         for line in soon_to_end(change.after.snapshot.tls):
             log.warning("%s", line)

@@ -102,10 +102,10 @@ def test_what_is_changed_of_one():
 @pytest.mark.parametrize(
     ("more", "pointer", "says"),
     [
-        ({"certificate": "x"}, "/certificate", "no certificate in PEM form"),
-        ({"certificate": 5}, "/certificate", "no certificate in PEM form"),
-        ({"private_key": "x"}, "/private_key", "no private key in PEM form"),
-        ({"private_key": OTHER.key.decode()}, "/private_key", "this key is not the certificate's"),
+        ({"certificate": "x"}, "/certificate", "not a certificate in PEM form"),
+        ({"certificate": 5}, "/certificate", "not a certificate in PEM form"),
+        ({"private_key": "x"}, "/private_key", "not a private key in PEM form"),
+        ({"private_key": OTHER.key.decode()}, "/private_key", "this key does not match the certificate"),
         ({"private_key": key_pem(ONE.private, b"x").decode()}, "/private_key", "has a passphrase"),
         ({"private_key": None}, "/private_key", "is missing"),
         ({"sealed_key": "x"}, "/sealed_key", "unknown field"),

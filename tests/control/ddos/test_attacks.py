@@ -150,7 +150,7 @@ async def test_what_is_asked(tmp_path):
         ({"limit": "0"}, []),
     ):
         assert [one["id"][-1] for one in (await daemon.ask("/attacks", **query))["attacks"]] == ids
-    with pytest.raises(ValueError, match="'none' is no state of attacks: open, seen"):
+    with pytest.raises(ValueError, match="'none' is not a state of attacks: open, seen"):
         await daemon.ask("/attacks", state="none")
     (shown,) = (await daemon.ask("/attack", id="0000000000000001"))["samples"]
     assert shown["source"] == "198.51.100.1"

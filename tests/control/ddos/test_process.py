@@ -61,7 +61,7 @@ async def test_files_that_it_could_not_open_come_with_its_settings(started, tmp_
     await until(lambda: told.exists() and told.read_text().endswith("\n"))
     assert told.read_text().split()[:2] == ["DetectorSettings", "2"]
     assert "brings=('looks', 'country')" in told.read_text()
-    assert "without /nowhere: it cannot be read: No such file" in caplog.text
+    assert "without /nowhere: cannot be read: No such file" in caplog.text
 
 
 async def test_what_it_cannot_be_told_is_logged(started, monkeypatch, caplog):

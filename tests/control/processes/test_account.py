@@ -73,7 +73,7 @@ except AccountError as exc:
 
 def test_only_root_can_become_somebody(tmp_path):
     said = failure(f"os.setresuid(65534, 65534, 65534); leave_root('root', Path('x'), Path({str(tmp_path)!r}), False)")
-    assert said.startswith("user: only root can become root")
+    assert said.startswith("user: only root can switch to root")
 
 
 def test_a_file_that_the_user_cannot_read(tmp_path):

@@ -211,4 +211,4 @@ def test_queues_are_enlarged_where_root_is_left(helper, caplog):
         helper.enlarge([sock.fileno()])
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * RECEIVE_BUFFER_BYTES
         helper.enlarge([other.fileno()])
-        assert "queues of UDP sockets are as long as net.core.rmem_max allows: " in caplog.text
+        assert "receive buffers of UDP sockets are limited by net.core.rmem_max: " in caplog.text

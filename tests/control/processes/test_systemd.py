@@ -66,7 +66,7 @@ def test_nobody_asked(caplog):
     Notifier({}).ready("x")
     assert caplog.text == ""
     Notifier({"NOTIFY_SOCKET": "/nowhere/notify"}).ready("x")
-    assert "systemd is not told READY=1" in caplog.text
+    assert "systemd is not notified of READY=1" in caplog.text
 
 
 def test_the_unit_that_we_ship(tmp_path, require):

@@ -209,7 +209,7 @@ async def test_one_that_is_given_and_given_again(is_relieved, caplog):
         assert messages == [Release(3.0)]
     await until(lambda: veteran.life.counts)
     worker.send(Released())  # nobody asked
-    await until(lambda: "says what it was not asked: a worker that is relieved: relieved" in caplog.text)
+    await until(lambda: "sent an unexpected message: a worker that is relieved: relieved" in caplog.text)
     again = veteran.give()
     assert (again.place, again.pid, again.relieved, again.hello) == (1, os.getpid(), True, Hello())
     veteran.detach()

@@ -72,11 +72,11 @@ def test_files_become_what_workers_run_on(files, tmp_path):
     ("key", "content", "says"),
     [
         ("certificate", None, "cannot be read: no such file or directory"),
-        ("certificate", b"nothing", "no certificate in PEM form"),
+        ("certificate", b"nothing", "not a certificate in PEM form"),
         ("key", None, "cannot be read: no such file or directory"),
-        ("key", b"nothing", "no private key in PEM form"),
-        ("key", key_pem(ONE.private, b"secret"), "the key has a passphrase; nobody is there to type it"),
-        ("key", RSA.key, "this key is not the certificate's"),
+        ("key", b"nothing", "not a private key in PEM form"),
+        ("key", key_pem(ONE.private, b"secret"), "the key has a passphrase; store it without one"),
+        ("key", RSA.key, "this key does not match the certificate"),
         ("ocsp", b"nothing", "no OCSP response in DER form"),
         ("ocsp", RSA.staple(), "the OCSP response is for another certificate"),
         (
@@ -130,7 +130,7 @@ def test_what_cannot_be_opened(sealing):
     assert [fault.path for fault in tls_faults(swapped)] == [("certificates", "a", "sealed_key")]
     assert "was not sealed by this installation" in tls_faults(swapped)[0].message
     (fault,) = tls_faults(config({"a": own | {"chain": "nothing"}}))
-    assert fault == Fault(("certificates", "a", "chain"), "chain: no certificate in PEM form")
+    assert fault == Fault(("certificates", "a", "chain"), "chain: not a certificate in PEM form")
     path.unlink()
     (fault,) = tls_faults(config({"a": own}))
     assert "is not there; send the key anew" in fault.message
@@ -145,7 +145,7 @@ def test_authorities_that_cannot_be_read(files, tmp_path):
         y={"tls": "strict", "origin_tls": {"ca": "/nowhere"}},
     )
     assert [(fault.path[1:], fault.message.split(": ")[1]) for fault in tls_faults(given)] == [
-        (("x", "edge_tls", "client_ca"), "no certificate in PEM form"),
+        (("x", "edge_tls", "client_ca"), "not a certificate in PEM form"),
         (("y", "origin_tls", "ca"), "cannot be read"),
     ]
 

@@ -1,8 +1,8 @@
-"""Certificates by ACME in a daemon: when each is ordered, what answers the CA meanwhile, and what one sees of it.
+"""Certificates by ACME in a daemon: when each is ordered, answers to challenges, status and metrics.
 
-Orders come one after the other, each in a process of its own, which writes the certificate into the folder. The watch
-of files sees it there, as it sees a certificate that an operator replaces, and a reload takes it into use: sessions go
-on, and until then the former one is served.
+Orders run one after the other, each in a process of its own, which writes the certificate into the folder. The watch of
+files notices it, as it notices a certificate that an operator replaces, and a reload puts it into use: sessions
+continue, and until then the former one is served.
 """
 
 import asyncio
@@ -40,9 +40,9 @@ log = logging.getLogger(__name__)
 
 # The wall clock may be set meanwhile.
 LONGEST_SLEEP_S = 600.0
-# Another process of ours, the daemon before this one in an upgrade, orders at the moment.
+# Delay while another process, such as the previous daemon during an upgrade, orders.
 BUSY_PAUSE_S = 10.0
-# When the CA could not be asked for a better time.
+# Interval if the CA could not be asked for a better time.
 LOOK_AGAIN_S = 6 * 3600.0
 
 
@@ -51,8 +51,8 @@ class AcmeActor(Actor):
 
     Args:
         served: What is served.
-        tell: Tells workers the certificates that answer tls-alpn-01.
-        told: Waits until workers have what they were told.
+        tell: Sends workers the certificates for tls-alpn-01.
+        told: Waits until workers have processed it.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class AcmeActor(Actor):
         self._process = OrderProcess(self._show)
         self._http = HttpAnswers()
         self._challenges: dict[str, Challenge] = {}
-        # What is kept of each, or would be if the disk were not full.
+        # The stored state of each, kept here in case the disk is full.
         self._standings: dict[tuple[str, str], OrderState] = {}
         self._ends: dict[str, float] = {}
         self._ordering = ""
@@ -77,10 +77,10 @@ class AcmeActor(Actor):
     # --- the configuration ----------------------------------------------------------------------------------------
 
     async def prepare(self, change: Change) -> None:
-        """Have the folder.
+        """Create the folder.
 
         Raises:
-            RolloutError: If it cannot be had, or others can write to it.
+            RolloutError: If that fails, or other users can write to it.
         """
         if _concerns(change) and any(_wanted(change.after.config)):
             folder = Path(change.after.config.acme.folder)
@@ -92,12 +92,12 @@ class AcmeActor(Actor):
                 raise RolloutError(f"acme.folder: {folder}: {(exc.strerror or str(exc)).lower()}") from exc
 
     async def release(self, change: Change) -> None:
-        """Look at what is to be ordered."""
+        """Check which certificates are due."""
         if _concerns(change):
             self._wake.set()
 
     def tell(self, worker: WorkerProcess) -> None:
-        """Give a worker the certificates that answer tls-alpn-01."""
+        """Send a worker the certificates for tls-alpn-01."""
         if self._challenges:
             worker.tell_challenges(list(self._challenges.values()))
 
@@ -106,19 +106,19 @@ class AcmeActor(Actor):
         return {"order certificates": self._run}
 
     def halt(self) -> None:
-        """End the order that goes on; what it began is gone on with after the next start."""
+        """End the running order; it is continued after the next start."""
         self._process.kill()
 
     def leave(self) -> None:
-        """Leave it to the successor."""
+        """Leave orders to the successor."""
         self._process.kill()
 
     async def close(self) -> None:
-        """End."""
+        """End the running order."""
         self._process.kill()
         await self._http.close()
 
-    # --- what is due ----------------------------------------------------------------------------------------------
+    # --- schedule -------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         while True:
@@ -130,7 +130,7 @@ class AcmeActor(Actor):
                 pass
 
     async def _step(self) -> float:
-        """Do what is due first; return how long there is nothing to do."""
+        """Do what is due first; return the time until the next thing is due."""
         config = self._served.config
         folder = AcmeFolder(Path(config.acme.folder))
         agenda = await asyncio.to_thread(self._agenda, config, folder)
@@ -142,7 +142,7 @@ class AcmeActor(Actor):
         return await self._do(name, dict(_wanted(config))[name], folder, only_looks)
 
     def _agenda(self, config: Config, folder: AcmeFolder) -> list[tuple[float, bool, str]]:
-        """Return when each certificate is to be ordered, and when the CA is to be asked for the time of that."""
+        """Return when each certificate is due, and when the CA is to be asked for the renewal time."""
         agenda = []
         for name, acme in _wanted(config):
             kept = kept_certificate(name, acme, folder.path)
@@ -160,10 +160,10 @@ class AcmeActor(Actor):
             self._standings[key] = folder.standing(name)
         return self._standings[key]
 
-    # --- an order -------------------------------------------------------------------------------------------------
+    # --- orders ---------------------------------------------------------------------------------------------------
 
     async def _do(self, name: str, acme: Acme, folder: AcmeFolder, only_looks: bool) -> float:
-        """Order a certificate, or ask when to renew it; return how long to wait before anything else."""
+        """Order a certificate, or ask for its renewal time; return how long to wait before anything else."""
         self._ordering = "" if only_looks else name
         if not only_looks:
             log.info(
@@ -195,7 +195,7 @@ class AcmeActor(Actor):
         try:
             await asyncio.to_thread(folder.keep_standing, name, after)
         except OSError as exc:
-            log.error("certificate %s: when it is to be renewed cannot be kept: %s", name, exc)
+            log.error("certificate %s: its renewal time cannot be saved: %s", name, exc)
         return 0.0
 
     def _ordered(self, name: str, acme: Acme, standing: OrderState, found: Issued | Found | Failed) -> OrderState:
@@ -229,7 +229,7 @@ class AcmeActor(Actor):
         return msgspec.structs.replace(standing, ask_at=time.time() + LOOK_AGAIN_S)
 
     async def _show(self, answer: ChallengeAnswer) -> None:
-        """Have a challenge answered."""
+        """Publish the answer to a challenge."""
         if answer.kind == "http-01":
             await self._http.add(answer.subject, answer.content, self._served.config.acme.http)
             return
@@ -244,7 +244,7 @@ class AcmeActor(Actor):
             self._challenges.clear()
             self._tell([])
 
-    # --- what one sees --------------------------------------------------------------------------------------------
+    # --- status and metrics ---------------------------------------------------------------------------------------
 
     def resources(self) -> Iterable[Resource]:
         """GET /certificates: those that are served, of ordered ones also the order; and what the API asks for them."""
@@ -303,7 +303,7 @@ class AcmeActor(Actor):
         }
 
     async def status(self) -> Mapping[str, Any]:
-        """Return each certificate, with what is next."""
+        """Return each certificate, with its next step."""
         shown = []
         for name, acme in _wanted(self._served.config):
             standing = self._standings.get((self._served.config.acme.folder, name), OrderState())
@@ -322,7 +322,7 @@ class AcmeActor(Actor):
         return {"acme": shown} if shown else {}
 
     def troubles(self) -> Iterable[Trouble]:
-        """Return those that could not be ordered."""
+        """Report certificates that could not be ordered."""
         for name, _ in _wanted(self._served.config):
             standing = self._standings.get((self._served.config.acme.folder, name))
             if standing is not None and standing.failures:
@@ -331,13 +331,13 @@ class AcmeActor(Actor):
                 yield Trouble("certificate_not_ordered", severity, "certificates", name, facts=facts)
 
     async def metrics(self) -> Iterable[Metric]:
-        """Return how many orders there were, how many failed, and when the next one is due."""
+        """Return the number of orders and failures, and when the next one is due."""
         label = ["certificate"]
         orders = CounterMetricFamily("spectrum_acme_orders", "Orders of certificates by ACME", labels=label)
         failures = CounterMetricFamily("spectrum_acme_failures", "Orders by ACME that failed", labels=label)
         renewal = GaugeMetricFamily(
             "spectrum_acme_next_order_timestamp_seconds",
-            "When a certificate by ACME is ordered next; after a failure, when it is tried again",
+            "Time of the next order of a certificate by ACME; after a failure, of the next attempt",
             labels=label,
         )
         for name, acme in _wanted(self._served.config):
@@ -350,7 +350,7 @@ class AcmeActor(Actor):
 
 
 def _concerns(change: Change) -> bool:
-    """Tell whether certificates may differ."""
+    """Return whether certificates may differ."""
     return change.names is None or "certificates" in change.names
 
 
@@ -377,12 +377,12 @@ def _digest(*parts: object) -> str:
 
 
 def _asked(acme: Acme) -> str:
-    """What tells whether another certificate is needed."""
+    """Return what decides whether another certificate is needed."""
     return _digest(sorted(acme.names), acme.directory, acme.key_type, acme.profile)
 
 
 def _settings(acme: Acme) -> str:
-    """What tells whether an order may come to another end."""
+    """Return the settings on which the outcome of an order may depend."""
     return _digest(acme)
 
 

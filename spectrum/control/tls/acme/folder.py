@@ -1,6 +1,5 @@
-"""What is kept of certificates by ACME: keys of accounts, certificates with their keys, when they are to be renewed.
-
-Every file is written beside, flushed to disk and renamed: after a crash there is the former one or the new one. A
+"""The stored state of certificates by ACME: account keys, certificates with their keys, renewal times. Every file is
+written under another name, flushed to disk and renamed: after a crash there is the former one or the new one. A
 certificate and its key are one file, so that no reader finds one without the other.
 """
 
@@ -18,7 +17,7 @@ from spectrum.kernel.folders import check_folder
 
 
 class InUse(Exception):
-    """Another process orders for this folder: the daemon before this one, or one of another configuration."""
+    """Another process orders with this folder: the previous daemon, or one with another configuration."""
 
 
 class AcmeFolder:
@@ -32,11 +31,11 @@ class AcmeFolder:
         self.path = path
 
     def open(self) -> None:
-        """Make it, if it is not there; only this user reads it.
+        """Create the folder, if it is missing; only this user can read it.
 
         Raises:
             FolderError: If another user can write to it.
-            OSError: If it cannot be made.
+            OSError: If it cannot be created.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_folder(self.path)
@@ -44,10 +43,10 @@ class AcmeFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep all other processes from ordering.
+        """Prevent all other processes from ordering.
 
         Raises:
-            InUse: If one does.
+            InUse: If another process orders.
             OSError: If the folder cannot be written to.
         """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -64,7 +63,7 @@ class AcmeFolder:
         return self.path / f"{name}.pem"
 
     def pending(self, name: str) -> Path:
-        """Return the file with the key and the URL of an order that is not over."""
+        """Return the file with the key and the URL of an unfinished order."""
         return self.path / f"{name}.order"
 
     def account(self, directory: str) -> Path:
@@ -72,14 +71,14 @@ class AcmeFolder:
         return self.path / f"account-{hashlib.sha256(directory.encode()).hexdigest()[:16]}.json"
 
     def standing(self, name: str) -> OrderState:
-        """Return what is known of the orders of a certificate; of a file that is damaged, nothing."""
+        """Return the state of the orders of a certificate; an empty one if the file is damaged."""
         try:
             return msgspec.json.decode(self._standing(name).read_bytes(), type=OrderState)
         except (FileNotFoundError, msgspec.DecodeError):
             return OrderState()
 
     def keep_standing(self, name: str, standing: OrderState) -> None:
-        """Keep what is known of the orders of a certificate.
+        """Save the state of the orders of a certificate.
 
         Raises:
             OSError: If it cannot be written.
@@ -95,10 +94,10 @@ class AcmeFolder:
         return self.path / f"{name}.json"
 
     def write(self, path: Path, data: bytes) -> None:
-        """Have a file of the folder hold `data`, whatever happens meanwhile.
+        """Replace a file of the folder by `data`, atomically.
 
         Raises:
-            OSError: If it cannot be written; then it is as it was.
+            OSError: If it cannot be written; the former file stays.
         """
         beside = path.with_name(path.name + ".new")
         beside.unlink(missing_ok=True)

@@ -1,17 +1,17 @@
-"""What a supervisor and the process of an order tell each other, as lines of JSON."""
+"""Messages between a supervisor and the process of an order, as lines of JSON."""
 
 import msgspec
 
 
 class OrderRequest(msgspec.Struct, frozen=True):
-    """To the process, first of all: what is asked for.
+    """To the process, first of all: the order.
 
     Attributes:
-        name: Of the certificate in the file.
-        asked: What tells this from other settings of it.
-        folder: Where it is kept.
-        only_looks: Ask when to renew, and order nothing.
-        names: What it is for.
+        name: The name of the certificate in the file.
+        asked: Identifies these settings of it.
+        folder: The folder of stored state.
+        only_looks: Only ask for the renewal time.
+        names: The names of the certificate.
         directory, challenge, email, key_type, profile, ca: As in the file; empty for none.
         key_id, hmac_key: The external account; `hmac_key` is a path.
         dns_address, dns_port, dns_key, dns_propagation_s: The DNS server; `dns_key` is a path.
@@ -37,12 +37,13 @@ class OrderRequest(msgspec.Struct, frozen=True):
 
 
 class ChallengeAnswer(msgspec.Struct, frozen=True, tag=True):
-    """From the process: how a challenge is to be answered. A line tells it that it is: an empty one, or why it is not.
+    """From the process: the answer to publish for a challenge. A line tells it that this is done: an empty one, or why
+    it is not.
 
     Attributes:
         kind: "http-01" or "tls-alpn-01".
         subject: A token, or a name.
-        content: What is answered; a certificate in PEM form.
+        content: The answer; a certificate in PEM form.
         key: The certificate's key in PEM form.
     """
 
@@ -53,27 +54,27 @@ class ChallengeAnswer(msgspec.Struct, frozen=True, tag=True):
 
 
 class Issued(msgspec.Struct, frozen=True, tag=True):
-    """From the process, last of all: there is a new certificate, valid from and to, in seconds since 1970."""
+    """From the process, at the end: there is a new certificate, valid from and to, in seconds since 1970."""
 
     begins_at: float
     ends_at: float
 
 
 class Found(msgspec.Struct, frozen=True, tag=True):
-    """From the process, last of all: when to renew, 0 where the CA does not say; and when to ask again."""
+    """From the process, at the end: the renewal time, 0 if the CA does not say; and when to ask again."""
 
     renew_at: float
     ask_at: float
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """From the process, last of all: why there is none.
+    """From the process, at the end: why there is no certificate.
 
     Attributes:
         why: The reason.
         reached: Whether the CA was reached.
-        retry_after_s: How long the CA wants to be left alone; 0 for nothing said.
-        counts: Whether it was an attempt at all.
+        retry_after_s: The delay that the CA asks for; 0 for none.
+        counts: Whether it counts as an attempt.
     """
 
     why: str

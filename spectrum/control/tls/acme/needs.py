@@ -49,7 +49,7 @@ def _pem_faults(path: _Place, file: str) -> Iterator[Fault]:
         try:
             x509.load_pem_x509_certificates(Path(file).read_bytes())
         except ValueError:
-            yield Fault(path, f"{file}: no certificate in PEM form")
+            yield Fault(path, f"{file}: not a certificate in PEM form")
 
 
 def _key_faults(path: _Place, file: Path) -> Iterator[Fault]:

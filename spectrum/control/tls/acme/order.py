@@ -1,7 +1,6 @@
-"""One order of a certificate, in a process of its own: the library waits where it asks, and its memory goes with it.
-
-What is asked for comes over a socket, a line of JSON; how a challenge is to be answered goes back over it, and at the
-end what became of the order. Another process answers the challenges. This one writes what it got into the folder.
+"""One order of a certificate, in a process of its own: the library blocks, and its memory is freed with the process.
+The order comes over a socket, as a line of JSON; answers to challenges go back over it, and at the end the outcome.
+Another process answers the challenges. This one writes the certificate into the folder.
 """
 
 import ctypes
@@ -32,9 +31,9 @@ from spectrum.core.tls.pem import belongs, names_of
 from spectrum.kernel.landlock import limit_files
 from spectrum.kernel.privileges import confine
 
-# An answer of the CA; certbot waits as long.
+# Deadline for an answer of the CA, as in certbot.
 NETWORK_TIMEOUT_S = 45
-# For the CA to look at all challenges, and to sign.
+# Deadline for the CA to check all challenges, and to sign.
 ORDER_TIMEOUT_S = 180
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
@@ -45,7 +44,7 @@ class OrderError(Exception):
     """There is no certificate; the message says why."""
 
 
-# The CA has ended an order that fails so: it cannot be continued.
+# The CA has ended an order that fails with one of these: it cannot be continued.
 _ENDED = errors.ValidationError, errors.IssuanceError, OrderError
 
 
@@ -55,7 +54,7 @@ class _AlpnResponse(challenges.KeyAuthorizationChallengeResponse):
 
 @challenges.Challenge.register
 class _AlpnChallenge(challenges.KeyAuthorizationChallenge):
-    """tls-alpn-01 (RFC 8737), which the library has had until its version 4."""
+    """tls-alpn-01 (RFC 8737), which the library had until its version 4."""
 
     response_cls = _AlpnResponse
     typ = response_cls.typ
@@ -68,11 +67,11 @@ _KINDS = {"tls-alpn-01": _AlpnChallenge, "http-01": challenges.HTTP01, "dns-01":
 
 
 class _Network(client.ClientNetwork):
-    """Remembers what the library does not tell of the latest answer.
+    """Remembers facts about the latest answer that the library does not return.
 
     Attributes:
-        reached: Whether there was any.
-        retry_after_s: How long the CA wants to be left alone; 0 for nothing said.
+        reached: Whether there was an answer.
+        retry_after_s: The delay that the CA asks for; 0 for none.
     """
 
     reached = False
@@ -89,11 +88,11 @@ class _Network(client.ClientNetwork):
 
 
 class Order:
-    """Orders.
+    """Carries out an order.
 
     Args:
-        work: What is asked for.
-        show: Has a challenge answered, for as long as this process runs.
+        work: The order.
+        show: Publishes the answer to a challenge, for as long as this process runs.
     """
 
     def __init__(self, work: OrderRequest, show: Callable[[ChallengeAnswer], None]) -> None:
@@ -106,7 +105,7 @@ class Order:
         self._texts: dict[str, list[str]] = {}
 
     def run(self) -> Issued | Found | Failed:
-        """Order, or ask when to renew; return what became of it."""
+        """Order, or ask for the renewal time; return the outcome."""
         try:
             with self._folder.held():
                 return self._look() if self._work.only_looks else self._order()
@@ -119,10 +118,10 @@ class Order:
             self._clear_texts()
 
     def _look(self) -> Found:
-        """Ask for the time to renew (RFC 9773)."""
+        """Ask for the renewal time (RFC 9773)."""
         client_ = self._client()
         at, again = client_.renewal_time(self._folder.certificate(self._work.name).read_bytes())
-        # A time without a zone is of this machine.
+        # A time without a zone is in the local zone.
         return Found(at.timestamp() if at else 0.0, again.timestamp())
 
     def _client(self) -> Any:
@@ -138,10 +137,10 @@ class Order:
             try:
                 return self._finish(client_, *begun)
             except (errors.Error, OrderError) as exc:
-                pending.unlink(missing_ok=True)  # it is continued once
+                pending.unlink(missing_ok=True)  # It is continued once.
                 if not isinstance(exc, _ENDED):
                     raise
-                # The CA may have looked for the answer while no daemon ran: a new order tells.
+                # The CA may have looked for the answer while no daemon ran: a new order shows.
         try:
             return self._finish(client_, *self._begin(client_))
         except _ENDED:
@@ -149,7 +148,7 @@ class Order:
             raise
 
     def _finish(self, client_: Any, key: bytes, order: Any) -> Issued:
-        """Have challenges answered, and get the certificate of an order."""
+        """Publish the answers to challenges, and get the certificate of an order."""
         work = self._work
         deadline = datetime.datetime.now() + datetime.timedelta(seconds=ORDER_TIMEOUT_S)
         if order.authorizations:
@@ -166,7 +165,7 @@ class Order:
     # --- the account ----------------------------------------------------------------------------------------------
 
     def _register(self, client_: Any) -> None:
-        """Have the account, a new one where there is none."""
+        """Use the stored account, or register a new one."""
         work, path = self._work, self._folder.account(self._work.directory)
         network = client_.net
         try:
@@ -176,7 +175,7 @@ class Order:
         if not kept:
             key = josepy.JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
             kept = {"key": key.to_json()}
-            # Before the CA knows it: an account without its key is nobody's.
+            # Saved before the CA knows it: an account without its key is lost.
             self._folder.write(path, msgspec.json.encode(kept))
         network.key, network.alg = josepy.JWK.from_json(kept["key"]), josepy.ES256
         contact = (f"mailto:{work.email}",) if work.email else ()
@@ -198,7 +197,7 @@ class Order:
             )
         try:
             uri = client_.new_account(messages.NewRegistration(**fields)).uri
-        except errors.ConflictError as exc:  # registered, and killed before it was written
+        except errors.ConflictError as exc:  # It was registered, and this process killed before it was saved.
             uri = exc.location
             network.account = messages.RegistrationResource(uri=uri, body=messages.Registration(contact=contact))
         self._folder.write(path, msgspec.json.encode({**kept, "uri": uri, "contact": contact}))
@@ -206,7 +205,8 @@ class Order:
     # --- the order ------------------------------------------------------------------------------------------------
 
     def _begun(self, client_: Any) -> tuple[bytes, Any] | None:
-        """Return the key and the order of a process that did not come to its end; None where there is none to go on.
+        """Return the key and the order that an earlier process did not finish; None if there is none. Otherwise each
+        restart would count against the CA's limits.
 
         Otherwise each restart would count against the CA's limits.
         """
@@ -231,13 +231,13 @@ class Order:
     def _begin(self, client_: Any) -> tuple[bytes, Any]:
         key = new_key(self._work.key_type)
         order = client_.new_order(request_for(self._work.names, key), self._work.profile or None)
-        # Now, as long as the CA has signed nothing: on a full disk the order ends here.
+        # Before the CA has signed anything: with a full disk the order ends here.
         kept = {"asked": self._work.asked, "uri": order.uri, "key": key.decode()}
         self._folder.write(self._folder.pending(self._work.name), msgspec.json.encode(kept))
         return key, order
 
     def _answer(self, client_: Any, authorizations: Iterable[Any]) -> None:
-        """Have all challenges answered, then tell the CA."""
+        """Publish the answers to all challenges, then notify the CA."""
         chosen = []
         for authorization in authorizations:
             if authorization.body.status == messages.STATUS_PENDING:
@@ -326,21 +326,22 @@ def challenge_certificate(name: str, authorization: str) -> tuple[bytes, bytes]:
 
 
 def check_authorized(authorizations: Iterable[Any]) -> None:
-    """Raise OrderError for a name that the CA does not take for ours, where it does not say why.
+    """Raise OrderError for a name that the CA did not validate without giving a reason. The library raises only for
+    challenges with an error.
 
     The library takes only challenges with an error for failed ones.
     """
     for one in authorizations:
         if one.body.status != messages.STATUS_VALID:
             name, status = one.body.identifier.value, one.body.status.name
-            raise OrderError(f"the CA does not see that the names are ours: {name}: {status}, without a reason")
+            raise OrderError(f"the CA did not validate the names: {name}: {status}, without a reason")
 
 
 def check_issued(pem: bytes, key: bytes, names: tuple[str, ...]) -> x509.Certificate:
-    """Return the certificate that the CA gave, if it may take the place of the former one.
+    """Return the certificate of the CA, if it may replace the former one.
 
     Raises:
-        OrderError: If it is for another key or other names, or not valid now.
+        OrderError: If it is for another key or other names, or is not valid now.
     """
     try:
         leaf = x509.load_pem_x509_certificates(pem)[0]
@@ -352,12 +353,12 @@ def check_issued(pem: bytes, key: bytes, names: tuple[str, ...]) -> x509.Certifi
         raise OrderError(f"the CA sent a certificate without {min(missing)}")
     now, begins, ends = datetime.datetime.now(datetime.UTC), leaf.not_valid_before_utc, leaf.not_valid_after_utc
     if not begins - datetime.timedelta(minutes=5) <= now < ends:
-        raise OrderError(f"the CA sent a certificate that is valid from {begins} to {ends}, and now it is {now:%c}")
+        raise OrderError(f"the CA sent a certificate that is valid from {begins} to {ends}, but the time is {now:%c}")
     return leaf
 
 
 def explain(exc: BaseException) -> str:
-    """Return why an order failed, in the CA's words where it has any."""
+    """Return why an order failed, in the CA's words if it has any."""
     match exc:
         case errors.ValidationError():
             found = [
@@ -366,7 +367,7 @@ def explain(exc: BaseException) -> str:
                 for challenge in one.body.challenges
                 if challenge.error is not None
             ]
-            return "the CA does not see that the names are ours: " + "; ".join(found)
+            return "the CA did not validate the names: " + "; ".join(found)
         case messages.Error():
             details = [exc, *(exc.subproblems or ())]
             told = "; ".join(str(one.detail or one.title or "") for one in details).strip("; ")
@@ -374,11 +375,11 @@ def explain(exc: BaseException) -> str:
         case errors.IssuanceError():
             return explain(exc.error)
         case errors.TimeoutError():
-            return f"the CA was not done in {ORDER_TIMEOUT_S} s"
+            return f"the CA did not finish within {ORDER_TIMEOUT_S} s"
         case requests.exceptions.RequestException():
             return f"the CA cannot be reached: {exc}"
         case errors.Error():
-            return f"the CA answers otherwise than RFC 8555 has it: {exc or type(exc).__name__}"
+            return f"the CA's answer violates RFC 8555: {exc or type(exc).__name__}"
         case OSError():
             return f"{exc.filename or 'the folder'}: {(exc.strerror or str(exc)).lower()}"
         case OrderError() | UpdateError():
@@ -388,15 +389,15 @@ def explain(exc: BaseException) -> str:
 
 
 def main() -> None:
-    """Order: the argument is the descriptor of the socket."""
+    """Carry out an order: the argument is the descriptor of the socket."""
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         confine(())
-        # What the supervisor does not wait for any more is not ordered.
+        # Orders that the supervisor no longer waits for are not carried out.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         with sock.makefile("rb") as lines:
             work = msgspec.json.decode(lines.readline(), type=OrderRequest)
-            # It reads what the CA sends; whatever that does to it, it writes nothing elsewhere.
+            # It parses data of the CA; if that exploits it, it cannot write elsewhere.
             limit_files([Path("/")], (), [Path(work.folder)])
 
             def show(answer: ChallengeAnswer) -> None:

@@ -1,4 +1,4 @@
-"""The process of an order, from the supervisor's side."""
+"""The process of an order, on the supervisor's side."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from spectrum.control.processes.children import Child
 from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, Issued, OrderRequest
 from spectrum.kernel.installation import python
 
-# More than all that it waits for, one after the other.
+# More than the sum of all its deadlines.
 DEADLINE_S = 900.0
 # A line has a certificate and its key at most.
 MAX_LINE_BYTES = 1 << 20
@@ -22,7 +22,7 @@ class OrderProcess:
     """One process at a time.
 
     Args:
-        show: Has a challenge answered. An OSError says why it cannot be.
+        show: Publishes the answer to a challenge. An OSError says why that fails.
         deadline_s: A process that takes longer is killed.
     """
 
@@ -32,7 +32,7 @@ class OrderProcess:
         self._child: Child | None = None
 
     async def run(self, work: OrderRequest) -> Issued | Found | Failed:
-        """Do what is asked for; return what became of it."""
+        """Carry out a request; return the outcome."""
         try:
             ours = self._start()
         except OSError as exc:
@@ -44,7 +44,7 @@ class OrderProcess:
                 found = await self._listen(ours, work)
                 await child.wait()
         except TimeoutError:
-            found = Failed(f"the process of the order was not done in {self._deadline_s:g} s")
+            found = Failed(f"the process of the order did not finish within {self._deadline_s:g} s")
         except (OSError, ValueError) as exc:
             found = Failed(f"the process of the order: {exc}")
         finally:

@@ -38,7 +38,7 @@ def test_each_file_is_looked_at(tmp_path, monkeypatch):
     (tmp_path / "hmac").write_text("c2VjcmV0")
     (tmp_path / "tsig").write_text('key "k" { algorithm hmac-sha256; }')
     assert faults(tmp_path) == [
-        "f:7:11: certificates.auto.acme.ca: /ca.pem: no certificate in PEM form",
+        "f:7:11: certificates.auto.acme.ca: /ca.pem: not a certificate in PEM form",
         "f:9:38: certificates.auto.acme.dns.key: /tsig: no TSIG key; write what `tsig-keygen NAME` prints",
     ]
     (tmp_path / "ca.pem").write_bytes(Authority().pem)

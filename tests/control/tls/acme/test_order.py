@@ -126,14 +126,14 @@ def test_names_that_are_not_ours(work, tmp_path):
     with http_answers() as show:
         failed = order.Order(work(**HTTP), lambda answer: show(msgspec.structs.replace(answer, content="no"))).run()
     assert isinstance(failed, Failed) and failed.reached
-    assert failed.why.startswith("the CA does not see that the names are ours: a.example.org: ")
+    assert failed.why.startswith("the CA did not validate the names: a.example.org: ")
     assert not AcmeFolder(tmp_path / "acme").pending("auto").exists(), "the next order is a new one"
 
 
 def test_a_ca_that_is_slow_is_asked_again_for_the_same_order(work, tmp_path, monkeypatch):
     monkeypatch.setattr(order, "ORDER_TIMEOUT_S", 0)
     failed = order.Order(work(**HTTP), nobody).run()
-    assert failed == Failed("the CA was not done in 0 s", True)
+    assert failed == Failed("the CA did not finish within 0 s", True)
     assert AcmeFolder(tmp_path / "acme").pending("auto").exists()
 
 

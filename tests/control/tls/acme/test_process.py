@@ -61,7 +61,7 @@ async def test_challenges_are_answered_in_turn(run):
     [
         ("sys.exit(3)", "the process of the order ended with status 3"),
         (SAYS.format(b"no JSON\n"), "the process of the order: JSON is malformed"),
-        ("import time; time.sleep(60)", "the process of the order was not done in 0.5 s"),
+        ("import time; time.sleep(60)", "the process of the order did not finish within 0.5 s"),
     ],
 )
 async def test_a_process_that_says_nothing_of_use(run, body, why):
