@@ -153,7 +153,7 @@ def log_spare_signals(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class FaultLog:
-    """Reports faults of ours inside the engine's callbacks, at most once a second.
+    """Reports internal errors inside the engine's callbacks, at most once a second.
 
     Args:
         message: What a fault means to whoever was served.

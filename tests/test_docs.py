@@ -124,6 +124,27 @@ def test_words_that_the_project_writes_otherwise():
     assert [str(path) for path in files if split.search(path.read_text("utf-8", "ignore"))] == []
 
 
+IDIOMS = (  # and the term of docs/glossary.md, or of the field
+    (r"takes? a restart", "requires a restart"),
+    (r"signs? of life", "responds, heartbeat"),
+    (r"faults? of ours", "internal error"),
+    (r"for want of", "without, because ... is full"),
+    (r"what one sees", "status and metrics"),
+    (r"good traffic", "normal traffic"),
+    (r"nobody can be reached", "is not reachable"),
+    (r"the supervisor before this one", "the previous supervisor"),
+    (r"spoken to in clear", "plain text"),
+)
+
+
+@pytest.mark.parametrize("idiom", [idiom for idiom, _ in IDIOMS])
+def test_idioms_that_the_project_does_without(idiom):
+    """docs/glossary.md has the terms; texts of code and output, where these idioms once stood, are read here."""
+    words = re.compile(idiom.replace(" ", r"\s+(?:# |// )?"), re.IGNORECASE)
+    files = [*(DOCS.parent / "spectrum").rglob("*.py"), *(DOCS.parent / "spectrum").rglob("*.pyx"), *DOCS.glob("*.md")]
+    assert [str(path) for path in files if words.search(path.read_text())] == []
+
+
 def test_files_that_the_docs_name_exist():
     """In `docs/architecture.md` without the package's folder in front."""
     root = DOCS.parent

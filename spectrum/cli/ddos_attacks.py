@@ -37,7 +37,7 @@ def attacks(only_open: bool, limit: int, socket_path: Path | None, as_json: bool
     for line in _table(answer["attacks"]):
         click.echo(line)
     if more := answer["total"] - len(answer["attacks"]):
-        click.echo(f"{more} more; use --limit to show them")
+        click.echo(f"and {more} more; use --limit to show them")
 
 
 @click.command(short_help="Show an attack: its rules, figures and packets.")
@@ -146,14 +146,14 @@ def _lines(attack: Mapping[str, Any]) -> Iterator[str]:
         "mitigated": "no rule is in force" if after is None else f"after {lasting(after)}",
         "peak": f"{scaled(attack['packets_per_second'], 'packets/s')}, {scaled(attack['bits_per_second'], 'bit/s')}",
         "matched": f"{attack['packets']:,} packets, {scaled(attack['bits'], 'bit')}",
-        "kept off": f"{attack['dropped_packets']:,} packets, {scaled(attack['dropped_bits'], 'bit')}",
+        "dropped": f"{attack['dropped_packets']:,} packets, {scaled(attack['dropped_bits'], 'bit')}",
         "sources": sources,
         "normal traffic hit": f"at most {share(attack['hits'])} of an app's normal openings",
         "seen before": attack["recurs"],
     }
     for name, value in pairs.items():
         if value:
-            yield f"  {name:<17} {value}"
+            yield f"  {name:<18} {value}"
     for rule in attack["rules"]:
         yield ""
         first, *others = rule["in_words"]

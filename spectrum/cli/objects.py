@@ -211,7 +211,7 @@ class NamedApi:
         found = [(path, one) for path, one in among if name in (one["id"], noun.name_of(one))]
         if len(found) > 1:
             ids = ", ".join(one["id"] for _, one in found)
-            raise failure(f"{len(found)} of them are called {name}; write an id: {ids}")
+            raise failure(f"{len(found)} objects are called {name}; write an id: {ids}")
         return found[0] if found else None
 
     def _id(self, noun: Noun, name: str) -> str:

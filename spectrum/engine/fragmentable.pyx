@@ -47,7 +47,7 @@ cdef extern from *:
         return bind(fd, (struct sockaddr *)&address, sizeof address);
     }
 
-    /* Whether packets were lost for want of room since the last call. */
+    /* Whether packets were lost, without room, since the last call. */
     static inline int lost_packets(int fd) {
         struct tpacket_stats seen;
         socklen_t length = sizeof seen;

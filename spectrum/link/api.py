@@ -65,7 +65,7 @@ class ApiTold(msgspec.Struct, array_like=True, tag=True):
 
 
 class ApiBeat(msgspec.Struct, array_like=True, tag=True):
-    """To the API, which sends it back from its loop: a sign of life."""
+    """To the API, which sends it back from its loop: a heartbeat."""
 
     number: int
 

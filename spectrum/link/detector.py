@@ -1,6 +1,6 @@
 """What the supervisor and the detector say to each other, and the detector's end of it.
 
-Both run the same files, so that messages may change with every version. All but signs of life is a parcel, which may be
+Both run the same files, so that messages may change with every version. All but heartbeats is a parcel, which may be
 long: sets of a rule, overrides of a file.
 """
 
@@ -27,7 +27,7 @@ class DetectorServing(msgspec.Struct, array_like=True, tag=True):
 
 
 class DetectorBeat(msgspec.Struct, array_like=True, tag=True):
-    """To the detector, which sends it back from its loop: a sign of life."""
+    """To the detector, which sends it back from its loop: a heartbeat."""
 
     number: int
 

@@ -1,4 +1,4 @@
-"""Good traffic beside a flood: real sessions and flows through an edge to an origin that echoes.
+"""Normal traffic beside a flood: real sessions and flows through an edge to an origin that echoes.
 
 Established ones send a token, wait until it comes back, and send the next one; new ones are opened all the time, each
 for one token. What does not come back is lost. A client whose opening is not answered tries again, as clients do: TCP
@@ -48,7 +48,7 @@ class ProbePlan(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Probed:
-    """What became of good traffic, since the beginning.
+    """The counts of normal traffic since the beginning.
 
     Attributes:
         sent: Tokens of established sessions.

@@ -1,5 +1,5 @@
-"""A trial: an edge in a network namespace of its own, or the one on this machine's loopback, with good traffic and then
-a flood as well. What came of it is told while it goes on.
+"""A simulation: an edge in its own network namespace, or the one on this machine's loopback, with normal traffic and a
+flood. Its results are reported while it runs.
 """
 
 import json
@@ -34,7 +34,7 @@ from spectrum.simulation.probes import ProbePlan
 LOOK_EVERY_S = 0.1
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 10.0
-# Of detection in a trial: it learns from the trial's own good traffic.
+# Of detection in a trial: it learns from the trial's own normal traffic.
 LEARNING = "300ms"
 # What detection becomes where the file names no user.
 NOBODY = "nobody"
@@ -71,7 +71,7 @@ class Look:
         after_s: Since the flood began; negative before.
         sent: Frames of the flood.
         counts: Packets by list, rule and other result, since the beginning.
-        good: What became of good traffic, since the beginning: see `Probed`.
+        good: The counts of normal traffic since the beginning: see `Probed`.
         trips_s: Round trips of established sessions, lately.
     """
 
@@ -156,7 +156,7 @@ def in_namespaces(network: TrialNetwork) -> Where:
 
 
 class Trial:
-    """Runs a flood and good traffic against an edge; `with` ends all that it started.
+    """Runs a flood and normal traffic against an edge; `with` ends all that it started.
 
     Args:
         where: Between whom.
@@ -179,9 +179,11 @@ class Trial:
     def cores(self) -> str:
         """Which cores the flood and all the rest have, in words."""
         if self._flood_core in self._other_cores:
-            return f"one core ({self._flood_core}) for the flood and the edge: what it does to good traffic is too much"
+            return (
+                f"one core ({self._flood_core}) for the flood and the edge: what it does to normal traffic is too much"
+            )
         others = ", ".join(map(str, sorted(self._other_cores)))
-        return f"core {self._flood_core} sends and filters the flood, {others} has edge, origin and good traffic"
+        return f"core {self._flood_core} sends and filters the flood, {others} has edge, origin and normal traffic"
 
     def serve(self, text: str, folder: Path) -> Path:
         """Start an edge with a file, and an origin; return the edge's control socket when it serves.
@@ -210,11 +212,11 @@ class Trial:
     def run(
         self, plan: FloodPlan, quiet_s: float, after_s: float, counts: Callable[[], Mapping[str, int]] | None = None
     ) -> Iterator[Look]:
-        """Let good traffic come, after a while the flood as well, and look ten times a second.
+        """Let normal traffic come, after a while the flood as well, and look ten times a second.
 
         Args:
             plan: The flood; interface, link, addresses, ports and core are filled in.
-            quiet_s: How long there is good traffic alone, before it.
+            quiet_s: How long there is normal traffic alone, before it.
             after_s: And behind it.
             counts: Returns packets by rule since the trial began, where it is not the filter that drops.
 
@@ -276,7 +278,7 @@ class Trial:
         look.after_s, look.counts = time.monotonic() - began, counts()
         yield look
         if probes.returncode:
-            raise TrialError("the good traffic ended with an error")
+            raise TrialError("the normal traffic ended with an error")
 
     def _follow(self, process: "subprocess.Popen[str]", take: Callable[[str], None]) -> threading.Thread:
         def follow() -> None:

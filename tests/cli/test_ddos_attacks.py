@@ -53,11 +53,11 @@ def test_one_of_them(book):
     shown = spectrum("ddos", "show", "0000").output
     assert shown.startswith("attack 0000000000000001 on game: NTP reflection\n")
     for text in (
-        "mitigated         after 200 ms",
-        "kept off          5,000 packets, 16.0 Mbit",
-        "sources           about 4,000",
-        "normal traffic hit  at most 0.1 % of an app's normal openings",
-        "The override night decided",
+        "mitigated          after 200 ms",
+        "dropped            5,000 packets, 16.0 Mbit",
+        "sources            about 4,000",
+        "normal traffic hit at most 0.1 % of an app's normal openings",
+        "The override night defines",
         "2 sampled packets",
         "udp 198.51.100.2:123 > 192.0.2.1:7000 length 32 ttl 55",
     ):

@@ -60,7 +60,7 @@ def test_what_is_wrong_is_said(folder):
     result = spectrum("ddos", "profile", "nobody")
     assert result.exit_code == 1 and "no profile of an app 'nobody'" in result.output
     (folder / "a.profile").write_bytes(b"damaged")
-    assert "7 bytes only" in spectrum("ddos", "preview").output
+    assert "only 7 bytes" in spectrum("ddos", "preview").output
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (90, "1.5 min"), (7_200, "2.0 h"), (90_000, "1.0 d")])

@@ -65,7 +65,7 @@ def test_a_capture(game, tmp_path):
         ("198.51.100.7", 4, "pass", False),
         ("2001:db8::7", 5, "drop", True),
     ]
-    assert not answer["has_state"] and "2 packets are no datagrams" in found.stderr
+    assert not answer["has_state"] and "2 packets are not datagrams" in found.stderr
 
 
 def test_a_long_capture(game, tmp_path, monkeypatch):

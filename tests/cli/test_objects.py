@@ -125,7 +125,7 @@ def test_certificates_are_listed_with_orders_of_some(server):
         ["a.example.com", "a.example.com", "pending_validation", "no", "such", "name"],
     ]
     assert (
-        "2 of them are called a.example.com; write an id: c1, o2"
+        "2 objects are called a.example.com; write an id: c1, o2"
         in server.run("certificate", "show", "a.example.com").output
     )
 

@@ -22,7 +22,7 @@ def run(tmp_path, *arguments, answers=()):
 def test_as_text(tmp_path):
     done, asked = run(tmp_path)
     assert (done.exit_code, asked[-1]) == (0, ("GET", REPORT, None))
-    for text in ("one origin lost", "Outages of origins", "db/pg-2", "Mon  ", "1. Bring pg-2 back", "Made on"):
+    for text in ("one origin lost", "Outages of origins", "db/pg-2", "Mon  ", "1. Repair pg-2", "Made on"):
         assert text in done.output, text
     assert all(len(line) < 200 for line in done.output.splitlines())
 

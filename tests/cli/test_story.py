@@ -104,7 +104,7 @@ def test_nothing_and_faults(tmp_path, daemon):
     assert "no records about it" in done.stdout
     assert "no records are kept: the file has no records.journal." in done.stdout
     for arguments, words in (
-        (["x"], '"x" is no address'),
+        (["x"], '"x" is neither an address'),
         ([CLIENT, "--since", "noon"], '"noon" is no time'),
         ([CLIENT, "--since", "2026-11-26T14:05", "--until", "2026-11-26T14:02"], "is after --until"),
     ):

@@ -97,7 +97,7 @@ def test_tcp(tmp_path, free_port, origin):
         blocked.write_text("127.8.0.0/16\n")
         eventually(lambda: not visit("127.8.0.1", x) and visit("127.9.9.9", x), 10)
         blocked.write_text("127.7.0.0/16\nnonsense\n")
-        eventually(lambda: f"{blocked}:2: 'nonsense' is no prefix" in daemon.messages(), 10)
+        eventually(lambda: f"{blocked}:2: 'nonsense' is not a prefix" in daemon.messages(), 10)
         assert not visit("127.8.0.1", x)
         assert visit("127.7.0.1", x)
 

@@ -219,7 +219,7 @@ class AdminServer:
         self._path_is_others = False
 
     def inherit(self, given: Mapping[str, socket.socket]) -> None:
-        """Take listening sockets of the supervisor before this one, by where they listen.
+        """Take listening sockets of the previous supervisor, by where they listen.
 
         That one accepts on them until it leaves, so nothing is accepted here before `accept`.
         """

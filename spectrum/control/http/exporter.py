@@ -71,7 +71,7 @@ def _node_metrics(own: WorkerMeasures, restarts: int, killed: int, state: NodeSt
     )
     yield CounterMetricFamily(
         "spectrum_events_dropped",
-        "Session records omitted for want of room, and for which others stand",
+        "Session records omitted because a buffer was full; others stand for them",
         value=own.events_dropped,
     )
     yield GaugeMetricFamily(

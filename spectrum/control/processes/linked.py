@@ -118,7 +118,7 @@ class LinkedProcess(Generic[M]):
         """
         self.tell("settings", settings)
         await self._reach(self._serving, SERVE_TIMEOUT_S, "it does not serve")
-        self._tasks.start(self._see_life(), f"signs of life of {self._what}")
+        self._tasks.start(self._see_life(), f"heartbeats of {self._what}")
 
     def tell(self, subject: str, content: object) -> None:
         """Send it a message; a process that does not read its messages is skipped, and will be ended."""
@@ -164,7 +164,7 @@ class LinkedProcess(Generic[M]):
             await asyncio.sleep(BEAT_S)
             missed = 0 if self._returned == self._sent else missed + 1
         if not self.over.done():
-            self.over.set_result(f"no sign of life for {missed * BEAT_S:g} s")
+            self.over.set_result(f"no heartbeat for {missed * BEAT_S:g} s")
 
     async def leave(self) -> None:
         """Let it end: it has a while to finish what it has begun."""

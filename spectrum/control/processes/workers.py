@@ -220,7 +220,7 @@ class WorkerProcess:
             sockets: Returns the descriptors of those listeners that are this worker's.
 
         Raises:
-            OSError: If it cannot be told, for want of descriptors or memory.
+            OSError: If sending fails: no descriptors or no memory.
             ValueError: If it may not be told now, see `WorkerLife.may_be_told`.
         """
         self._give(fresh, sockets)

@@ -118,7 +118,7 @@ class Journal:
 
     @property
     def omitted(self) -> int:
-        """Records that were not written, for want of room, and for which others stand."""
+        """Records omitted because the buffer was full; others stand for them."""
         return self._backlog.omitted
 
     def take_kept(self) -> dict[str, int]:

@@ -237,7 +237,7 @@ class SessionLog:
             self._count_lost(_SLOW_READER, "", 1)
 
     def lose(self, count: int) -> None:
-        """Note records that workers omitted, for want of room."""
+        """Note records that workers omitted because a buffer was full."""
         if count:
             self._episode(_SLOW_SUPERVISOR, "").count += count
 

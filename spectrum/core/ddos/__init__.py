@@ -1,1 +1,1 @@
-"""Detection of floods from samples of packets, and the rules that stop them. No I/O."""
+"""Detection of floods from samples of packets, and the rules against them. No I/O."""

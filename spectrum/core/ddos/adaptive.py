@@ -1,4 +1,4 @@
-"""What adaptive profiles count: packets per second of each app by protocol, port, and so on, over ten seconds."""
+"""Adaptive profiles: packets per second of each app by protocol, port, and so on, over ten seconds."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from spectrum.core.ddos.packets import IN_USE, NO_APP, Packets
 from spectrum.core.packets import PROTOCOLS
 
 BUCKET_S = 10.0
-# Of a dimension of an app; what more there are count together.
+# Maximum number of values of a dimension of an app; further ones are counted together.
 MOST_VALUES = 64
 OTHERS = "other"
 SIZES = np.array([64, 128, 256, 512, 1024])
 SIZE_NAMES = (*(f"up to {size}" for size in SIZES), "above 1024")
 PlacesOf = Callable[[Packets], NDArray[np.str_]]
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
-# How each value is told and shown.
+# How each value is displayed.
 _DIMENSIONS: Mapping[Dimension, tuple[Callable[[Packets], NDArray[Any]], Callable[[Any], str]]] = {
     "all": (lambda packets: np.zeros(len(packets), np.uint8), lambda _: "all"),
     "protocol": (lambda packets: packets["protocol"], lambda value: _PROTOCOL_NAMES.get(int(value), str(value))),
@@ -30,7 +30,7 @@ _DIMENSIONS: Mapping[Dimension, tuple[Callable[[Packets], NDArray[Any]], Callabl
 
 @dataclass(frozen=True, slots=True)
 class Deviated:
-    """An app gets more than its adaptive profile says; nothing is dropped for that.
+    """The traffic of an app exceeds its adaptive profile; this alone drops nothing.
 
     Attributes:
         app: Its number.
@@ -63,7 +63,7 @@ class Adaptive:
         self._seconds = 0.0
 
     def take(self, packets: Packets, seconds: float, at: float) -> list[Deviated]:
-        """Take what was sampled in so many seconds and no rule matched; return what begins to be too much.
+        """Take samples of some seconds that no rule matched; return new deviations.
 
         Args:
             packets: Samples.
@@ -119,20 +119,20 @@ class Adaptive:
         return value if sum(one == dimension for one, _ in known) < MOST_VALUES else OTHERS
 
     def maxima_of(self, app: int) -> list[Maxima]:
-        """Return what is known of an app."""
+        """Return the maxima of an app."""
         return list(self._apps.get(app, {}).values())
 
     def recall(self, app: int, maxima: list[Maxima]) -> None:
-        """Take what was known of an app before a restart."""
+        """Restore the maxima of an app after a restart."""
         self._apps[app] = {(one.dimension, one.value): one for one in maxima}
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
-        """Have apps by other numbers; those that have none any longer are forgotten."""
+        """Renumber apps; those without a number are forgotten."""
         self._apps = {numbers[old]: maxima for old, maxima in self._apps.items() if old in numbers}
         self._bucket = {}
 
     def share(self, app: int, rows: Packets) -> None:
-        """Note which part of an app's openings has each value.
+        """Note the share of an app's openings that has each value.
 
         Args:
             app: Its number.
@@ -149,7 +149,7 @@ class Adaptive:
 
 
 def _deviation(maxima: Maxima, rate: float, seconds: float, at: float, day: int) -> Deviation | None:
-    """Note a rate that is too much; return what begins with it."""
+    """Note a rate above its limit; return a deviation that begins with it."""
     limit = maxima.limit(day)
     if limit is None or rate <= limit.packets_per_second:
         return None

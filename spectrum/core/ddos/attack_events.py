@@ -1,4 +1,4 @@
-"""Attacks as objects, and what is told of them between the daemon's processes. No numpy: everybody imports it."""
+"""Attacks as objects, and their events between the daemon's processes. No numpy, as all processes import it."""
 
 from typing import Literal
 
@@ -7,9 +7,9 @@ import msgspec
 from spectrum.core.life.attack import AttackState
 
 AttackEventKind = Literal["began", "changed", "ended", "left_alone"]
-# Of one attack; of headers of 128 bytes they take some 13 KB.
+# Samples of one attack; with headers of 128 bytes they have some 13 KB.
 MOST_SAMPLES = 100
-# Packets that match are let through, and counted.
+# Packets that match are passed, and counted.
 LOG = "log"
 
 
@@ -17,8 +17,8 @@ class AttackSample(msgspec.Struct, frozen=True):
     """A sampled packet of an attack.
 
     Attributes:
-        at: When it came in, in seconds since 1970.
-        frame_bytes: How long the whole frame was.
+        at: Time of arrival, in seconds since 1970.
+        frame_bytes: Length of the whole frame.
         header: The beginning of the frame.
     """
 
@@ -28,7 +28,7 @@ class AttackSample(msgspec.Struct, frozen=True):
 
 
 class AttackTarget(msgspec.Struct, frozen=True):
-    """Where an attack goes.
+    """The target of an attack.
 
     Attributes:
         prefix: An address, or the prefix that has all of the addresses.
@@ -87,16 +87,16 @@ class AttackRule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def drops(self) -> bool:
-        """Whether packets that match are kept from the app."""
+        """Whether packets that match are dropped."""
         return bool(self.name) and self.action != LOG
 
 
 class Attack(msgspec.Struct, frozen=True, kw_only=True):
-    """An attack: what came for one target, by whatever vectors.
+    """An attack on one target, by one or several vectors.
 
     Attributes:
         id: 16 hex digits.
-        state: Where it is in its life.
+        state: Its state.
         app: The name of the app that it is about; empty for none.
         target: Where it goes.
         began: When its first packet was seen, in seconds since 1970.
@@ -105,7 +105,7 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
         rules: All that were written for it, oldest first.
         packets_per_second: The highest rate that was seen.
         bits_per_second: Likewise.
-        sources: How many there are, estimated; None for too many to count.
+        sources: The estimated number of sources; None for too many to count.
         recurs: The id of an attack within a day before that had a fingerprint of this one; empty for none.
     """
 
@@ -124,12 +124,12 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """The kinds of attack that it is made of."""
+        """The vectors of the attack."""
         return tuple(dict.fromkeys(rule.vector for rule in self.rules))
 
     @property
     def packets(self) -> int:
-        """What its rules have matched."""
+        """Packets that its rules have matched."""
         return sum(rule.packets for rule in self.rules)
 
     @property
@@ -139,18 +139,18 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def dropped(self) -> tuple[int, int]:
-        """Packets and bytes that were kept from the app."""
+        """Packets and bytes that were dropped."""
         some = [rule for rule in self.rules if rule.drops]
         return sum(rule.packets for rule in some), sum(rule.bytes for rule in some)
 
     @property
     def hits(self) -> float:
-        """Which part of an app's normal openings its rules match at most."""
+        """The share of an app's normal openings that its rules match, at most."""
         return max((rule.hits for rule in self.rules if rule.name), default=0.0)
 
 
 class AttackEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to an attack.
+    """An event of an attack.
 
     Attributes:
         at: When, in seconds since 1970.

@@ -18,7 +18,7 @@ ATTACK_EVENTS = {
     "ended": "attackEnded",
     "left_alone": "attackLeftAlone",
 }
-# Of each rule of an attack, by its name, packets and bytes that were told.
+# By rule of an attack: packets and bytes that were recorded.
 Told = Mapping[str, tuple[int, int]]
 
 

@@ -1,4 +1,4 @@
-"""Attacks in words: for the log, `spectrum ddos`, and what is sent of them."""
+"""Attacks as text: for the log, `spectrum ddos`, and records."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,31 +9,33 @@ from spectrum.core.ddos.attack_events import Attack, AttackEvent, AttackRule
 _ACTIONS = {
     "block": "is dropped",
     "limit": "is limited to {limit} together",
-    "source-limit": "is limited to {limit} of each source",
-    "cookie": "is answered with SYN cookies, and passes once the client has answered one",
-    "retry": "is dropped the first time, and passes when its sender sends it again",
+    "source-limit": "is limited to {limit} per source",
+    "cookie": "is answered with SYN cookies, and passes after the client has answered one",
+    "retry": "is dropped when first sent, and passes when retransmitted",
     "log": "passes, and is counted",
     "none": "passes",
 }
 
 
 def scaled(number: float, unit: str) -> str:
-    """Return a number in three digits: `1.25 Mbit/s`. Spaces are plain ones, here and below: logs are searched."""
+    """Return a number in three digits: `1.25 Mbit/s`. Spaces are plain ones, here and below, so that logs can be
+    searched.
+    """
     return amount(number, unit).replace(NB, " ")
 
 
 def share(part: float) -> str:
-    """Return a part of all as percents."""
+    """Return a share in percent."""
     return figures.share(part, 1).replace(NB, " ")
 
 
 def lasting(seconds: float) -> str:
-    """Return how long something took: `1 h 2 min`, `230 ms`."""
+    """Return a duration: `1 h 2 min`, `230 ms`."""
     return figures.length(seconds).replace(NB, " ")
 
 
 def sources_text(attack: Attack) -> str:
-    """Return how many sources there are."""
+    """Return the number of sources as text."""
     return "too many sources to count" if attack.sources is None else f"about {attack.sources:,} sources"
 
 
@@ -47,20 +49,20 @@ def event_text(event: AttackEvent) -> str:
         case "began":
             actions = ", ".join(dict.fromkeys(rule.action for rule in attack.rules))
             after = "" if attack.mitigated_after is None else f" after {lasting(attack.mitigated_after)}"
-            again = f"; it has been here before, as {attack.recurs}" if attack.recurs else ""
+            again = f"; it recurs, as {attack.recurs}" if attack.recurs else ""
             return f"{what} began: {rates}; {actions}{after}; {sources_text(attack)}{again}"
         case "left_alone":
             return f"{what} began: {rates}; no rule is written: {attack.rules[-1].why}"
         case "ended":
             packets, _ = attack.dropped
             lasted = lasting((attack.ended or event.at) - attack.began)
-            return f"{what} ended after {lasted}: {rates} at most, {packets:,} packets kept off"
+            return f"{what} ended after {lasted}: {rates} at most, {packets:,} packets dropped"
     actions = ", ".join(f"{rule.name} {rule.action}" for rule in attack.rules if rule.ended is None)
-    return f"{what} goes on: {attack.state.value}, {rates} at most; {actions or 'no rule'}"
+    return f"{what} continues: {attack.state.value}, {rates} at most; {actions or 'no rule'}"
 
 
 def explain(attack: Attack, rule: AttackRule) -> Sequence[str]:
-    """Return sentences about a rule: what it matches, what becomes of that, why, and what it costs."""
+    """Return sentences about a rule: what it matches, its action, the reason, and its cost."""
     return tuple(_explained(attack, rule))
 
 
@@ -74,12 +76,12 @@ def _explained(attack: Attack, rule: AttackRule) -> Iterator[str]:
     if rule.why:
         yield f"Why: {rule.why}."
     if rule.override:
-        yield f"The override {rule.override} decided on the action or the sensitivity."
+        yield f"The override {rule.override} defines the action or the sensitivity."
     low, high = scaled(rule.low, "packets/s"), scaled(rule.high, "packets/s")
     yield (
         f"When it was written, {scaled(rule.excess, 'packets/s')} more than normal matched;"
         f" the rate was between {low} and {high} (95 % sure, from samples)."
     )
     if rule.name:
-        yield f"Of the normal openings of an app at most {share(rule.hits)} match, of the app that it hits most."
+        yield f"At most {share(rule.hits)} of an app's normal openings match, for the app that it hits most."
         yield f"Until now {rule.packets:,} packets of {scaled(rule.bytes, 'B')} matched, by its counter."

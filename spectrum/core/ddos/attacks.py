@@ -1,4 +1,4 @@
-"""From rules and the kernel's counters to attacks: which rules are one attack, and what is told of it."""
+"""From rules and the kernel's counters to attacks: which rules belong to one attack, and its events."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,29 +26,29 @@ from spectrum.core.ddos.predicates import Conjunction, address_text
 from spectrum.core.life.attack import AttackChange, AttackCommand, AttackLife, AttackState
 from spectrum.core.packets import PROTOCOLS
 
-# The same fingerprint again within this time is the same attacker again.
+# The same fingerprint within this time is the same attack again.
 RECURRENCE_S = 86_400.0
-# Of fingerprints that ended.
+# Number of fingerprints of ended attacks that are kept.
 MOST_REMEMBERED = 1_000
-# What no rule was written for is over when it was not seen for so long.
+# An attack without a rule ends after it was not seen for this time.
 TOLERATED_S = 10.0
-# An attack fades while less than this share of what began it matches.
+# An attack fades while less than this share of the initial rate matches.
 QUIET_SHARE = 0.25
-# A rule of one that another process knew is gone if the kernel does not count it for so long.
+# A rule of an attack by another process is gone if the kernel does not count it for this time.
 UNCOUNTED_S = 5.0
-# Of attacks that go on, their figures are told so often.
+# Interval of progress events of open attacks.
 TOLD_S = 5.0
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 # Packets and bytes of each rule by its name, since it was written.
 Counts = Mapping[str, tuple[int, int]]
-# Returns what was sampled of some packets: it is given a mask of the rows.
+# Returns the headers of some samples, given a mask of the rows.
 SamplesOf = Callable[[NDArray[np.bool_]], Iterable[AttackSample]]
 
 
 @dataclass(slots=True)
 class _Open:
-    """An attack that has not ended, and what is not told of it."""
+    """An open attack, and what is not reported of it yet."""
 
     attack: Attack
     life: AttackLife
@@ -60,7 +60,7 @@ class _Open:
 
 
 class AttackTracker:
-    """Knows which rules are which attack.
+    """Assigns rules to attacks.
 
     Args:
         new_id: Returns the id of an attack.
@@ -73,11 +73,11 @@ class AttackTracker:
         self._name_of = name_of
         self._app_of = app_of
         self._open: dict[str, _Open] = {}
-        # When a fingerprint was seen last, and of which attack.
+        # When a fingerprint was last seen, and of which attack.
         self._past: dict[str, tuple[float, str]] = {}
 
     def resume(self, attacks: Iterable[Attack], at: float) -> None:
-        """Know attacks that another process knew: open ones go on, and the fingerprints of ended ones may recur."""
+        """Take over attacks of another process: open ones continue, and the fingerprints of ended ones may recur."""
         for attack in attacks:
             if attack.ended is None:
                 names = [rule.name for rule in attack.rules if rule.ended is None]
@@ -98,7 +98,7 @@ class AttackTracker:
         """Those that have not ended."""
         return tuple(one.attack for one in self._open.values())
 
-    # --- what the detector finds ----------------------------------------------------------------------------------
+    # --- findings of the detector ---------------------------------------------------------------------------------
 
     def take(
         self, events: Iterable[Event], packets: Packets, seconds: float, at: float, samples_of: SamplesOf | None = None
@@ -233,7 +233,7 @@ class AttackTracker:
         one.samples += len(found)
         return found
 
-    # --- what the kernel counts -----------------------------------------------------------------------------------
+    # --- counters of the kernel -----------------------------------------------------------------------------------
 
     def count(self, counts: Counts, seconds: float, at: float) -> list[AttackEvent]:
         """Take the kernel's counters of rules in force; return what is to be told.
@@ -296,10 +296,10 @@ class AttackTracker:
             yield from self._goes_on(one, AttackChange.OVER, at)
 
     def close(self, at: float) -> list[AttackEvent]:
-        """End all: nothing is detected any more."""
+        """End all attacks: detection has stopped."""
         return [event for one in list(self._open.values()) for event in self._goes_on(one, AttackChange.OVER, at)]
 
-    # --- what is told ---------------------------------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------------------------------
 
     def _goes_on(
         self, one: _Open, change: AttackChange, at: float, samples: tuple[AttackSample, ...] = ()
@@ -337,7 +337,7 @@ def _acts(attack: Attack) -> AttackChange:
 
 @dataclass(frozen=True, slots=True)
 class _Matching:
-    """What was sampled of what a conjunction matches."""
+    """The samples that a conjunction matches."""
 
     rows: NDArray[np.bool_]
     packets: Packets
@@ -349,7 +349,7 @@ class _Matching:
         return cls(rows, packets.where(rows), seconds)
 
     def some(self, count: int) -> NDArray[np.bool_]:
-        """Return a mask of a few of the rows, spread over the time."""
+        """Return a mask of a few of the rows, spread over time."""
         places = np.flatnonzero(self.rows)
         mask = np.zeros(len(self.rows), bool)
         if len(places):
@@ -368,14 +368,14 @@ class _Matching:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lower and upper bound of the rate, 95 % sure."""
+        """The lower and upper bound of the rate, with 95 % confidence."""
         count = len(self.packets)
         one_in = float(self.packets["stands_for"].mean()) if count else 1.0
         return rate_bounds(count, one_in, self.seconds)
 
     @property
     def sources(self) -> int | None:
-        """How many, if few enough to be counted."""
+        """The number of sources, if few enough to count."""
         if not len(self.packets):
             return None
         many, pairs = sources(self.packets["source"])
@@ -383,7 +383,7 @@ class _Matching:
 
     @property
     def app(self) -> int:
-        """The app that most of it is for."""
+        """The app that most samples are for."""
         apps, counts = np.unique(self.packets["app"], return_counts=True)
         return int(apps[counts.argmax()]) if len(apps) else NO_APP
 

@@ -1,4 +1,4 @@
-"""What detection and the rulesets of a configuration are checked for, and what detection gets of them."""
+"""Checks of detection and rulesets, and the overrides for the detector."""
 
 from collections.abc import Iterator
 
@@ -11,15 +11,15 @@ from spectrum.core.ddos.served import ServedError, served_places
 
 
 def check_ddos(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
-    """Yield what is wrong with detection and its rulesets."""
+    """Yield the faults of detection and its rulesets."""
     if config.ddos is not None and config.filter is not None and config.ddos.guard:
-        yield Fault(("ddos", "guard"), "with filter it is filter.guard that no rule is about; write the prefixes there")
+        yield Fault(("ddos", "guard"), "with filter the guarded prefixes are those of filter.guard; write them there")
     if config.ddos is None and config.filter is not None:
         for name, rule in config.filter.rules.items():
             if rule.needs_flows:
                 yield Fault(
                     ("filter", "rules", name),
-                    "idle, known and served are known only while attacks are looked for; write ddos: {}",
+                    "idle, known and served need attack detection; write ddos: {}",
                 )
     if config.ddos is not None:
         try:
@@ -30,21 +30,21 @@ def check_ddos(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
 
 
 def check_rulesets(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
-    """Yield a fault of each ruleset beside the first one: a phase has one entry point."""
+    """Yield a fault for each further ruleset: a phase has one entry point."""
     first = next(iter(surroundings.whole.rulesets), None)
     for name, ruleset in config.rulesets.items():
         if name != first:
-            yield Fault(("rulesets", name), f"ruleset {first} is the entry point of {ruleset.phase} already")
+            yield Fault(("rulesets", name), f"ruleset {first} is already the entry point of {ruleset.phase}")
 
 
 def idle_rulesets(config: Config) -> Iterator[str]:
-    """Yield that rulesets do nothing, where attacks are not looked for."""
+    """Yield a warning if rulesets have no effect without detection."""
     if config.ddos is None and config.rulesets:
         yield f"rulesets: {', '.join(config.rulesets)} does nothing while no attacks are looked for; write ddos: {{}}"
 
 
 def overrides_of(config: Config) -> tuple[ManagedOverride, ...]:
-    """Return all that a configuration says otherwise of managed rules, in the order in which it is looked at."""
+    """Return the overrides of a configuration, in order of evaluation."""
     return tuple(one for ruleset in config.rulesets.values() for one in ruleset.overrides())
 
 

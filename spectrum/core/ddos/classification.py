@@ -1,4 +1,4 @@
-"""Which managed rule an attack is an instance of, and what overrides may ask of it."""
+"""Classification of an attack as an instance of a managed rule, and its fields for overrides."""
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
@@ -19,9 +19,9 @@ from spectrum.core.ddos.packets import SHAKEN, WHOLE, Column, Mask, Packets
 from spectrum.core.ddos.predicates import Conjunction, Predicate, prefix_text
 from spectrum.core.packets import PROTOCOLS
 
-# A managed rule is about an attack of which at least so much has its signature.
+# The share of an attack's packets that must have the signature of a managed rule.
 SHARE = 0.6
-# An attack that is about one destination sends it at least so much.
+# The share that one destination must get for an attack on one destination.
 _ONE_DESTINATION = 0.5
 _NAMED = tuple(NAMED_PROTOCOLS)
 _PLAIN = frozenset({"version", "protocol", "destination", "destination_port", "served", "fragment", "known"})
@@ -46,7 +46,7 @@ def classify(what: Conjunction, packets: Packets, pulses: int = 0) -> ManagedRul
 
 
 def _about_all(signature: Signature, what: Conjunction, packets: Packets, weights: Column, pulses: int) -> bool:
-    """Tell whether an attack has what a signature says of it as a whole."""
+    """Return whether an attack as a whole has the properties of a signature."""
     if pulses < signature.pulses:
         return False
     if signature.is_plain and not {one.field for one in what.predicates} <= _PLAIN:
@@ -117,7 +117,7 @@ def _begins(packets: Packets, payloads: tuple[bytes, ...]) -> Mask:
     return found
 
 
-# --- what expressions ask -----------------------------------------------------------------------------------------
+# --- fields of expressions ----------------------------------------------------------------------------------------
 
 
 def shared_fields(what: Conjunction) -> Mapping[str, Spans]:
@@ -162,7 +162,7 @@ def _exactly(predicate: Predicate) -> Spans:
 
 def _addresses(predicate: Predicate) -> Iterator[Span]:
     if predicate.example:
-        # Sources of IPv6 are told apart by their first 64 bits.
+        # Sources of IPv6 are distinguished by their first 64 bits.
         is_prefix = predicate.field == "source" and ":" in predicate.example
         text = str(IPv6Network(f"{predicate.example}/64", strict=False)) if is_prefix else predicate.example
         yield address_span(text)

@@ -1,4 +1,4 @@
-"""From samples to rules: windows of time, alarms, and what is done about what was found."""
+"""From samples to rules: windows of time, alarms, and mitigation."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,9 +41,9 @@ from spectrum.core.ddos.unlearned import SUSPECT_SHARE, Suspects
 from spectrum.core.packets import PROTOCOLS
 
 SUB_WINDOW_S = 0.25
-# Looked at: the last sub-window alone, and so many together.
+# Windows that are evaluated: the last sub-window alone, and this number together.
 SPANS = (1, 4)
-# Of a window; more says no more, and takes longer.
+# Samples of a window; more add no information, and take longer.
 MOST_SAMPLES = 4_000
 # Kept, so that it is seen who asks again, and who goes on.
 KEPT_LOOKS = 10
@@ -51,32 +51,33 @@ LEAST_SAMPLES = 15
 LEAST_EXCESS = 2_000.0
 TOLERANCE = 1.2
 ERRORS = 4.0
-# At once where the excess is so many times what is an alarm, else when two sub-windows say so.
+# An alarm at once if the excess is this multiple of the threshold, otherwise after two sub-windows.
 CLEAR_ALARM = 5.0
-# Mining again when it found nothing.
+# Delay before mining again after it found nothing.
 PATIENCE_S = 1.0
 # So long clients have time to go on, or to ask again.
 GOES_ON_S = 1.0
 REJUDGE_S = 1.0
 MOST_RULES = 8
-# An automatic rule ends some time after what it matches fell below a quarter of what began it.
+# An automatic rule ends some time after its matches fell below a quarter of the initial rate.
 QUIET_SHARE = 0.25
-# What came is learned so many looks later, if no attack has begun by then: its first packets are few.
+# Traffic is learned this number of looks later, if no attack has begun by then, as its first packets are few.
 LEARNED_LATER = 4
-# So long after a start flows and known sources are still being learned: only what needs no profile is acted on.
+# For this time after a start, flows and known sources are still being learned: only rules that need no profile are
+# applied.
 WARM_UP_S = 60.0
-# Flows that go on have done so after that.
+# By then, flows that continue have been seen to do so.
 FLOWS_S = 2.0
-# What stays beyond normal for so long, and no rule is for it, is how it is now: how often packets come is learned.
+# Excess without a rule that lasts this long becomes normal: its rate is learned.
 NEW_NORMAL_S = 600.0
-# Known sources were lost where so small a part of what they send is recognised.
+# If known sources are recognized for so small a share of packets, their table was lost.
 LOST_KNOWN = 0.5
-# An attack that was there before begins again at this part of what is an alarm.
+# The share of the alarm threshold at which a known attack begins again.
 RETURN_SHARE, LEAST_RETURNING = 0.5, 8
-# A rule that blocks does something else when known sources say that it hits so much of an app's openings (95 %).
+# A blocking rule gets another action when known sources show that it hits this share of an app's openings (95 %).
 MOST_HARM = 0.01
 
-# How much above the profile's rate is an alarm.
+# Threshold of an alarm, relative to the profile's rate.
 TOLERANCES: dict[Sensitivity, float] = {"default": 0.5, "medium": 1.5, "low": 4.0, "eoff": 20.0}
 
 
@@ -128,21 +129,21 @@ class FloodRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleWritten:
-    """A rule begins, or changes what it does."""
+    """A rule begins, or its action changes."""
 
     rule: FloodRule
 
 
 @dataclass(frozen=True, slots=True)
 class RuleEnded:
-    """A rule ends: little matches it any longer."""
+    """A rule ends: few packets match it."""
 
     rule: FloodRule
 
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """There is more than normally, and no rule for it; `managed` and `ruling` are as of a rule."""
+    """There is an excess without a rule; `managed` and `ruling` are as for a rule."""
 
     what: Conjunction
     excess: float
@@ -156,7 +157,7 @@ Event = RuleWritten | RuleEnded | LeftAlone
 
 @dataclass(slots=True)
 class _Look:
-    """What was sampled in a sub-window."""
+    """The samples of a sub-window."""
 
     packets: Packets
     seconds: float
@@ -164,7 +165,7 @@ class _Look:
 
 @dataclass(frozen=True, slots=True)
 class _Lesson:
-    """What is to be learned: packets that no rule in force matched, and the apps that rules are about."""
+    """Traffic to be learned: packets that no rule in force matched, and the apps of rules."""
 
     packets: Packets
     seconds: float
@@ -174,7 +175,7 @@ class _Lesson:
 
 @dataclass(slots=True)
 class _Harm:
-    """What known sources sent that a rule matched: packets, their squares for the error, and in how many seconds."""
+    """Packets of known sources that a rule matched: their number, their squares for the error, and the seconds."""
 
     known: float = 0.0
     squares: float = 0.0
@@ -207,7 +208,7 @@ class Detector:
         self._looks: deque[_Look] = deque(maxlen=KEPT_LOOKS)
         self._lessons: deque[_Lesson] = deque()
         self._rules: dict[int, FloodRule] = {}
-        # What is too little to be an attack, as an override says, until when.
+        # Excess below the sensitivity of an override, and until when.
         self._tolerated: dict[Conjunction, float] = {}
         self._harm: dict[int, _Harm] = {}
         self._past = PastAttacks()
@@ -232,7 +233,7 @@ class Detector:
         return self._last
 
     def resume(self, rules: Iterable[FloodRule], last: int = 0) -> None:
-        """Go on with rules that another detector wrote, and with numbers that none had; before the first look."""
+        """Continue the rules of another detector, with new numbers; before the first look."""
         self._rules = {rule.number: rule for rule in rules}
         self._last = max(last, *self._rules, 0)
 
@@ -280,24 +281,24 @@ class Detector:
             events += self._judge_again(now)
         if (alarm > CLEAR_ALARM or self._alarms >= 2) and now >= self._mine_at:
             events += self._find(now)
-        if is_first:  # what is left alone is no news where nothing is known yet
+        if is_first:  # Ignored excess is not reported while nothing is known.
             return [event for event in events if not isinstance(event, LeftAlone)]
         self._learn(packets, seconds, now)
         self._deviations += self._profile.adaptive.take(self._left_over(packets), seconds, self._at)
         return events
 
     def attackers(self) -> tuple[PastAttack, ...]:
-        """Return the attacks of the last 24 hours, and of now: what is kept over a restart."""
+        """Return the attacks of the last 24 hours and the current ones, which are kept over a restart."""
         now = (PastAttack(rule.what, rule.times, self._at) for rule in self.rules)
         return (*self._past.remembered(self._at), *now)
 
     def recall(self, attacks: Iterable[PastAttack]) -> None:
-        """Know attacks of before a restart: what goes on is stopped at once."""
+        """Restore attacks from before a restart: those that continue are mitigated at once."""
         for attack in attacks:
             self._past.add(attack)
 
     def deviations(self) -> list[Deviated]:
-        """Return what began to be more than adaptive profiles say since this was asked last: it is for the log."""
+        """Return new deviations from adaptive profiles since the last call, for the log."""
         deviations, self._deviations = self._deviations, []
         return deviations
 
@@ -313,7 +314,7 @@ class Detector:
     def _learn_later(
         self, packets: Packets, seconds: float, without: set[int], suspects: Suspects | None = None
     ) -> None:
-        """Learn what came some looks ago, without what is suspect now."""
+        """Learn the traffic of some looks ago, without what is suspect now."""
         self._lessons.append(_Lesson(packets, seconds, self._at, frozenset(without)))
         if len(self._lessons) > LEARNED_LATER:
             due = self._lessons.popleft()
@@ -321,7 +322,7 @@ class Detector:
             self._profile.learn(came, due.seconds, due.at, due.without | without)
 
     def _learn(self, packets: Packets, seconds: float, now: float) -> None:
-        """Learn of apps that no rule is about, while nothing is beyond normal."""
+        """Learn traffic of apps without rules, while there is no alarm."""
         touched = {app for rule in self._rules.values() for app in rule.apps}
         if self._tolerated or self._alarms:
             self._lessons.clear()
@@ -336,7 +337,7 @@ class Detector:
             self._profile.learn_rates(packets, seconds)
 
     def override(self, overrides: Overrides) -> list[Event]:
-        """Go by other overrides; return what that changes for rules in force."""
+        """Use other overrides; return the changes of rules in force."""
         self._overrides = overrides
         self._tolerated.clear()
         events: list[Event] = []
@@ -356,7 +357,7 @@ class Detector:
         self._harm.pop(rule.number, None)
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
-        """Have apps by other numbers, as a configuration has them now."""
+        """Renumber apps according to the configuration."""
         self._profile.renumber(numbers)
         self._lessons.clear()
         for look in self._looks:
@@ -386,7 +387,7 @@ class Detector:
         yield from self._tolerated
 
     def _alarm(self, looks: Sequence[_Look]) -> float:
-        """Return how many times as much as is an alarm there is beyond normal."""
+        """Return the excess as a multiple of the alarm threshold."""
         seconds = sum(look.seconds for look in looks)
         idle = [self._left_over(look.packets.where(look.packets["state"] != IN_USE)) for look in looks]
         count = sum(map(len, idle))
@@ -407,7 +408,7 @@ class Detector:
         return max(LEAST_EXCESS, TOLERANCES[self._overrides.most_sensitive] * usual)
 
     def _least(self, managed: ManagedRule, ruling: Ruling) -> float:
-        """Return the least excess for a rule of a kind of attack; samples may tell somewhat less than there is."""
+        """Return the least excess for a rule of a kind of attack; estimates from samples may be too low."""
         level = ruling.sensitivity_level
         return LEAST_OF_FLOOR * max(managed.threshold(level), TOLERANCES[level] * self._profile.rate)
 
@@ -469,7 +470,7 @@ class Detector:
         least = self._least(managed, ruling) * (RETURN_SHARE if times > 1 else 1.0)
         if fingerprint.excess < least:
             self._tolerated[fingerprint.what] = now + PATIENCE_S
-            why = f"it takes more for {managed.name} at sensitivity {ruling.sensitivity_level}"
+            why = f"the rate is below the threshold of {managed.name} at sensitivity {ruling.sensitivity_level}"
             return LeftAlone(fingerprint.what, fingerprint.excess, why, managed, ruling)
         self._last += 1
         self._judge_at = now + REJUDGE_S
@@ -491,7 +492,7 @@ class Detector:
         return RuleWritten(rule)
 
     def _narrowed(self, fingerprint: Fingerprint, idle: Packets, seconds: float) -> Fingerprint:
-        """Leave out apps of which too little is known, where most of an attack goes to where no app listens."""
+        """Leave out apps with too small a profile, if most of an attack goes to addresses without an app."""
         matching = idle.where(fingerprint.what.match(idle))
         served = matching["served"] == 1
         if app_of(matching) != NO_APP or not served.any() or served.mean() > 0.5:
@@ -518,7 +519,7 @@ class Detector:
         return managed, ruling
 
     def _feasible(self, judged: Judgement, fingerprint: Fingerprint, matching: Packets) -> Judgement:
-        """Return what comes next to what would be best, of what can be done where the rules are."""
+        """Return the best action that is possible where the rules are applied."""
         return of_connections(judged, fingerprint, matching) if self._by_workers else judged
 
     def _held_back(
@@ -533,7 +534,7 @@ class Detector:
         """Return what is done about a fingerprint by what is known yet: more of attacks that were there before."""
         if judgement.action is None:
             return judgement
-        assert self._began is not None, "a look has begun it"
+        assert self._began is not None, "set by a look"
         is_suspect = float(suspects.match(matching).mean()) >= SUSPECT_SHARE
         goes_nowhere = judgement.action is Action.BLOCK and not matching["served"].any()
         if goes_nowhere and (is_suspect or self._profile.is_ready):
@@ -546,7 +547,9 @@ class Detector:
             if judgement.action is not Action.BLOCK or suspects.of_no_client(matching).all():
                 return judgement
             usual = self._profile.per_source_of(app_of(matching))
-            return spared(fingerprint, matching, usual, "far more packets open than go on, but clients may look so")
+            return spared(
+                fingerprint, matching, usual, "far more packets open flows than continue them, but this may be clients"
+            )
         if warms_up:
             return Judgement(None, why="flows and known sources are still learned, in the first minute after a start")
         hours = self._profile.settle_s / 3600
@@ -554,7 +557,7 @@ class Detector:
         return Judgement(Action.LOG, why=why)
 
     def _knows_too_little(self, packets: Packets, seconds: float) -> bool:
-        """Tell whether of an app that is attacked only what known sources send may have been learned."""
+        """Return whether only packets of known sources may have been learned of an app that is attacked."""
         suspects = Suspects.of(self._left_over(packets), seconds)
         return any(not self._profile.is_settled(app, self._at) for app in suspects.apps)
 
@@ -565,7 +568,7 @@ class Detector:
         return known + 2 * error < LOST_KNOWN * self._profile.known_rate
 
     def _best_fingerprint(self, idle: Packets, seconds: float, normal: Normal) -> Fingerprint | None:
-        """Return what covers most of the excess, or if that hits normal packets, a part of it that does not."""
+        """Return the fingerprint with most of the excess, or if that hits normal packets, a part that does not."""
         idle, seconds = _thinned(idle, seconds)
         normal = _without(normal, self._explained())
         floor = self._floor(normal.rate)
@@ -589,7 +592,7 @@ class Detector:
         known = float(idle["stands_for"][idle["known"] == 1].sum()) / seconds
         beyond = float((came - normal)[:IN_USE].sum())
         share = (known - usual * float(normal[:IN_USE].sum())) / beyond if beyond > 0 else 1.0
-        if self._lost_known(left, seconds):  # who comes cannot be told: it may be clients
+        if self._lost_known(left, seconds):  # The sources are unknown: they may be clients.
             share = 1.0
         is_udp = bool(len(own)) and float((own["protocol"] == PROTOCOLS["udp"]).mean()) > 0.5
         sees_use = not (self._by_workers and is_udp) or normal[IN_USE] >= CROWD_IN_USE * normal[OPENING]
@@ -618,7 +621,7 @@ class Detector:
         return who_asks(self._left_over(Packets.joined(asked)), rows, usual, seconds, waited=waited)
 
     def _judge_again(self, now: float) -> Iterator[Event]:
-        """Decide anew on what rules do that do not block: a few samples do not tell many sources from all."""
+        """Decide again on rules that do not block: few samples do not show whether sources are too many to count."""
         self._judge_at = now + REJUDGE_S
         packets = Packets.joined([look.packets for look in self._window])
         seconds = sum(look.seconds for look in self._window)
@@ -659,7 +662,7 @@ class Detector:
         return max(harm.known - 2 * sqrt(harm.squares), 0.0) / harm.seconds / usual
 
     def _watch(self, rule: FloodRule, matched: Packets, seconds: float) -> None:
-        """Add up what a rule does to known sources."""
+        """Add up the effects of a rule on known sources."""
         harm = self._harm.setdefault(rule.number, _Harm())
         known = matched["stands_for"][matched["known"] == 1]
         harm.known += float(known.sum())
@@ -667,7 +670,7 @@ class Detector:
         harm.seconds += seconds
 
     def _ends(self, now: float, counted: Mapping[int, float]) -> Iterator[Event]:
-        """End rules that have matched little for long."""
+        """End rules with few matches for long."""
         look = self._looks[-1]
         for rule in self.rules:
             matched = look.packets.where(rule.what.match(look.packets) & (look.packets["state"] != IN_USE))
@@ -683,7 +686,7 @@ class Detector:
                 self._rules[rule.number] = replace(rule, quiet_since=since)
 
     def _is_quiet(self, rule: FloodRule, rate: float, look: _Look) -> bool:
-        """Tell whether little matches a rule."""
+        """Return whether few packets match a rule."""
         if rate < TOLERANCE * rule.normal + QUIET_SHARE * min(rule.excess, self._floor(self._profile.rate)):
             return True
         if rule.app == NO_APP or self._profile.is_settled(rule.app, self._at):
@@ -694,7 +697,7 @@ class Detector:
         return rule.action is not Action.LOG and not Suspects.of(seen, look.seconds)
 
     def _returns(self, now: float) -> Iterator[Event]:
-        """Begin rules for attacks that were there before: after one sub-window, at half of what is an alarm."""
+        """Write rules for attacks that recur: after one sub-window, at half of the alarm threshold."""
         look = self._looks[-1]
         for past in self._past.remembered(self._at):
             left = self._left_over(look.packets)
@@ -717,7 +720,7 @@ class Detector:
 
 
 def _thinned(packets: Packets, seconds: float) -> tuple[Packets, float]:
-    """Return at most `MOST_SAMPLES`, and in how many seconds as many would have come."""
+    """Return at most `MOST_SAMPLES`, and the seconds in which this number would have come."""
     if len(packets) <= MOST_SAMPLES:
         return packets, seconds
     places = np.linspace(0, len(packets) - 1, MOST_SAMPLES).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What samples say of all packets: rates with their error, and the number of sources."""
+"""Estimates about all packets from samples: rates with their error, and the number of sources."""
 
 from math import sqrt
 

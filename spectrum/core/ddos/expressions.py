@@ -1,7 +1,7 @@
 """Expressions about packets, in the part of Cloudflare's rules language that overrides of DDoS rules have.
 
 An expression is evaluated with what is known of packets: each field is any of some numbers, or nothing is known of it.
-What cannot be told then is None (Kleene's logic): neither the expression nor its opposite holds.
+An undecidable result is None (Kleene's logic): neither the expression nor its negation holds.
 """
 
 import re
@@ -17,7 +17,7 @@ MAX_DEPTH = 32
 # The lowest and the highest number of a range. An address is a number of 128 bits, an IPv4 one as `::ffff:a.b.c.d`.
 Span = tuple[int, int]
 Spans = tuple[Span, ...]
-# What a field of packets may be; None where nothing is known of it, and nothing where they have no such field.
+# The possible values of a field of packets; None if unknown, and nothing if they have no such field.
 Facts = Callable[[str], Spans | None]
 _MAPPED: Span = (0xFFFF << 32, (0xFFFF << 32) + 0xFFFFFFFF)
 _HIGHEST_ADDRESS = 2**128 - 1
@@ -58,7 +58,7 @@ FIELDS: Mapping[str, Field] = {
 
 
 class ExpressionError(ValueError):
-    """What an expression says cannot be understood.
+    """A malformed expression.
 
     Attributes:
         position: Of the character that is wrong, from 1 on.
@@ -78,7 +78,7 @@ class Always:
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """A field is any of some numbers: what all comparisons come to, those with `ne` inside of a `Negation`."""
+    """A field has one of some numbers: the form of all comparisons, those with `ne` within a `Negation`."""
 
     field: str
     spans: Spans
@@ -86,14 +86,14 @@ class Within:
 
 @dataclass(frozen=True, slots=True)
 class Negation:
-    """What does not hold."""
+    """The negation of an expression."""
 
     part: "Expression"
 
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """Two or more parts, and how they are joined."""
+    """Two or more parts, and the operator."""
 
     how: Literal["and", "xor", "or"]
     parts: tuple["Expression", ...]
@@ -103,7 +103,7 @@ Expression = Always | Within | Negation | Combination
 
 
 def parse(text: str, fields: Mapping[str, Field] = FIELDS, max_length: int = MAX_LENGTH) -> Expression:
-    """Return what an expression says.
+    """Parse an expression.
 
     Args:
         text: The expression, such as `ip.dst in {192.0.2.0/24} and not tcp.flags.syn`.
@@ -111,7 +111,7 @@ def parse(text: str, fields: Mapping[str, Field] = FIELDS, max_length: int = MAX
         max_length: In characters.
 
     Raises:
-        ExpressionError: If it says nothing that can be understood.
+        ExpressionError: If it is malformed.
     """
     if len(text) > max_length:
         raise ExpressionError(max_length + 1, f"it has {len(text):,} characters; at most {max_length:,} are possible")
@@ -119,7 +119,7 @@ def parse(text: str, fields: Mapping[str, Field] = FIELDS, max_length: int = MAX
 
 
 def holds(expression: Expression, facts: Facts) -> bool | None:
-    """Tell whether an expression holds for packets of which this is known; None where that cannot be told."""
+    """Return whether an expression holds for packets with these fields; None if undecidable."""
     match expression:
         case Always(value):
             return value
@@ -166,7 +166,7 @@ def _number(address: IPv4Address | IPv6Address) -> int:
 
 
 def _compare(known: Spans, spans: Spans) -> bool | None:
-    """Tell whether all numbers that are possible are among those of an expression; None where some are."""
+    """Return whether all possible numbers are among those of an expression; None if some are."""
     if not known:
         return False
     if all(any(low <= first and last <= high for low, high in spans) for first, last in known):
@@ -221,7 +221,7 @@ class _Sign:
 
 
 class _Parser:
-    """Reads an expression from left to right.
+    """Parses an expression from left to right.
 
     Args:
         text: The expression.
@@ -307,7 +307,7 @@ class _Parser:
             found = Within(token.text, self._value(token.text, field, is_in_set=False))
             return found if operator.word == "eq" else Negation(found)
         if field.kind == "address":
-            raise ExpressionError(operator.position, f"{token.text} is an address: compare it by eq, ne or in")
+            raise ExpressionError(operator.position, f"{token.text} is an address: compare it with eq, ne or in")
         ((value, _),) = self._value(token.text, field, is_in_set=False)
         spans = {
             "lt": (0, value - 1),

@@ -1,4 +1,4 @@
-"""What is done about a fingerprint: dropped, limited, challenged, or nothing, as it may be a crowd."""
+"""The action for a fingerprint: drop, limit, challenge, or none if it may be a crowd."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -17,7 +17,7 @@ from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 LEAST_LIFT = 3.0
 FEW_SOURCES, LEAST_PAIRS, LEAST_PER_SOURCE = 50_000, 3, 8.0
 PER_SOURCE = 4.0
-# A limit per source leaves the busiest ones so many times what is usual of them.
+# A limit per source allows the busiest sources this multiple of their usual rate.
 SHARED = 3.0
 # Of a crowd's excess: handshakes completed, and packets of sessions in use, for each that opens.
 CROWD_SHAKEN, CROWD_IN_USE = 0.3, 1.5
@@ -134,7 +134,7 @@ def judge(
         if not is_served or not (fingerprint.what.excludes or are_known):
             return Judgement(Action.BLOCK, why=why)
         # Clients that were upgraded since the profile was learned send what it has never seen, too.
-        return spared(fingerprint, samples, usual_per_source, f"{why}, but clients that are new may send it")
+        return spared(fingerprint, samples, usual_per_source, f"{why}, but new clients may send it")
     if fingerprint.excess < LEAST_LIFT * fingerprint.normal:
         return Judgement(None, why=f"it looks as normal packets do, and is less than {LEAST_LIFT:g} times as much")
     if excess is not None and excess.is_crowd:
@@ -144,7 +144,9 @@ def judge(
     if is_served or _few(fingerprint, samples):
         return spared(fingerprint, samples, usual_per_source, f"{share:.2g} % of an app's openings match")
     return Judgement(
-        Action.LIMIT, 2 * fingerprint.normal, "neither what it looks like nor its sources tell it from normal"
+        Action.LIMIT,
+        2 * fingerprint.normal,
+        "neither its properties nor its sources distinguish it from normal traffic",
     )
 
 
@@ -160,7 +162,7 @@ def _new_crowd(fingerprint: Fingerprint, excess: AppExcess, are_known: bool) -> 
 
 
 def spared(fingerprint: Fingerprint, samples: Packets, usual_per_source: float, why: str) -> Judgement:
-    """Return what to do about packets some of which clients may have sent."""
+    """Return the action on packets some of which clients may have sent."""
     if _few(fingerprint, samples):
         estimate, _ = sources(samples["source"])
         # Clients behind one address are spared, as far as that leaves a limit at all.
@@ -195,7 +197,7 @@ def of_connections(judged: Judgement, fingerprint: Fingerprint, samples: Packets
 
 
 def overruled(judged: Judgement, ruling: Ruling, normal: float) -> Judgement:
-    """Return what to do after a managed rule and its overrides have had their say.
+    """Return the action after the managed rule and its overrides.
 
     Args:
         judged: What would be best, and is not nothing.
@@ -206,17 +208,17 @@ def overruled(judged: Judgement, ruling: Ruling, normal: float) -> Judgement:
     assert judged.action is not None, "nobody orders to drop a crowd"
     match ruling.action:
         case "block" if judged.action is not Action.BLOCK:
-            return Judgement(Action.BLOCK, why=f"{said} says so; it would be {judged.action}, as {judged.why}")
+            return Judgement(Action.BLOCK, why=f"by {said}; otherwise {judged.action}, as {judged.why}")
         case "log":
-            return Judgement(Action.LOG, why=f"{said} says so; it would be {judged.action}, as {judged.why}")
+            return Judgement(Action.LOG, why=f"by {said}; otherwise {judged.action}, as {judged.why}")
         case "rate-limit" if judged.action is Action.BLOCK:
             per_s = max(2 * normal, 1.0)
-            return Judgement(Action.LIMIT, per_s, f"{said} says so; it would be {judged.action}, as {judged.why}")
+            return Judgement(Action.LIMIT, per_s, f"by {said}; otherwise {judged.action}, as {judged.why}")
     return judged
 
 
 def app_of(samples: Packets) -> int:
-    """Return the number of the app that most samples are about."""
+    """Return the number of the app that most samples are for."""
     if not len(samples):
         return NO_APP
     apps, counts = np.unique(samples["app"], return_counts=True)

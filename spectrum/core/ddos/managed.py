@@ -1,4 +1,4 @@
-"""The managed ruleset: a rule for each kind of attack, what it is known by, and how much of it is too much.
+"""The managed ruleset: a rule for each kind of attack, with its signature and threshold.
 
 A detection finds what the packets of an attack share, and writes a rule of the filter for exactly that. The managed
 rule that it is an instance of gives it a name, a threshold by sensitivity, and an action: what overrides change. It is
@@ -172,7 +172,7 @@ def _reflection(
     return ManagedRule(
         ref,
         f"{name} reflection",
-        f"UDP from port {shown}: {what}, asked in the name of whoever is attacked.",
+        f"UDP from port {shown}: {what}, requested with the victim's forged address.",
         ("udp", "reflection", tag),
         # Later fragments of an answer have no ports.
         Signature((_UDP,), source_ports=_ranges(*ports), lengths=length),
@@ -205,7 +205,7 @@ _IMPOSSIBLE = (
     _tcp(
         "TCP-0101",
         "TCP null flood",
-        "Segments without any flag: no TCP sends them.",
+        "Segments without any flag, which no TCP implementation sends.",
         Signature((_TCP,), tcp_flags=_flags(), fragment=False),
         ("invalid",),
     ),
@@ -240,9 +240,9 @@ _IMPOSSIBLE = (
 )
 _REFLECTIONS = (
     _reflection("RFL-0001", "DNS", "dns", "answers of open resolvers and name servers", 53),
-    _reflection("RFL-0002", "NTP", "ntp", "answers of time servers (monlist)", 123),
+    _reflection("RFL-0002", "NTP", "ntp", "answers of NTP servers (monlist)", 123),
     _reflection("RFL-0003", "SSDP", "ssdp", "answers of UPnP devices", 1900),
-    _reflection("RFL-0004", "memcached", "memcached", "values that were stored before", 11211),
+    _reflection("RFL-0004", "memcached", "memcached", "stored values", 11211),
     _reflection("RFL-0005", "CLDAP", "cldap", "answers of directory servers", 389),
     _reflection("RFL-0006", "chargen", "chargen", "characters of test servers", 19),
     _reflection("RFL-0007", "WS-Discovery", "wsd", "answers of cameras and printers", 3702),
@@ -279,7 +279,7 @@ _REFLECTIONS = (
     _reflection("RFL-0038", "Crestron", "crestron", "answers of room controllers", 41794),
     _reflection("RFL-0039", "Lantronix", "lantronix", "answers of serial gateways", 30718),
     _reflection("RFL-0040", "Netis router", "netis", "answers of routers' back doors", 53413),
-    _reflection("RFL-0041", "echo", "echo", "what was sent to test servers", 7),
+    _reflection("RFL-0041", "echo", "echo", "echoes of test servers", 7),
     _reflection("RFL-0042", "daytime", "daytime", "answers of test servers", 13),
     _reflection("RFL-0043", "FiveM", "games", "answers of GTA servers", 30120),
     _reflection("RFL-0044", "TeamSpeak", "games", "answers of voice servers", 9987),
@@ -288,21 +288,21 @@ _REFLECTIONS = (
         "RFL-0046",
         "DTLS or QUIC",
         "quic",
-        "first answers of servers, longer than a client's flood is",
+        "first answers of servers, which are longer than packets of clients",
         443,
         length=(500, 65535),
     ),
     ManagedRule(
         "RFL-0101",
         "TCP SYN-ACK reflection",
-        "SYN-ACKs of servers that got SYNs in the name of whoever is attacked.",
+        "SYN-ACKs of servers that received SYNs with the victim's forged address.",
         ("tcp", "reflection", "syn-ack"),
         Signature((_TCP,), tcp_flags=_flags("syn", "ack", looked_at=0x17)),
     ),
     ManagedRule(
         "RFL-0102",
         "TCP middlebox reflection",
-        "Pages of censors' and companies' middleboxes, from a web port, that answer a request without a connection.",
+        "Block pages of middleboxes, from a web port, in reply to requests without a connection.",
         ("tcp", "reflection"),
         Signature(
             (_TCP,),
@@ -343,7 +343,7 @@ _TOOLS = (
         ("botnet", "syn"),
     ),
 )
-# To the ports of protocols that many attacks are made for.
+# Floods of protocols that many attacks target.
 _SERVICES = (
     _udp(
         "DNS-0002",
@@ -371,7 +371,7 @@ _SERVICES = (
     _udp(
         "NTP-0001",
         "NTP flood",
-        "Questions to time servers, to port 123.",
+        "NTP requests, to port 123.",
         Signature((_UDP,), destination_ports=_ranges(123), fragment=False),
         ("ntp",),
     ),
@@ -392,7 +392,7 @@ _SERVICES = (
     _udp(
         "GAME-0001",
         "Source Engine query flood",
-        "Questions for a game server's name and players (A2S).",
+        "Queries for a game server's name and players (A2S).",
         Signature(
             (_UDP,), payloads=(b"\xff\xff\xff\xffT", b"\xff\xff\xff\xffU", b"\xff\xff\xff\xffV", b"\xff\xff\xff\xffW")
         ),
@@ -408,7 +408,7 @@ _SERVICES = (
     _udp(
         "GAME-0003",
         "Quake query flood",
-        "Questions for a game server's status.",
+        "Queries for a game server's status.",
         Signature((_UDP,), payloads=(b"\xff\xff\xff\xffgets", b"\xff\xff\xff\xffgeti")),
         ("games",),
     ),
@@ -424,7 +424,7 @@ _FRAGMENTS = (
     ManagedRule(
         "FRAG-0003",
         "Tiny fragments",
-        "Fragments too short for the header that they are a part of.",
+        "Fragments that are too short for their header.",
         ("fragments",),
         Signature(fragment=True, lengths=(0, 68)),
     ),
@@ -466,7 +466,7 @@ _PULSES = (
     ManagedRule(
         "PULSE-0001",
         "Pulse wave",
-        "A flood that comes and goes in bursts, to outlast those who look away.",
+        "A flood in bursts, which evades slow detection.",
         ("pulse",),
         Signature(pulses=4),
     ),
@@ -475,7 +475,7 @@ _CARPETS = (
     ManagedRule(
         "CARPET-0001",
         "UDP carpet bombing",
-        "Datagrams to many addresses of a prefix: little for each, much for the line.",
+        "Datagrams to many addresses of a prefix: few for each, many for the link.",
         ("udp", "carpet"),
         Signature((_UDP,), destinations=16),
     ),
@@ -498,35 +498,35 @@ _FLAG_FLOODS = (
     _tcp(
         "TCP-0203",
         "TCP slow sessions",
-        "Connections that are opened, and then say next to nothing.",
+        "Connections that are opened, and then send next to nothing.",
         Signature((_TCP,), lengths=(0, 80), shaken=0.8),
         ("connections",),
     ),
     _tcp(
         "TCP-0202",
         "TCP connection flood",
-        "Connections of real hosts, that complete the handshake and do nothing with it.",
+        "Connections of real hosts that complete the handshake and then stay idle.",
         Signature((_TCP,), tcp_flags=(0x05, 0), shaken=0.25),
         ("connections",),
     ),
     _tcp(
         "TCP-0004",
         "SYN flood with data",
-        "SYNs with payload, but of a fast open.",
+        "SYNs with payload, without TCP Fast Open.",
         Signature((_TCP,), tcp_flags=_flags("syn", looked_at=0x17), lengths=(81, 65535)),
         ("syn",),
     ),
     _tcp(
         "TCP-0003",
         "SYN flood without options",
-        "SYNs without any option: no system of today sends them.",
+        "SYNs without any option, which no current system sends.",
         Signature((_TCP,), tcp_flags=_flags("syn", looked_at=0x17), options=False),
         ("syn",),
     ),
     _tcp(
         "TCP-0001",
         "SYN flood",
-        "SYNs that look as those of clients do.",
+        "SYNs with the properties of clients' SYNs.",
         Signature((_TCP,), tcp_flags=_flags("syn", looked_at=0x17)),
         ("syn",),
         "9da0fb429a25436fa543519f4570f19f",
@@ -534,42 +534,42 @@ _FLAG_FLOODS = (
     _tcp(
         "TCP-0005",
         "PSH-ACK flood",
-        "Segments that seem to carry data of connections that nobody has opened.",
+        "Segments with data for connections that do not exist.",
         Signature((_TCP,), tcp_flags=_flags("psh", "ack")),
         ("ack",),
     ),
     _tcp(
         "TCP-0006",
         "ACK flood",
-        "Acknowledgements of connections that nobody has opened.",
+        "Acknowledgements for connections that do not exist.",
         Signature((_TCP,), tcp_flags=_flags("ack")),
         ("ack",),
     ),
     _tcp(
         "TCP-0007",
         "RST flood",
-        "Aborts of connections that nobody has opened.",
+        "Resets of connections that do not exist.",
         Signature((_TCP,), tcp_flags=_flags("rst", looked_at=0x07)),
         ("rst",),
     ),
     _tcp(
         "TCP-0008",
         "FIN flood",
-        "Ends of connections that nobody has opened.",
+        "FINs of connections that do not exist.",
         Signature((_TCP,), tcp_flags=_flags("fin", looked_at=0x07)),
         ("fin",),
     ),
     _tcp(
         "TCP-0009",
         "URG flood",
-        "Segments with urgent data, which next to nobody uses.",
+        "Segments with urgent data, which is hardly used.",
         Signature((_TCP,), tcp_flags=_flags("urg", looked_at=0x27)),
         ("urg",),
     ),
     _tcp(
         "TCP-0002",
         "TCP out-of-state flood",
-        "Other segments of connections that nobody has opened.",
+        "Other segments of connections that do not exist.",
         Signature((_TCP,)),
         ("out-of-state",),
         "6efeb57a52e744e89a5413121bd0b3d3",
@@ -586,28 +586,28 @@ _DATAGRAMS = (
     _udp(
         "UDP-0003",
         "Tiny UDP flood",
-        "Datagrams with next to no payload: as many packets as fit on the line.",
+        "Datagrams with next to no payload, for the highest packet rate.",
         Signature((_UDP,), lengths=(29, 40), fragment=False),
         ("tiny",),
     ),
     _udp(
         "UDP-0004",
         "Stray UDP flood",
-        "Datagrams to where no app listens.",
+        "Datagrams to addresses and ports without an app.",
         Signature((_UDP,), served=False),
         ("stray",),
     ),
     _udp(
         "UDP-0005",
         "New-flow flood",
-        "Datagrams that look as clients' first ones, from sources that nobody can count.",
+        "Datagrams with the properties of clients' first ones, from too many sources to count.",
         Signature((_UDP,), served=True, is_plain=True),
         ("new-flows",),
     ),
     _udp(
         "UDP-0001",
         "UDP flood",
-        "Datagrams in a volume that is not normal.",
+        "Datagrams at an abnormal rate.",
         Signature((_UDP,)),
         ("generic",),
         "599dab0942ff4898ac1b7797e954e98b",
@@ -647,7 +647,7 @@ _OTHERS = (
     ManagedRule("AH-0001", "AH flood", "Packets with IPsec's authentication header.", ("esp",), Signature((51,))),
     ManagedRule("IPIP-0001", "IP-in-IP flood", "Packets of IPv4 and IPv6 in IP.", ("tunnels",), Signature((4, 41))),
     ManagedRule("SCTP-0001", "SCTP flood", "Packets of SCTP, such as INITs.", ("sctp",), Signature((_SCTP,))),
-    ManagedRule("IGMP-0001", "IGMP flood", "Memberships of groups.", ("igmp",), Signature((2,))),
+    ManagedRule("IGMP-0001", "IGMP flood", "IGMP membership messages.", ("igmp",), Signature((2,))),
     ManagedRule(
         "ROUTE-0001",
         "Routing protocol flood",
@@ -661,7 +661,7 @@ _OTHERS = (
     ManagedRule(
         "PROTO-0000",
         "Protocol 0 flood",
-        "IPv4 packets of protocol 0, which is none.",
+        "IPv4 packets of protocol 0, which is reserved.",
         ("invalid",),
         Signature((0,)),
     ),
@@ -686,7 +686,7 @@ _OTHERS = (
     ManagedRule(
         "GENERIC-0003",
         "Mixed flood",
-        "Packets of several protocols that share something else.",
+        "Packets of several protocols that share other properties.",
         ("generic",),
         Signature(),
         "rate-limit",

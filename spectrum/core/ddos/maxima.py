@@ -32,7 +32,7 @@ class DailyMaximum(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         day: Since 1970, in UTC.
-        packets_per_second: They.
+        packets_per_second: The rate.
     """
 
     day: int
@@ -75,8 +75,8 @@ class Maxima(msgspec.Struct):
     share: float = 0.0
 
     def add(self, rate: float, day: int) -> None:
-        """Take a rate over ten seconds."""
-        if self.days and self.days[-1].day >= day:  # the clock may have been set back
+        """Add a rate over ten seconds."""
+        if self.days and self.days[-1].day >= day:  # The clock may have been set back.
             last = self.days[-1]
             self.days[-1] = DailyMaximum(last.day, max(last.packets_per_second, rate))
         else:
@@ -84,13 +84,13 @@ class Maxima(msgspec.Struct):
             del self.days[:-KEPT_DAYS]
 
     def limit(self, day: int) -> "Limit | None":
-        """Return what is too much on a day, by the week before it; None while too few days are known."""
+        """Return the limit of a day, by the week before; None with too few days."""
         return limit_of([one.packets_per_second for one in self.days if day - DAYS <= one.day < day])
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What is too much.
+    """The limit of a value.
 
     Attributes:
         packets_per_second: More is.

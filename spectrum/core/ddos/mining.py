@@ -1,8 +1,7 @@
-"""The search for what an attack's packets share and normal ones do not.
-
-A greedy search for the conjunction of predicates that covers the excess of what was sampled over the profile. Fields
-that vary over the attack never enter it: no predicate on them keeps the excess. The method, and what it was compared
-with, is in docs/decisions.
+"""Mining: the search for properties that an attack's packets share and normal ones do not have. It is a greedy search
+for the conjunction of predicates that covers the excess of the samples over the profile. Fields that vary over the
+attack never enter it: no predicate on them keeps the excess. The method, and what it was compared with, is in
+docs/decisions.
 """
 
 from collections.abc import Iterator
@@ -18,12 +17,12 @@ from spectrum.core.ddos.predicates import Conjunction, Predicate, address_text
 from spectrum.core.ddos.profile import Normal
 from spectrum.core.packets import PROTOCOLS
 
-# Of the openings of one app, the part that a rule may hit and still block.
+# The share of one app's openings that a blocking rule may hit.
 COST_AIM = 0.01
 LEAST_GAIN = 0.2
 DEEPEST = 7
 LEAST_COVER, LEAST_OF_FLOOR = 0.15, 0.8
-# A few samples share something by chance.
+# Few samples may share a property by chance.
 LEAST_MATCHES = 12
 # First the whole of an attack is looked for, then the clean part of one.
 COVER_WEIGHTS = (4.0, 1.0)
@@ -58,7 +57,7 @@ EQUALS = {
     "known": -1.0,
 }
 EXCLUSIONS = {"payload[:2]": 0.0, "options": 0.0}
-# What the engine of workers does not know of packets.
+# Fields that the engine of workers does not know.
 UNKNOWN_TO_WORKERS = frozenset({"ttl", "ident", "window", "options", "tcp_flags", "fragment"})
 
 
@@ -82,7 +81,7 @@ class Fingerprint:
 
     @property
     def is_clean(self) -> bool:
-        """Whether next to nothing of any app's openings is hit."""
+        """Whether hardly any openings of any app are hit."""
         return bool(self.hits.max(initial=0.0) <= COST_AIM)
 
 
@@ -119,7 +118,7 @@ def mine(
     cover_weight: float,
     unknown: frozenset[str] = frozenset(),
 ) -> Fingerprint | None:
-    """Return what the excess shares; None where there is none to speak of.
+    """Return the fingerprint of the excess; None without a significant one.
 
     Args:
         samples: Packets that belong to no flow in use, less those that rules in force match.

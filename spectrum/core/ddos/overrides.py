@@ -1,8 +1,7 @@
-"""What an operator says otherwise of managed rules: how sensitive they are, and what becomes of an attack.
-
-The first override that fits is the one: its expression holds for what the packets of the attack share, and it says
-something of the managed rule. Of what it says, a rule counts before a tag, and a tag before all; of several tags that
-the rule has, the last. (Cloudflare's rulesets, "ManagedOverride a managed ruleset".)
+"""Overrides of managed rules by operators: sensitivity, and action. The first matching override applies: its expression
+holds for the properties that the attack's packets share, and it has a setting for the managed rule. Within it, a
+setting of a rule has precedence over one of a tag, and that over one of all; of several tags that the rule has, the
+last one applies. (Cloudflare's rulesets, "ManagedOverride a managed ruleset".)
 
 An override is no list of packets to let through. It is about a detection: one for a source that the attack does not
 have in common changes nothing.
@@ -21,7 +20,7 @@ OVERRIDE_ACTIONS: tuple[OverrideAction, ...] = ("block", "ddos_dynamic", "log")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is said of some managed rules; None is nothing.
+    """The settings for some managed rules; None is no setting.
 
     Attributes:
         sensitivity_level: How much of an attack activates them.
@@ -34,7 +33,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class ManagedOverride:
-    """What is said of managed rules where an expression holds.
+    """The settings of managed rules for attacks that match an expression.
 
     Attributes:
         id: 32 hex digits.
@@ -67,7 +66,7 @@ class ManagedOverride:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What holds for an attack.
+    """The settings that apply to an attack.
 
     Attributes:
         sensitivity_level: How much of it activates its rule.

@@ -1,7 +1,6 @@
-"""Sampled packets as columns of numbers: what detection looks at.
-
-A row is a packet that was sampled, with what its headers say, the first bytes of its payload, and what was known of its
-flow when it was sampled. Addresses are two numbers of 64 bits, IPv4 ones as `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
+"""Sampled packets as columns of numbers: the input of detection. A row is a sampled packet, with fields of its headers,
+the first bytes of its payload, and the state of its flow at that time. Addresses are two numbers of 64 bits, IPv4 ones
+as `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
 """
 
 from collections.abc import Callable, Mapping, Sequence

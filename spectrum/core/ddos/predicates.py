@@ -1,4 +1,4 @@
-"""What a rule says of a packet: a conjunction of predicates, each about one field."""
+"""Conditions of rules on packets: a conjunction of predicates, each on one field."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Predicate:
 
 @dataclass(frozen=True, slots=True)
 class Conjunction:
-    """Predicates that all hold."""
+    """A conjunction of predicates."""
 
     predicates: tuple[Predicate, ...] = ()
 
@@ -150,7 +150,7 @@ _SHOWN: Mapping[str, Callable[[Predicate, int], str]] = {
     "source": lambda predicate, _: f"from {predicate.example}",
     "source/16": lambda predicate, value: f"from {prefix_text(predicate.field, value)}",
     "source/24": lambda predicate, value: f"from {prefix_text(predicate.field, value)}",
-    "served": lambda _, value: "to where an app listens" if value else "to where no app listens",
+    "served": lambda _, value: "to an app's address and port" if value else "to an address and port without an app",
     "known": lambda _, value: "from a known source" if value else "from an unknown source",
     "fragment": lambda _, value: ("no fragment", "first fragment", "later fragment")[value],
     "tcp_flags": lambda _, value: f"TCP {_flags(value)}",

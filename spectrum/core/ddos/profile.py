@@ -24,11 +24,11 @@ MOST_ROWS, LEAST_ROWS = 100_000, 100
 DAY_S, WEEK_S = 86_400.0, 7 * 86_400.0
 # A row stays so long in the mean: 95 % of the rows are younger than three times that, a day and a week.
 DAY_MEMORY_S, WEEK_MEMORY_S = DAY_S / 3, WEEK_S / 3
-# Rates follow within minutes: slowly enough for a flood that grows over an hour to stand out.
+# Rates adapt within minutes: slowly enough to detect a flood that grows over an hour.
 RATE_MEMORY_S = 600.0
 # What rates that were kept over a longer pause are worth, in seconds of what is seen.
 STALE_RATE_S = 60.0
-# Before that nobody knows what is normal.
+# Before this time normal traffic is unknown.
 READY_S = 60.0
 # An app is known after so long, with all of its rows; one with few openings after so many times as long.
 SETTLE_S = DAY_S

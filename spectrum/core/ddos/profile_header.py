@@ -80,7 +80,7 @@ def read_header(data: bytes) -> tuple[ProfileHeader, memoryview]:
     if len(data) > MOST_BYTES:
         raise ProfileFileError(f"it has more than {MOST_BYTES} bytes")
     if len(data) < PREFIX.size + DIGEST_BYTES:
-        raise ProfileFileError(f"it has {len(data)} bytes only")
+        raise ProfileFileError(f"it has only {len(data)} bytes")
     magic, version, length = PREFIX.unpack_from(data)
     if magic != MAGIC:
         raise ProfileFileError(f"it begins with {magic!r}, not {MAGIC!r}")
@@ -88,7 +88,7 @@ def read_header(data: bytes) -> tuple[ProfileHeader, memoryview]:
         raise ProfileFileError(f"it is of version {version}, this program knows {VERSION}")
     body, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
     if digest_of(body) != digest:
-        raise ProfileFileError("its content is not what its digest says")
+        raise ProfileFileError("its content does not match its digest")
     end = PREFIX.size + length
     try:
         header = _DECODER.decode(body[PREFIX.size : end])

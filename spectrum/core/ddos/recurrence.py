@@ -1,4 +1,4 @@
-"""Attacks that were there before: they are stopped sooner, and their rules stay longer."""
+"""Attacks that recur: they are mitigated sooner, and their rules last longer."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from spectrum.core.ddos.predicates import Conjunction
 
 REMEMBERED_S = 86_400.0
 MOST_REMEMBERED = 64
-# A rule ends so long after what it matches has become little: the first time, the second, and every later time.
+# How long a rule stays after few packets match it: the first time, the second, and every later time.
 EXPIRIES_S = (60.0, 300.0, 1_800.0)
 
 

@@ -1,4 +1,4 @@
-"""`rulesets`: what is said otherwise of the managed rules against attacks; Cloudflare's entry point rulesets."""
+"""`rulesets`: overrides of the managed rules against attacks; Cloudflare's entry point rulesets."""
 
 import hashlib
 import re
@@ -12,11 +12,11 @@ from spectrum.core.ddos.expressions import parse
 from spectrum.core.ddos.managed import BY_ID, BY_REF, CATEGORIES, PHASE, Sensitivity
 from spectrum.core.ddos.overrides import ManagedOverride, OverrideAction, Setting
 
-# Cloudflare's own limits.
+# Cloudflare's limits.
 MAX_DESCRIPTION = 500
 MAX_RULES = 100
 _ID = re.compile("[0-9a-f]{32}")
-_NO_SWITCH = "a managed rule is not switched off; sensitivity_level: eoff leaves all but exceptional attacks alone"
+_NO_SWITCH = "a managed rule cannot be disabled; sensitivity_level: eoff mitigates only exceptional attacks"
 
 
 def _category(value: Any) -> str:

@@ -1,7 +1,6 @@
-"""How many packets are looked at: enough to find what is small, few enough to cost little.
-
-What belongs to no flow in use is looked at more densely: nearly all of a flood is that, and little of normal traffic.
-A flood is ten times as much from one look to the next, so that looking less comes at once, and looking more later.
+"""Control of the sampling rate: enough samples to detect small attacks, few enough to cost little. Packets that belong
+to no flow in use are sampled more densely: nearly all of a flood, and little of normal traffic. A flood multiplies
+within one look, so the rate is reduced at once, and increased slowly.
 """
 
 from math import ceil, log2

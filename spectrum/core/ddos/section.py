@@ -1,4 +1,4 @@
-"""`ddos` in the file: whether attacks are looked for in samples of packets, and stopped by rules."""
+"""`ddos` in the file: detection of attacks in samples of packets, and mitigation by rules."""
 
 from typing import Annotated
 
@@ -13,20 +13,20 @@ from spectrum.core.ddos.sampling import MAX_SAMPLES, MIN_SAMPLES
 class Ddos(Strict):
     """`ddos`: detection of attacks, in a process of its own."""
 
-    # What holds where no override of `rulesets` says anything: None is what each managed rule says.
+    # Settings without a matching override of `rulesets`: None is the default of each managed rule.
     sensitivity_level: Sensitivity | None = None
     action: OverrideAction | None = None
-    # At most so many packets are looked at in a second; the rest is counted by these.
+    # Maximum number of samples per second; rates are estimated from them.
     samples_per_second: int = Field(8_000, ge=MIN_SAMPLES, le=MAX_SAMPLES)
-    # Before that, rules about an app only count what they match.
+    # For this time, rules about a new app only count.
     learning_s: PositiveDuration = Field(86_400.0, alias="learning_time")
-    # A rule ends so long after little matches it; of an attack that comes again, 5 and 30 times as long.
+    # How long a rule stays after few packets match it; for an attack that recurs, 5 and 30 times as long.
     expiry_s: PositiveDuration = Field(60.0, alias="expire_after")
-    # Without `filter`: from or to these nothing is refused.
+    # Without `filter`: packets from or to these prefixes are never dropped.
     guard: Annotated[tuple[Network, ...], AsTuple] = Field((), max_length=64)
     # The folder of profiles. None: beside the daemon's state.
     store: AbsolutePath | None = None
-    # What its process becomes where the daemon stays root.
+    # The user of its process if the daemon runs as root.
     user: str | None = Field(None, min_length=1, max_length=32)
 
     @property

@@ -1,6 +1,5 @@
-"""Where apps are served: the addresses, protocols and ports that the filter's program knows by their app.
-
-What is sent elsewhere has no app to be for: reflections, floods over a whole prefix, scans.
+"""The addresses, protocols and ports of apps, for the filter's program. Packets to other destinations belong to no app:
+reflections, floods over a whole prefix, scans.
 """
 
 from collections import Counter

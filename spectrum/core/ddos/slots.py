@@ -53,7 +53,7 @@ def slot_of(rule: FloodRule, expires_ns: int) -> FilterRule:
 def _field(predicate: Predicate) -> Mapping[str, Any]:
     make = _FIELDS.get(predicate.field)
     if make is None:
-        raise NoSlot(f"the filter has no rules about {predicate.field}")
+        raise NoSlot(f"the filter has no condition on {predicate.field}")
     return make(predicate, predicate.values[0])
 
 

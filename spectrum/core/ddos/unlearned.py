@@ -1,4 +1,7 @@
-"""What is judged without a profile: in a new daemon's first minute, and of apps that are new.
+"""Detection without a profile: in a new daemon's first minute, and for new apps. Clients continue after their first
+packet: TCP completes its handshake and both ends send data, UDP flows are answered and continue. If far more packets
+open flows than continue them, they are an attack, whatever is normal. So are answers of servers to forged requests, and
+segments that no client sends.
 
 Clients go on after their first packet: TCP completes its handshake and both ends send data, UDP flows are answered and
 come again. Where far more packets open than go on, they are an attack, however much or little is normal. So are

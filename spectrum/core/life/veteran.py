@@ -96,7 +96,7 @@ TABLE: dict[tuple[VeteranState, VeteranEvent], Row] = {
 
 
 class VeteranLife(LifeCycle[VeteranState, VeteranEvent, VeteranCommand]):
-    """One worker of the supervisor before this one."""
+    """One worker of the previous supervisor."""
 
     def __init__(self) -> None:
         super().__init__("a worker", TABLE, VeteranState.FOUND)

@@ -1,1 +1,1 @@
-"""What is told of sessions: events, reasons, refusals, measures."""
+"""Records of sessions: events, reasons, refusals, measures."""

@@ -19,7 +19,7 @@ from spectrum.core.records.journal import Batch, identified
 FormatName = Literal["json", "text", "logfmt", "cef"]
 Fields = Mapping[str, Any]
 
-# Their values mean something also where they are 0, or what most sessions have.
+# Fields whose values matter even if they are 0, or what most sessions have.
 _ALWAYS_TOLD = {"ClientBytes", "OriginBytes", "ClientProto", "OriginProto", "IpFirewall"}
 _UNTOLD = {
     field.name: field.default
@@ -48,7 +48,7 @@ _PLAIN_VALUE = re.compile(r'[^\s"=\\]+')
 
 
 class Formed(NamedTuple):
-    """A record, and how a sink gets it.
+    """A record in the format of a sink.
 
     Attributes:
         fields: All fields, with `RecordId`.
@@ -60,7 +60,7 @@ class Formed(NamedTuple):
 
 
 class RecordFormat:
-    """Brings records into the form that a sink wants.
+    """Converts records to the format of a sink.
 
     Args:
         name: Of the form.

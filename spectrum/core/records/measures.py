@@ -1,4 +1,4 @@
-"""Counters of an app as workers keep and report them, and how reports add up."""
+"""Counters of an app in workers and reports, and how reports add up."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ CONNECT_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 DURATION_BOUNDS_S = (0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
 
-# Why a datagram was dropped, as metrics name it, in the order in which the engine counts.
+# Reasons for dropped datagrams, by their name in metrics, in the order of the engine's counters.
 DROPS = (
     "bad_reply",
     "too_big",
@@ -27,8 +27,8 @@ DROPS = (
 )
 
 
-# What becomes of connections that are opened ahead of sessions, in the order in which the engine counts: used by a
-# session, closed by the origin, closed here; those that failed were never open.
+# Outcomes of preconnected connections, in the order of the engine's counters: used by a session, closed by the origin,
+# closed here; failed ones were never open.
 PRECONNECTS = ("opened", "used", "lost", "closed", "failed")
 
 
@@ -61,7 +61,7 @@ def duration_histogram() -> Histogram:
 
 
 class OriginMeasures(msgspec.Struct, array_like=True):
-    """What happened at one origin address."""
+    """The counters of one origin address."""
 
     connected: int = 0
     ended: int = 0
@@ -122,7 +122,7 @@ class OriginMeasures(msgspec.Struct, array_like=True):
 
 
 class AppMeasures(msgspec.Struct, array_like=True):
-    """Everything counted for one app since the last report. Reasons are numbers of `core.records.reasons.Reason`."""
+    """Counters of one app since the last report. Reasons are numbers of `core.records.reasons.Reason`."""
 
     started: int = 0
     bytes_from_client: int = 0
@@ -135,9 +135,9 @@ class AppMeasures(msgspec.Struct, array_like=True):
     datagrams_from_client: int = 0
     datagrams_from_origin: int = 0
     dropped: dict[int, int] = msgspec.field(default_factory=dict)
-    # Clients sent on to another origin because the one before could not be reached.
+    # Clients sent on to another origin because the previous one could not be reached.
     failovers: int = 0
-    # Clients that an access rule named, by the rule.
+    # Clients that an access rule matched, by rule.
     rules: dict[str, int] = msgspec.field(default_factory=dict)
     # TLS handshakes with clients, and those of them that resumed a session.
     handshakes: int = 0
@@ -146,7 +146,7 @@ class AppMeasures(msgspec.Struct, array_like=True):
     # Sessions that waited for an origin with room, and how long, in seconds, those that have left the queue.
     queued: int = 0
     queue_wait_s: float = 0.0
-    # Records that the worker left out of the log, for its limit.
+    # Records that the worker left out of the log because of its limit.
     left_out: int = 0
 
     def meet(self, rule: str) -> None:
@@ -219,7 +219,7 @@ def add_measures(totals: dict[str, AppMeasures], name: str, measures: AppMeasure
 
 
 class WorkerMeasures(msgspec.Struct, array_like=True):
-    """What a worker counts for itself since the last report."""
+    """Counters of a worker itself since the last report."""
 
     accept_stalls: int = 0
     busy_poll_s: float = 0.0

@@ -1,4 +1,4 @@
-"""What the file says of records: the log, where they are kept on disk, and which sinks they go to."""
+"""Records in the file: the log, the journal on disk, and the sinks."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -58,7 +58,7 @@ _KNOWN_FIELDS = {
 def _check_fields(value: tuple[str, ...]) -> tuple[str, ...]:
     for name in value:
         if name not in _KNOWN_FIELDS:
-            raise ValueError(f"records have no field {name}; docs/operations.md has those that there are")
+            raise ValueError(f"records have no field {name}; docs/operations.md lists them")
     return value
 
 
@@ -116,7 +116,7 @@ class SinkSection(Strict):
 class RecordsSection(Strict):
     """`records`: records of sessions on disk, and where they go from there. Without a journal there are no sinks."""
 
-    # Besides the ends of sessions, which are always told.
+    # Besides the ends of sessions, which are always recorded.
     events: Annotated[tuple[Literal["connect", "progress"], ...], AsTuple] = ()
     progress_interval: Duration = 60.0
     journal: JournalSection | None = None
@@ -126,7 +126,7 @@ class RecordsSection(Strict):
     @classmethod
     def _is_long(cls, value: float) -> float:
         if value < MIN_PROGRESS_INTERVAL_S:
-            raise ValueError(f"at least {MIN_PROGRESS_INTERVAL_S} s: each open session has a record as often")
+            raise ValueError(f"at least {MIN_PROGRESS_INTERVAL_S} s: each open session makes a record at this interval")
         return value
 
     @model_validator(mode="after")
@@ -153,7 +153,7 @@ class Log(Strict):
     fields: Fields = ()
     omit_empty: bool = False
     sessions: bool = True
-    # Under attack a line per connection is an attack of its own. 0: no limit.
+    # During an attack one line per connection would multiply the load. 0: no limit.
     sessions_per_second: int = Field(1000, ge=0)
 
     @model_validator(mode="after")

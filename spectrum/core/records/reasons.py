@@ -57,11 +57,11 @@ class Reason(IntEnum):
     LISTENER_REMOVED = 16, 200, "disconnect"
     # The origin was disabled or removed, and its drain_duration is over.
     ORIGIN_DRAINED = 17, 200, "disconnect"
-    # A peer that lives, and does not take what it is sent (`drain_pace`); what was kept for slow peers is at its limit.
+    # A peer that is alive, but does not read (`drain_pace`); or the memory for slow peers is exhausted.
     CLIENT_STUCK = 18, 497, "disconnect"
     ORIGIN_STUCK = 19, 445, "disconnect"
     MEMORY_LIMIT = 30, 200, "disconnect"
-    # What came was no TLS of this session: broken on the way, or by the peer.
+    # The data was not TLS of this session: damaged on the way, or by the peer.
     CLIENT_TLS_ERROR = 31, 490, "tlsError"
     ORIGIN_TLS_ERROR = 32, 444, "disconnect"
     # No origin answered.
@@ -76,24 +76,24 @@ class Reason(IntEnum):
     # With `source: client`: the client is of the other family, or this daemon may not use its address.
     SOURCE_FAMILY = 28, 524, "originError"
     SOURCE_FORBIDDEN = 29, 524, "originError"
-    # The kernel watches no more descriptors for this user (fs.epoll.max_user_watches), or has no memory for it.
+    # The limit of epoll entries for this user is reached (fs.epoll.max_user_watches), or there is no memory for one.
     NO_WATCH = 35, 524, "originError"
-    # It answered, and shook no hands; or its certificate is not verified (`tls: strict`).
+    # The origin answered, but the TLS handshake failed; or its certificate is not verified (`tls: strict`).
     ORIGIN_TLS_FAILED = 33, 520, "originError"
     ORIGIN_CERTIFICATE = 34, 520, "originError"
     # An operator ended it (`spectrum kill`).
     KILLED = 36, 200, "disconnect"
-    # Each origin has as many sessions as it may (`max_sessions`): nobody may wait, or it waited too long.
+    # Every origin has reached `max_sessions`: there is no queue, or the session waited too long.
     ORIGIN_FULL = 37, 524, "originError"
     QUEUE_TIMEOUT = 38, 524, "originError"
-    # An origin could not be reached, and too many sessions have been sent on already (`retry_budget`).
+    # An origin could not be reached, and the retry budget is exhausted (`retry_budget`).
     RETRY_BUDGET = 39, 524, "originError"
     # The client was refused before an origin was chosen.
     HEADER_UNTRUSTED = 40, 403, "clientFiltered"
     HEADER_INVALID = 41, 403, "clientFiltered"
     HEADER_TIMEOUT = 42, 403, "clientFiltered"
     HEADER_MISSING = 43, 403, "clientFiltered"
-    # There are too many already, or they come too fast: of this client, in the app, on the node.
+    # A limit of sessions or rates: of this client, of the app, of the node.
     CLIENT_LIMIT = 44, 403, "clientFiltered"
     CLIENT_RATE = 45, 403, "clientFiltered"
     APP_LIMIT = 46, 403, "clientFiltered"
@@ -102,27 +102,27 @@ class Reason(IntEnum):
     NODE_RATE = 49, 403, "clientFiltered"
     # An access rule blocks it.
     CLIENT_BLOCKED = 50, 403, "clientFiltered"
-    # It asks for a name that no app on the port has, or does not speak TLS.
+    # It requests a name that no app on the port has, or does not use TLS.
     SNI_UNKNOWN = 51, 400, "tlsError"
-    # Its ClientHello is longer than is read to tell apps on one port apart.
+    # Its ClientHello exceeds the limit for selecting an app on a shared port.
     HELLO_TOO_LONG = 57, 400, "tlsError"
-    # As CLIENT_LIMIT and CLIENT_RATE, of the prefix that the client is in.
+    # As CLIENT_LIMIT and CLIENT_RATE, for the prefix of the client.
     PREFIX_LIMIT = 52, 403, "clientFiltered"
     PREFIX_RATE = 53, 403, "clientFiltered"
     # The TLS handshake with the client failed, or took too long.
     CLIENT_TLS_FAILED = 54, 443, "tlsError"
     CLIENT_TLS_TIMEOUT = 55, 443, "tlsError"
-    # With TPROXY or bindings: it came to the socket itself, or to an address or a port that is not the app's.
+    # With TPROXY or bindings: it came to the socket directly, or to an address or port that is not the app's.
     NOT_INTERCEPTED = 56, 403, "clientFiltered"
-    # Its address and port are a listener of this daemon: what is answered there would be answered here, for ever.
+    # Its address and port are a listener of this daemon: answers would loop for ever.
     OWN_LISTENER = 58, 403, "clientFiltered"
-    # Its app is paused by hand.
+    # Its app is paused by an operator.
     APP_PAUSED = 59, 403, "clientFiltered"
     # A rule against an attack matches it (`ddos` without `filter`).
     ATTACK = 62, 403, "clientFiltered"
-    # A certificate authority that looked whether a name is ours (tls-alpn-01), and has seen it.
+    # A certificate authority that validated a name (tls-alpn-01).
     ACME_CHALLENGE = 61, 200, "disconnect"
-    # A fault of ours.
+    # An internal error.
     INTERNAL_ERROR = 60, 500, "disconnect"
 
 

@@ -1,4 +1,5 @@
-"""Records of clients that are turned away, or gone before they have an origin, summed.
+"""Records of clients that are refused, or gone before they have an origin, as sums. A flood of them makes a few lines
+per second.
 
 A flood of them is a few lines a second, whatever it sends.
 """

@@ -1,4 +1,5 @@
-"""The story of one client, or of one session: which records belong to it, and what they say to a person.
+"""The story of one client, or of one session: which records belong to it, and their text. Records are mappings here, as
+in JSON: those of an earlier version lack some fields.
 
 Records are mappings here, as JSON has them: those of an earlier version lack fields that this one has.
 """
@@ -22,7 +23,7 @@ _RECORD_ID = re.compile(r"([^/\s]+/[^/\s]+/[0-9a-f]+)/([0-9]+)")
 _TIME_OF_DAY = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _TIMES = "write 14:02, 14:02:30, 2026-11-26T14:02, or 30m for so long ago; times are UTC, as in records"
 
-# More than those that are told are held before the earliest are let go.
+# Records kept beyond the limit before the earliest are dropped.
 SLACK_RECORDS = 1000
 # Of a session that is open.
 BEFORE_END = ("connect", "progress")
@@ -76,7 +77,7 @@ def parse_subject(text: str) -> Subject:
         if _RECORD_ID.fullmatch(text):
             return Subject("record", text)
     raise ValueError(
-        f'"{text}" is no address (192.0.2.7), no id of a session (13351.2) and no id of a record'
+        f'"{text}" is neither an address (192.0.2.7), nor the id of a session (13351.2) or of a record'
         " (edge1/0/66121c7704295/1042)"
     )
 
@@ -91,7 +92,7 @@ def parse_time(text: str, now: datetime) -> datetime:
         try:
             at = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=int(clock[3] or 0), microsecond=0)
         except ValueError as exc:
-            raise ValueError(f'"{text}" is no time of day; {_TIMES}') from exc
+            raise ValueError(f'"{text}" is not a time of day; {_TIMES}') from exc
         return at if at <= now else at - timedelta(days=1)
     try:
         at = datetime.fromisoformat(text)
@@ -100,7 +101,7 @@ def parse_time(text: str, now: datetime) -> datetime:
         try:
             return now - timedelta(seconds=parse_duration_s(text))
         except (ValueError, OverflowError):
-            raise ValueError(f'"{text}" is no time; {_TIMES}') from None
+            raise ValueError(f'"{text}" is not a time; {_TIMES}') from None
 
 
 class Window(NamedTuple):

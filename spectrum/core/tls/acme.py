@@ -99,7 +99,7 @@ class Acme(_AcmeCa):
         if not self.names:
             raise ValueError("names: an empty list; write the names that the certificate is for")
         if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
-            raise ValueError(f"names: {repeated[0]} is there twice")
+            raise ValueError(f"names: {repeated[0]} is listed twice")
         if self.authority is not None:
             if said := sorted(self.model_fields_set & _AcmeCa.model_fields.keys()):
                 raise ValueError(f"{said[0]} does not go with authority: acme.authorities.{self.authority} has it")
@@ -110,7 +110,7 @@ class Acme(_AcmeCa):
         if challenge == "dns-01" and self.dns is None:
             raise ValueError("challenge: dns-01 needs dns: {server:, key:}, a server that takes dynamic updates")
         if challenge != "dns-01" and self.dns is not None:
-            raise ValueError(f"dns goes with challenge: dns-01; here it is {challenge}")
+            raise ValueError(f"dns is for challenge: dns-01; here it is {challenge}")
         if (wildcard := self.wildcard) is not None and challenge != "dns-01":
             raise ValueError(f"names: {wildcard} needs challenge: dns-01 (RFC 8555 section 7.1.3)")
         return self

@@ -98,7 +98,7 @@ def test_a_ruleset_of_the_file_is_told_in_the_form_of_the_api():
         (
             {"rules": [rule(overrides={"enabled": False})]},
             "/rules/0/action_parameters/overrides/enabled",
-            "is not switched off",
+            "cannot be disabled",
         ),
         (
             {"rules": [rule(overrides={"rules": [{"id": "x"}]})]},

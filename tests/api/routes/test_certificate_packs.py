@@ -110,7 +110,7 @@ async def test_what_is_refused(api, ordering):
             (order("a.example.org"), "/hosts/0", "a.example.org is not in example.com"),
             (order("a.example.com", "notexample.com"), "/hosts/1", "is not in example.com"),
             (order("a.example.com", "a b"), "/hosts/1", "is not a server name"),
-            (order("a.example.com", "A.example.com"), "/hosts", "is there twice"),
+            (order("a.example.com", "A.example.com"), "/hosts", "is listed twice"),
         ):
             status, code, message, at = await refused(client, "POST", path, body)
             assert (status, code) == (400, 1002) and says in message, message

@@ -141,7 +141,7 @@ async def test_rules_and_sampling_reach_the_kernel_and_the_next_detector(daemon,
     assert {"spectrum_ddos_up", "spectrum_ddos_ready"} <= names
 
     one.say(["forever", "c"])
-    await until(lambda: "rules in force end by themselves: a rule for an attack ends within" in caplog.text)
+    await until(lambda: "those in force expire: a rule for an attack ends within" in caplog.text)
     assert [rule["name"] for rule in (await one.shown())["rules"]] == ["a", "b"]
 
     (one.folder / "say").unlink()

@@ -119,7 +119,7 @@ def test_ids_that_are_none_and_too_many_samples(tmp_path, caplog):
     told = event()
     bad = msgspec.structs.replace(told.attack, id="../../etc/passwd")
     daemon.book.take([msgspec.structs.replace(told, attack=bad)])
-    assert not daemon.book.latest() and "whose id is none: '../../etc/passwd'" in caplog.text
+    assert not daemon.book.latest() and "with a malformed id: '../../etc/passwd'" in caplog.text
     daemon.book.take([event(samples=[sample(1)] * (MOST_SAMPLES + 1))])
     assert len(daemon.book.find("0").samples) == MOST_SAMPLES
 

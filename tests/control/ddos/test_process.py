@@ -33,7 +33,7 @@ async def test_it_is_told_and_says_what_it_finds(started, tmp_path, caplog):
     await until(lambda: len(started.found) == 3)
     assert isinstance(started.found[0], DetectorState)
     assert started.found[1:] == [DetectorSampling(1, 2), DetectorSampling(3, 4)]
-    assert "passed over" in caplog.text
+    assert "is ignored" in caplog.text
     await until(lambda: len((tmp_path / "told").read_text().splitlines()) == 3)
     told = [line.split()[:2] for line in (tmp_path / "told").read_text().splitlines()]
     assert told == [["DetectorSettings", "1"], ["DetectorHeld", "0"], ["DetectorCounts", "0"]]
@@ -61,7 +61,7 @@ async def test_files_that_it_could_not_open_come_with_its_settings(started, tmp_
     await until(lambda: told.exists() and told.read_text().endswith("\n"))
     assert told.read_text().split()[:2] == ["DetectorSettings", "2"]
     assert "brings=('looks', 'country')" in told.read_text()
-    assert "without /nowhere: cannot be read: No such file" in caplog.text
+    assert "without /nowhere, which cannot be read: No such file" in caplog.text
 
 
 async def test_what_it_cannot_be_told_is_logged(started, monkeypatch, caplog):
@@ -72,4 +72,4 @@ async def test_what_it_cannot_be_told_is_logged(started, monkeypatch, caplog):
 
     monkeypatch.setattr("spectrum.control.ddos.process.send_told", full)
     started.tell("counts", DetectorCounts({}))
-    assert "is not told of its counts: no room" in caplog.text
+    assert "is not sent its counts: no room" in caplog.text

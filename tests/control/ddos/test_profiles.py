@@ -96,7 +96,7 @@ def test_what_is_wrong_is_said(tmp_path):
     save(tmp_path, "game")
     status, answer = asked(tmp_path, "/ddos/preview")
     assert status == 200 and len(answer["beyond"]) == 1
-    assert "7 bytes only" in answer["faults"][0] and "cannot be read" in answer["faults"][1]
+    assert "only 7 bytes" in answer["faults"][0] and "cannot be read" in answer["faults"][1]
 
 
 @pytest.mark.parametrize("app", ["game", "web"])

@@ -74,7 +74,7 @@ async def test_one_that_stands_still_is_seen(started, monkeypatch):
     os.kill(one.pid, signal.SIGSTOP)
     for _ in range(100):  # what it is told meanwhile waits, and no longer than that
         one.tell("objects", "x" * 60_000)
-    assert await asyncio.wait_for(one.over, 5) == "no sign of life for 0.1 s"
+    assert await asyncio.wait_for(one.over, 5) == "no heartbeat for 0.1 s"
     os.kill(one.pid, signal.SIGCONT)
 
 

@@ -63,8 +63,8 @@ async def test_without_a_journal_nothing_is_kept():
 @pytest.mark.parametrize(
     ("query", "fault"),
     [
-        ({"subject": "x"}, '"x" is no address'),
-        ({"subject": CLIENT, "since": "x"}, '"x" is no time'),
+        ({"subject": "x"}, '"x" is neither an address'),
+        ({"subject": CLIENT, "since": "x"}, '"x" is not a time'),
         ({"subject": CLIENT, "limit": "0"}, "limit: from 1 to 10000"),
         ({"subject": CLIENT, "limit": "x"}, "limit: from 1 to 10000"),
     ],

@@ -80,7 +80,7 @@ def test_an_outage_is_named():
     assert section(made, "Availability")["rows"] == [["db", "100 %", "1.37 of 2", "pg-2, 36.9 %", "4 d 10 h, goes on"]]
     assert section(made, "Availability")["lede"].endswith("Every pool was.")
     assert section(made, "Kept out")["rows"][1] == ["web", "", "client_rate", "2,400"]
-    assert made["to_do"] == ["Bring pg-2 back, or take it out of pool db: one origin is left."]
+    assert made["to_do"] == ["Repair pg-2, or remove it from pool db: one origin is left."]
     assert [one["label"] for one in made["figures"]] == ["Carried", "Sessions", "Failed sessions", "Refused"]
 
 

@@ -44,11 +44,11 @@ def test_lines_of_the_log():
     rates = "125 kpackets/s, 468 Mbit/s"
     assert text("began") == f"{whose} began: {rates}; source-limit after 250 ms; about 4,200 sources"
     assert text("began", sources=None, recurs="bb", mitigated_after=None).endswith(
-        "; source-limit; too many sources to count; it has been here before, as bb"
+        "; source-limit; too many sources to count; it recurs, as bb"
     )
     assert text("left_alone") == f"{whose} began: {rates}; no rule is written: few sources send it"
-    assert text("changed") == f"{whose} goes on: mitigated, {rates} at most; ddos-1 source-limit"
-    assert text("ended", ended=120.75) == f"{whose} ended after 2 min: {rates} at most, 5,000,000 packets kept off"
+    assert text("changed") == f"{whose} continues: mitigated, {rates} at most; ddos-1 source-limit"
+    assert text("ended", ended=120.75) == f"{whose} ended after 2 min: {rates} at most, 5,000,000 packets dropped"
     assert text("began", app="").startswith("attack 00000000000000aa on UDP 192.0.2.1:7000: NTP")
 
 
@@ -56,12 +56,12 @@ def test_a_rule_in_words():
     assert explain(ATTACK, RULE) == (
         "ddos-1, for attack 00000000000000aa on game: NTP reflection.",
         "It matches packets that belong to no session in use: protocol udp, 468 bytes.",
-        "What matches is limited to 4 packets/s of each source.",
+        "What matches is limited to 4 packets/s per source.",
         "Why: few sources send it.",
-        "The override night decided on the action or the sensitivity.",
+        "The override night defines the action or the sensitivity.",
         "When it was written, 120 kpackets/s more than normal matched; the rate was between 110 kpackets/s and"
         " 131 kpackets/s (95 % sure, from samples).",
-        "Of the normal openings of an app at most 0.15 % match, of the app that it hits most.",
+        "At most 0.15 % of an app's normal openings match, for the app that it hits most.",
         "Until now 5,000,000 packets of 2.50 GB matched, by its counter.",
     )
     alone = AttackRule(name="", vector="UDP flood", fingerprint="any packet", action="none", began=1.0)

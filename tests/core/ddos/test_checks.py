@@ -13,7 +13,7 @@ def faults(part, whole):
 
 def test_a_phase_has_one_entry_point():
     both = config(a={}, b={})
-    expected = [(("rulesets", "b"), "ruleset a is the entry point of ddos_l4 already")]
+    expected = [(("rulesets", "b"), "ruleset a is already the entry point of ddos_l4")]
     assert faults(both, both) == expected
     assert faults(config(b={}), both) == expected
     assert faults(config(a={}), config(a={})) == faults(config(), config()) == []
@@ -58,5 +58,5 @@ def test_rules_about_flows_need_detection():
     without, with_it = (Config.model_validate(said | more) for more in ({}, {"ddos": {}}))
     found = list(check_ddos(without, Surroundings({}, None, without)))
     assert [fault.path for fault in found] == [("filter", "rules", "b"), ("filter", "rules", "c")]
-    assert found[0].message.endswith("only while attacks are looked for; write ddos: {}")
+    assert found[0].message.endswith("need attack detection; write ddos: {}")
     assert list(check_ddos(with_it, Surroundings({}, None, with_it))) == []

@@ -245,7 +245,7 @@ def test_rules_about_an_app_that_is_new_are_in_the_log_alone_unless_they_need_no
     assert Action.BLOCK in {event.rule.action for event in events if isinstance(event, RuleWritten)}
     events, now = floods(detector, world, "udp_fixed", 3, now)
     (rule,) = [event.rule for event in events]
-    assert rule.action is Action.RETRY and "far more packets open than go on" in str(rule)
+    assert rule.action is Action.RETRY and "far more packets open flows than continue them" in str(rule)
     assert detector.rules[-1].action is Action.RETRY  # it is judged again each second
 
 
@@ -339,7 +339,7 @@ def test_an_override_that_fits_logs_an_attack(expression, vector, action, overri
     _, detector, events, _ = under(said(expression, action="log"), vector)
     assert {(rule.action, rule.ruling.override) for rule in detector.rules} == {(action, override)}
     if action is Action.LOG:
-        assert "override ours says so; it would be" in detector.rules[0].judgement.why
+        assert "by override ours; otherwise" in detector.rules[0].judgement.why
     assert {type(event) for event in events} == {RuleWritten}
 
 
@@ -353,7 +353,7 @@ def test_an_override_blocks_what_would_be_challenged_and_it_stays_so():
 def test_what_is_too_little_for_its_sensitivity_is_left_alone_and_not_learned():
     world, detector, events, now = under(said("udp.dstport eq 7000", sensitivity_level="eoff"), rate=40_000)
     assert not detector.rules and {type(event) for event in events} == {LeftAlone}
-    assert "it takes more for Mirai UDP plain flood at sensitivity eoff" in events[0].why
+    assert "the rate is below the threshold of Mirai UDP plain flood at sensitivity eoff" in events[0].why
     assert (events[0].managed.ref, events[0].ruling.override) == ("BOT-0001", "ours")
     before = detector._profile.normal.rate
     events, now = floods(detector, world, "udp_fixed", 1, now, rate=40_000)

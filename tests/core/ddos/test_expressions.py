@@ -133,7 +133,7 @@ def test_a_field_that_may_be_several_numbers(known, expected):
         ("ip.dst in {192.0.2.1/24}", 12, "host bits"),
         ("ip.dst in {192.0.2.9..192.0.2.1}", 12, "begins with its lower end"),
         ("ip.dst in {192.0.2.9..::1}", 12, "two families"),
-        ("ip.dst lt 192.0.2.1", 8, "compare it by eq, ne or in"),
+        ("ip.dst lt 192.0.2.1", 8, "compare it with eq, ne or in"),
         ("ip.dst in $office", 11, "lists cannot be named here"),
         ("ip.dst in 192.0.2.1", 11, "expected { with values"),
         ("ip.dst in {}", 12, "an empty set"),

@@ -116,12 +116,12 @@ BEST = {action: Judgement(action, 4.0 if action is Action.SOURCE_LIMIT else 0.0,
 def test_what_rules_and_overrides_say_holds(best, ruled, action, per_s):
     told = overruled(BEST[best], Ruling("default", ruled, "ours"), 50.0)
     assert (told.action, told.per_s) == (action, per_s)
-    assert told is BEST[best] or told.why == f"override ours says so; it would be {best}, as why"
+    assert told is BEST[best] or told.why == f"by override ours; otherwise {best}, as why"
 
 
 def test_a_managed_rule_says_so_itself_and_leaves_something():
     told = overruled(BEST[Action.BLOCK], Ruling("default", "rate-limit"), 0.0)
-    assert told.why.startswith("its managed rule says so") and told.per_s == 1.0
+    assert told.why.startswith("by its managed rule") and told.per_s == 1.0
 
 
 def test_known_sources_behind_addresses_that_were_not_seen_before():

@@ -23,10 +23,10 @@ def mined(vector, rate=200_000, cover_weight=COVER_WEIGHTS[0], unknown=frozenset
     ("vector", "words", "varies"),
     [
         ("udp_fixed", ("540 bytes", "payload begins 4141414141414141", "to 203.0.113.10"), ("ttl", "source", "IP id")),
-        ("dns_reflection", ("source port 53", "where no app listens"), ("destination port", "length")),
+        ("dns_reflection", ("source port 53", "without an app"), ("destination port", "length")),
         ("syn_fixed", ("window 5840", "TCP syn", "44 bytes"), ("ttl", "source port")),
         ("udp_random", ("payload's first 2 bytes not in {4756}",), ("bytes,", "ttl", "source port")),
-        ("carpet", ("where no app listens", "protocol udp"), ("to 203.0.113", "destination port")),
+        ("carpet", ("without an app", "protocol udp"), ("to 203.0.113", "destination port")),
     ],
 )
 def test_what_an_attack_shares_and_not_what_varies(vector, words, varies):

@@ -26,7 +26,7 @@ def test_kinds():
         (Predicate("tcp_flags", "is", (0x12,)), "TCP syn+ack"),
         (Predicate("tcp_flags", "is", (0,)), "TCP no flags"),
         (Predicate("fragment", "is", (2,)), "later fragment"),
-        (Predicate("served", "is", (0,)), "to where no app listens"),
+        (Predicate("served", "is", (0,)), "to an address and port without an app"),
         (Predicate("payload[:2]", "is", (0x4756,)), "payload begins 4756"),
         (Predicate("payload[:2]", "not in", (0x4756, 1)), "payload's first 2 bytes not in {4756, 0001}"),
         (Predicate("source_port", "is", (53,)), "source port 53"),

@@ -29,9 +29,9 @@ def sealed(body):
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "0 bytes only"),
+        (b"", "only 0 bytes"),
         (WHOLE[:-1], "digest"),
-        (WHOLE[:20], "20 bytes only"),
+        (WHOLE[:20], "only 20 bytes"),
         (b"X" + WHOLE[1:], "begins with"),
         (sealed(PREFIX.pack(MAGIC, 2, 2) + b"{}"), "version 2, this program knows 1"),
         (sealed(PREFIX.pack(MAGIC, 1, 2) + b"{}"), "header is wrong"),

@@ -122,7 +122,7 @@ def test_a_rule_of_the_filter_matches_what_the_rule_says(seed, row, fields, sets
     rule = flood_rule(Conjunction(tuple(predicates)), action, 7.2)
     flags = next((int(packets[field][row]) for field in fields if field == "tcp_flags"), SYN)
     if action is Action.COOKIE and flags & SYN_ACK != SYN:
-        with pytest.raises(NoSlot, match="only SYNs"):
+        with pytest.raises(NoSlot, match="cookies are for SYNs"):
             slot_of(rule, 5)
     else:
         assert agree(rule, packets)
@@ -168,7 +168,7 @@ def test_all_of_it():
 @pytest.mark.parametrize(
     ("predicates", "why"),
     [
-        ([Predicate("length/8", "is", (1,))], "no rules about length/8"),
+        ([Predicate("length/8", "is", (1,))], "no condition on length/8"),
         ([Predicate("length", "in", (1, 2))], "no sets of length"),
         ([Predicate(one, "not in", (1,)) for one in ("options", "ttl", "source")], "2 sets at most"),
     ],

@@ -98,8 +98,8 @@ def test_what_is_no_object(built):
     whole = built("FLOW_PROGRAM(p) { return 0; }")
     machine = whole[:18] + struct.pack("<H", 62) + whole[20:]
     for data, why in (
-        (b"", "no object"),
-        (b"int x;", "no object"),
+        (b"", "not an object"),
+        (b"int x;", "not an object"),
         (whole[:60], "broken"),
         (machine, "another machine"),
         (whole + bytes(5 << 20), "more than"),

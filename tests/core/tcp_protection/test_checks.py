@@ -45,4 +45,4 @@ def test_what_the_kernel_has_no_room_for():
         for n in range(129)
     }
     ((path, message),) = faults({"filter": FILTER, "tcp_filters": filters}, {"tcp_filters": {"f7": filters["f7"]}})
-    assert path == ("tcp_filters", "f7") and "128 fit" in message
+    assert path == ("tcp_filters", "f7") and "the maximum is 128" in message

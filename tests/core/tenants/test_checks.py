@@ -85,7 +85,7 @@ CROSSING = "an object can refer only to objects of its own account"
                 }
             },
             "apps.b.dns.name",
-            "ssh.example.com with tcp/20-22 is app a already",
+            "ssh.example.com with tcp/20-22 is already app a",
         ),
         (
             {"apps": {"a": app("tcp/1", dns={"name": "a.example.com", "type": "ADDRESS"})}},

@@ -28,7 +28,7 @@ def test_a_dns_server_has_a_port(server, is_at):
     ("change", "message"),
     [
         ({"names": []}, "names: an empty list"),
-        ({"names": ["a b"]}, "no server name"),
+        ({"names": ["a b"]}, "not a server name"),
         ({"names": ["a.example", "A.example"]}, "a.example is listed twice"),
         ({"names": [f"{i}.example" for i in range(101)]}, "at most 100"),
         ({"accept_terms": False}, "accept_terms: true is needed"),

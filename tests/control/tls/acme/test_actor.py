@@ -119,7 +119,7 @@ async def test_a_full_disk_does_not_hurry_the_ca(parts, caplog):
     (parts.folder / "auto.json.new").mkdir()
     parts.process.said = [Failed("disk", True)]
     await parts.actor._step()
-    assert "cannot be kept" in caplog.text
+    assert "cannot be saved" in caplog.text
     assert await parts.actor._step() > 500
 
 

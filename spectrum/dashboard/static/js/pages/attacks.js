@@ -65,7 +65,7 @@ async function list(ctx) {
   function say() {
     const open = rows.filter((one) => !one.ended), alone = open.filter((one) => one.state === 'left_alone'), { now, before } = trend(rows, Date.now() / 1000, DAYS);
     put(title, open.length ? `${capital(count(open.length, 'attack'))} ${open.length === 1 ? 'goes' : 'go'} on` : rows.length ? 'No attack goes on' : 'No attack was seen');
-    put(lede, alone.length > 0 && `No rule is written for ${count(alone.length, 'of them', 'of them')}: it would hit too much of the good traffic. `,
+    put(lede, alone.length > 0 && `No rule is written for ${count(alone.length, 'of them', 'of them')}: it would hit too much of the normal traffic. `,
       now.count > 0 ? [`${capital(count(now.count, 'attack'))} in the last seven days`, now.vectors[0]?.[1] > 1 && [', most often ', foreign(now.vectors[0][0])], '.'] : 'There was none in the last seven days.',
       before.count > 0 && ` In the seven days before: ${count(before.count, 'attack')}.`);
     const told = [['Attacks, 7 days', int(now.count), change(now.count, before.count)], ['Packets kept off', int(now.dropped), change(now.dropped, before.dropped)], ['Highest peak', bits(now.peak), change(now.peak, before.peak)]];
@@ -113,7 +113,7 @@ async function single(ctx) {
   function describe(one) {
     const after = one.mitigated_after, known = [
       ['State', state(MARKS[one.state], ` ${WORDS[one.state]}`)], ['On', [target(one), one.app && ` (${one.target})`]], ['Began', instant(one.began)], ['Ended', one.ended ? `${instant(one.ended)}, after ${lasted(one)}` : 'it goes on'],
-      ['Met after', after === null ? 'no rule acts' : dur(after)], ['Peak', `${bits(one.bits_per_second)}, ${si(one.packets_per_second, 'packets/s')}`], ['Matched', `${int(one.packets)} packets`], ['Kept off', `${int(one.dropped_packets)} packets`],
+      ['Met after', after === null ? 'no rule is in force' : dur(after)], ['Peak', `${bits(one.bits_per_second)}, ${si(one.packets_per_second, 'packets/s')}`], ['Matched', `${int(one.packets)} packets`], ['Kept off', `${int(one.dropped_packets)} packets`],
       ['Sources', one.sources === null ? 'too many to count' : `about ${int(one.sources)}`], ['Good traffic hit', `at most ${pct(one.hits)} of an app’s normal openings`], ['Seen before', one.recurs && h('a', { href: `#/attacks/${one.recurs}` }, one.recurs)]];
     name = `${one.vectors.join(', ')} on ${one.app || one.target}`;
     put(head, h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, foreign(one.vectors.join(', ')), ' on ', foreign(one.app || one.target)),

@@ -35,7 +35,7 @@ export default async function nodes(ctx) {
 }
 
 const kindOf = (worker) => (worker.deaf || worker.stalled || (!worker.ready && worker.silent_s > 0) ? 'failed' : worker.relieved !== undefined ? 'idle' : worker.ready ? 'ok' : 'degraded');
-const wordOf = (worker) => (worker.relieved !== undefined ? 'of before an upgrade, until its sessions end' : worker.deaf ? `does not watch ${count(worker.deaf, 'listener')}` : worker.stalled ? 'does not accept: out of descriptors' : worker.ready ? 'serves' : worker.silent_s > 0 ? `no sign of life for ${dur(worker.silent_s)}` : 'starts');
+const wordOf = (worker) => (worker.relieved !== undefined ? 'from before an upgrade, until its sessions end' : worker.deaf ? `does not watch ${count(worker.deaf, 'listener')}` : worker.stalled ? 'does not accept: out of descriptors' : worker.ready ? 'serves' : worker.silent_s > 0 ? `not responding for ${dur(worker.silent_s)}` : 'starts');
 
 function drawn(node) {
   const own = node.workers.filter((one) => one.relieved === undefined), wrong = own.filter((one) => kindOf(one) === 'failed'), near = node.limits.filter((one) => one.share >= NEAR);
