@@ -1,5 +1,11 @@
 """The frame of every page, and the way in."""
 
+import http.client
+import json
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 
@@ -152,3 +158,41 @@ def test_first_view_is_there_within_a_second(look, browser):
         found.append(page.evaluate("performance.getEntriesByName('shown')[0].startTime"))
     print("first view, ms:", [round(one) for one in found])
     assert min(found) < 1000, found
+
+
+BROWSERS, SECONDS = 100, 3
+
+
+def test_a_hundred_browsers_on_one_dashboard(site):
+    """Each is told each second what is so, and that costs the API's process little: one message is made for all."""
+    told = [
+        http.client.HTTPConnection(*site.url.removeprefix("http://").split(":"), timeout=60) for _ in range(BROWSERS)
+    ]
+    for one in told:
+        one.request(
+            "GET", f"/client/v4/accounts/{site.account}/live", headers={"Authorization": f"Bearer {site.token}"}
+        )
+    streams = [one.getresponse() for one in told]
+    assert {one.status for one in streams} == {200}
+    api = site.daemon.status()["api"]["pid"]
+    _messages(streams)
+    before, began = _cpu_s(api), time.monotonic()
+    heard = [_messages(streams) for _ in range(SECONDS)]
+    cost = (_cpu_s(api) - before) / (time.monotonic() - began)
+    print(f"{BROWSERS} browsers cost the API's process {cost:.1%} of a core")
+    seconds = {json.loads(one.removeprefix(b"data:"))["at"] for messages in heard for one in messages}
+    assert len({one for messages in heard for one in messages}) == len(seconds), "of a second there is one message"
+    assert cost < 0.5
+    for one in (*streams, *told):
+        one.close()
+
+
+def _messages(streams):
+    """Return the next message of each stream."""
+    return [next(line for line in stream if line.startswith(b"data:")) for stream in streams]
+
+
+def _cpu_s(pid):
+    """Return the processor time of a process, in seconds (proc_pid_stat(5): utime, stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
