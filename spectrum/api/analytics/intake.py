@@ -8,8 +8,6 @@ All that blocks runs in one thread, which gives way to who asks, and to the work
 import asyncio
 import itertools
 import logging
-import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +22,7 @@ from spectrum.core.analytics.packet_rows import packet_row
 from spectrum.core.records.journal import Entry
 from spectrum.kernel import signals
 from spectrum.kernel.descriptors import close_all
+from spectrum.kernel.scheduling import give_way
 from spectrum.link.analytics import IntakeReport, JournalQuestion, JournalView
 from spectrum.link.api import LinkLost
 from spectrum.tasks import in_thread_of
@@ -39,7 +38,7 @@ FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
 # Attempts to write, before the store is opened anew.
 REOPEN_AFTER = 3
-# Of the thread, and of those that the store starts: workers on the same processors come first.
+# Of the thread beside others, and of those that the store starts: workers on the same processors come first.
 NICENESS = 10
 
 # Asks the supervisor; the descriptor is -1 where there is none.
@@ -268,4 +267,4 @@ class JournalIntake:
 
 def _begin_thread() -> None:
     signals.hold_all()  # they are the main thread's
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    give_way(NICENESS)
