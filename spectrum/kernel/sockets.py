@@ -151,7 +151,7 @@ def bind_unix(path: Path, mode: int) -> socket.socket:
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise FileExistsError(errno.EEXIST, "it is there, and is no socket")
+            raise FileExistsError(errno.EEXIST, "it exists and is not a socket")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))

@@ -105,7 +105,7 @@ def test_nothing_and_faults(tmp_path, daemon):
     assert "no records are kept: the file has no records.journal." in done.stdout
     for arguments, words in (
         (["x"], '"x" is neither an address'),
-        ([CLIENT, "--since", "noon"], '"noon" is no time'),
+        ([CLIENT, "--since", "noon"], '"noon" is not a time'),
         ([CLIENT, "--since", "2026-11-26T14:05", "--until", "2026-11-26T14:02"], "is after --until"),
     ):
         done = spectrum("story", *arguments)
