@@ -54,7 +54,20 @@ log = logging.getLogger(__name__)
 # For the process before this one to leave the store.
 STORE_TIMEOUT_S = 10.0
 # What Python reads, the password database, and the link to memory files; DuckDB looks at the limits of control groups.
-READABLE = (sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/etc", "/proc", "/sys/fs/cgroup")
+# This package, too: installed as editable (`make run`) it is below none of the others, and some modules come later.
+PACKAGE = str(Path(__file__).parents[1])
+READABLE = (
+    PACKAGE,
+    sys.prefix,
+    sys.base_prefix,
+    *sys.path,
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/etc",
+    "/proc",
+    "/sys/fs/cgroup",
+)
 NONE = "-"
 SWITCH_INTERVAL_S = 0.0005
 

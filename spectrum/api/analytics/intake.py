@@ -183,7 +183,8 @@ class JournalIntake:
             except LinkLost as exc:
                 self._fails("supervisor", str(exc))
             except OSError as exc:
-                self._fails("journal", (exc.strerror or str(exc)).lower())
+                where = f"{exc.filename}: " if exc.filename else ""
+                self._fails("journal", where + (exc.strerror or str(exc)).lower())
             except Exception as exc:
                 self._faults(exc)
             await self._pause(failed)
