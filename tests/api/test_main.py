@@ -10,7 +10,9 @@ import httpx
 import msgspec
 import pytest
 
+from spectrum.api.analytics import stores
 from spectrum.api.kinds.permissions import BY_WORD
+from spectrum.api.main import PACKAGE, READABLE
 from spectrum.kernel.installation import python
 from spectrum.link.api import DECODER, ApiAnswer, ApiAsk, ApiReady, ApiServing, ApiTold
 from spectrum.link.bodies import body_of, send
@@ -203,3 +205,8 @@ async def test_a_store_that_cannot_be_used_ends_it(tmp_path):
     _, errors = await process.child.communicate()
     assert process.child.returncode == 1 and b"the API ends" in errors and b"Traceback" not in errors
     process.supervisor.channel.close()
+
+
+def test_its_own_package_can_be_read_wherever_it_is():
+    """A module that is first imported when the process is confined is found, also in a checkout."""
+    assert PACKAGE in READABLE and Path(stores.__file__).is_relative_to(PACKAGE)
