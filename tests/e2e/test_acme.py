@@ -14,7 +14,7 @@ import pytest
 from spectrum.cli.client import ask
 from tests.acme_server import AcmeServer, names, ports_are_free
 from tests.cli.harness import spectrum
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, children_of
 from tests.e2e.echoes import certificate_at, echoing
 from tests.e2e.operator_tools import local_api, make_token
 from tests.e2e.programs import run
@@ -102,8 +102,10 @@ def greeted(context):
 
 def statuses(pid):
     """Return the command and the status of each child of a process."""
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return ["".join(Path(f"/proc/{child}/{name}").read_text() for name in ("cmdline", "status")) for child in children]
+    return [
+        "".join(Path(f"/proc/{child}/{name}").read_text() for name in ("cmdline", "status"))
+        for child in children_of(pid)
+    ]
 
 
 def acme_of(daemon):

@@ -14,6 +14,7 @@ import pytest
 
 from spectrum.cli.client import DaemonError, ask
 from spectrum.kernel import signals
+from tests.e2e.daemon import children_of
 from tests.e2e.test_surroundings import greeter, visit
 from tests.engine.harness import eventually
 
@@ -42,7 +43,7 @@ class Edge:
             options = {"stdout": subprocess.DEVNULL, "stderr": errors} | options
             process = subprocess.Popen([*map(str, command), "-c", str(self.path)], **options)
         try:
-            eventually(self.serves, 20, self.messages)
+            eventually(self.serves, 60, self.messages)
             yield process
         finally:
             self.stop(process)
@@ -109,7 +110,7 @@ def test_signals_without_a_meaning(edge):
         os.kill(worker, signal.SIGKILL)
         deadline = time.monotonic() + 1
         while time.monotonic() < deadline:
-            for pid in _children(process.pid):
+            for pid in children_of(process.pid):
                 for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM):
                     os.kill(pid, number)
             time.sleep(0.01)
@@ -124,10 +125,6 @@ def test_signals_without_a_meaning(edge):
         os.killpg(process.pid, signal.SIGQUIT)
         assert process.wait(10) == 0
     assert "Traceback" not in edge.messages()
-
-
-def _children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_group_that_is_told_to_end_drains(edge):
@@ -168,7 +165,7 @@ def test_told_to_end_during_an_upgrade(edge, delay_s):
             stderr=subprocess.DEVNULL,
         )
         with upgrade:
-            eventually(lambda: len(_children(process.pid)) > 1, 10)  # the successor
+            eventually(lambda: len(children_of(process.pid)) > 1, 10)  # the successor
             time.sleep(delay_s)
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGTERM)
@@ -276,7 +273,7 @@ def test_as_the_first_process_of_a_container(edge):
         process = subprocess.Popen([*first, "-c", str(edge.path)], stdout=subprocess.DEVNULL, stderr=errors)
     try:
         eventually(edge.serves, 20, edge.messages)
-        (pid,) = _children(process.pid)
+        (pid,) = children_of(process.pid)
         before = edge.status()["pid"]
         inside = ["nsenter", "--target", str(pid), "--pid", "--mount"]
         upgrade = [*inside, sys.executable, "-m", "spectrum", "upgrade", "--socket", edge.control]
@@ -299,4 +296,4 @@ def test_as_the_first_process_of_a_container(edge):
 
 
 def _states(pid):
-    return {Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in _children(pid)}
+    return {Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in children_of(pid)}
