@@ -42,7 +42,15 @@ def test_the_words_of_a_week_with_an_outage(week):
     data = pdf(week)
     assert data.startswith(b"%PDF-")
     text = words(data)
-    for expected in (b"12,400", b"Outages", b"db/pg-2", b"connect_timeout", b"Bring", b"Mon", b"< b > x < /b > & amp;"):
+    for expected in (
+        b"12,400",
+        b"Outages",
+        b"db/pg-2",
+        b"connect_timeout",
+        b"Repair",
+        b"Mon",
+        b"< b > x < /b > & amp;",
+    ):
         assert expected in text, expected
     assert pdf(week) == data, "the same again"
 

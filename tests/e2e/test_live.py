@@ -110,7 +110,7 @@ pools: {{p: {{origins: [{{name: one, address: 127.0.0.1, port: {stream}}}]}}}}
             ({"min_bytes": "much"}, "min_bytes: 'much' is not a size"),
             ({"limit": 10001}, "limit: 10001 is more than 10000"),
             ({"limit": "x"}, 'limit: "x" is not a number'),
-            ({"ids": "x"}, '"x" is no id of a session'),
+            ({"ids": "x"}, '"x" is not an id of a session'),
         ):
             assert fault in operator.sessions(**query)["errors"][0]
 

@@ -134,7 +134,7 @@ class DnsUpdates:
             why = str(exc) or type(exc).__name__
             if "TSIG" in why:  # Servers answer without a signature if they do not know the key or the zone.
                 why += "; does the server know the key, and is it authoritative for the zone?"
-            raise UpdateError(f"{self} sent an invalid answer: {why}") from exc
+            raise UpdateError(f"{self} does not answer correctly: {why}") from exc
 
     def __str__(self) -> str:
         return f"the DNS server {self._at[0]} port {self._at[1]}"

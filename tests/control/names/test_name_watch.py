@@ -267,7 +267,7 @@ def test_addresses_that_are_of_no_use(free_port):
     name = a_name("a.example", port=port)
     assert own.refuse(name, "192.0.2.1") is None
     assert own.refuse(name, "127.0.0.1") == f"127.0.0.1 port {port} is the listener of app x: a loop"
-    assert "nobody can be reached at 0.0.0.0" in own.refuse(name, "0.0.0.0")
+    assert "0.0.0.0 is not reachable" in own.refuse(name, "0.0.0.0")
     assert "link-local IPv6 addresses are not supported" in own.refuse(name, "fe80::5")
 
 
