@@ -308,7 +308,7 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
     @name
     def show(api_path: Path | None, account: str | None, zone: str | None, name: str, as_json: bool) -> None:
         _, found = NamedApi(api_path, account, zone).known(noun, name)
-        _print(found, as_json)
+        print_object(found, as_json)
 
     @command("set", "Create one, or change its fields: FIELD=VALUE, the value as text or JSON; FIELD= for the default.")
     @AS_JSON
@@ -337,7 +337,7 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
         else:
             whole = {key: merged(before.get(key), item) for key, item in body.items()}
             made = api.ask("PATCH", f"{path}/{before['id']}", whole)
-        _print(made, as_json)
+        print_object(made, as_json)
 
     @command("delete", "Delete one; objects in use are refused.")
     @name
@@ -384,7 +384,8 @@ def table(rows: list[list[str]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _print(one: Object, as_json: bool) -> None:
+def print_object(one: Object, as_json: bool) -> None:
+    """Print an object: a line for each field, or JSON."""
     if as_json:
         click.echo(json.dumps(one, indent=2))
         return
@@ -439,4 +440,4 @@ def order(
         "validation_method": method,
         "validity_days": days,
     }
-    _print(api.ask("POST", f"{api.filled(_ORDERED)}/order", body), as_json)
+    print_object(api.ask("POST", f"{api.filled(_ORDERED)}/order", body), as_json)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from spectrum.cli.api import API_SOCKET, request
+from spectrum.cli.objects import print_object
 from spectrum.cli.options import AS_JSON, failure
 from spectrum.core.durations import parse_duration_s
 from spectrum.store.objects import file_id
@@ -143,12 +144,7 @@ def complete_tokens(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.argument("name_or_id", shell_complete=complete_tokens)
 def show(api_path: Path | None, name_or_id: str, as_json: bool) -> None:
     """Show a token, by its name or id: permissions, resources, addresses, expiry. Its secret is not stored."""
-    found = _one(api_path, name_or_id)
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    for key, value in found.items():
-        click.echo(f"{key}  {value if isinstance(value, str) else json.dumps(value)}")
+    print_object(_one(api_path, name_or_id), as_json)
 
 
 @token.command("set", short_help="Change a token.")

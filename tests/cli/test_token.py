@@ -111,7 +111,11 @@ def test_tokens_are_listed(tmp_path):
 
 def test_a_token_is_shown(tmp_path):
     done, _ = run(tmp_path, "show", "deploy", answers=PAGES)
-    assert done.stdout.splitlines()[:3] == [f"id  {'3' * 32}", "name  deploy", "status  active"]
+    assert [line.split() for line in done.stdout.splitlines()[:3]] == [
+        ["id", "3" * 32],
+        ["name", "deploy"],
+        ["status", "active"],
+    ]
     done, _ = run(tmp_path, "show", "3" * 32, "--json", answers=PAGES)
     assert json.loads(done.stdout)["name"] == "deploy"
     done, _ = run(tmp_path, "show", "ci", answers=PAGES)

@@ -31,15 +31,15 @@ def check_order(body: Body, authorities: Mapping[str, OrderingAuthority]) -> Non
     authority = authorities.get(name) if isinstance(name, str) else None
     if authority is None:
         known = f"expected {' or '.join(sorted(authorities))}" if authorities else "the file has no acme.authorities"
-        raise refuse(INVALID, f"certificate_authority: {known}: validation failed", "certificate_authority")
+        raise refuse(INVALID, f"{known}: validation failed", "certificate_authority")
     method = body.get("validation_method")
     methods = _methods(authority)
     if method not in methods:
         expected = f"{name} can be shown by {' or '.join(methods)}"
-        raise refuse(INVALID, f"validation_method: {expected}: validation failed", "validation_method")
+        raise refuse(INVALID, f"{expected}: validation failed", "validation_method")
     if body.get("validity_days") != authority.validity_days:
         days = f"{name} issues for {authority.validity_days} days"
-        raise refuse(INVALID, f"validity_days: {days}: validation failed", "validity_days")
+        raise refuse(INVALID, f"{days}: validation failed", "validity_days")
 
 
 def _methods(authority: OrderingAuthority) -> list[str]:
@@ -51,9 +51,9 @@ def to_value(body: Body, refs: References) -> Value:
     """Return what stands below the name of a certificate that this body orders."""
     given = fields_of(body, _KEYS, _REQUIRED, _READ_ONLY)
     if given["type"] != "advanced":
-        raise refuse(INVALID, "type: expected advanced: validation failed", "type")
+        raise refuse(INVALID, "expected advanced: validation failed", "type")
     if given.get("cloudflare_branding", False) is not False:
-        raise refuse(INVALID, "cloudflare_branding: there is no name of ours: validation failed", "cloudflare_branding")
+        raise refuse(INVALID, "expected false: validation failed", "cloudflare_branding")
     acme: Value = {"names": given["hosts"], "authority": given["certificate_authority"]}
     if given["validation_method"] == _BY_DNS:
         acme["challenge"] = "dns-01"

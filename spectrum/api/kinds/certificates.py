@@ -47,7 +47,7 @@ def sealed(body: Body, public: bytes, before: StoredObject | None) -> Value:
         if body.get(field) is not None:
             raise refuse(INVALID, f"{field}: {why}: validation failed", field)
     if body.get("deploy", "production") != "production":
-        raise refuse(INVALID, "deploy: there is no staging: validation failed", "deploy")
+        raise refuse(INVALID, "there is no staging: validation failed", "deploy")
     taken = {key: item for key, item in body.items() if key != "deploy"}
     value = fields_of(taken, _KEYS, () if before else ("certificate", "private_key"), _READ_ONLY)
     value |= {field: None for field in _ECHOED if field in body and body[field] is None}  # the default again

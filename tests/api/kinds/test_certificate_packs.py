@@ -58,7 +58,7 @@ def test_an_order_is_a_certificate_of_the_file(body, acme):
     [
         ({"hosts": None}, "/hosts", "is missing"),
         ({"type": "universal"}, "/type", "expected advanced"),
-        ({"cloudflare_branding": True}, "/cloudflare_branding", "there is no name of ours"),
+        ({"cloudflare_branding": True}, "/cloudflare_branding", "expected false"),
         ({"directory": "https://ca.example"}, "/directory", "unknown field"),
     ],
 )
