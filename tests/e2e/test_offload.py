@@ -606,6 +606,6 @@ def test_where_the_kernel_can_not(hosts, start, origin, tmp_path, filesystem):
     app = APP.format("10.231.2.2:7100", "off")
     control = edge(start, tmp_path, f"udp_offload: {{interfaces: [nowhere]}}\nkernel: {{bpffs: {filesystem}}}\n{app}")
     assert "there is no interface nowhere" in status(control)["kernel"]["udp_offload"]
-    assert "moved in user space: there is no interface nowhere" in start.last_printed()
+    assert "forwarded in user space: there is no interface nowhere" in start.last_printed()
     assert exchange(hosts, ("10.231.1.1", 7000, 0, [10] * 5)) == [["same"] * 5]
     assert "udp_offload off: there is no" in hosts.call("e", *spectrum("status", "--socket", control))

@@ -305,7 +305,7 @@ def test_flows_survive_a_killed_worker(tmp_path, free_port, workers):
         # What is sent meanwhile waits in the queue of the supervisor's socket.
         assert [echo_once(origin, client, port, b"three") for client in clients] == before
         eventually(lambda: daemon.app("x")["sessions"] == 20)
-        assert "going on with" in daemon.messages()
+        assert "UDP flows of the former worker" in daemon.messages()
         for client in clients:
             client.close()
 
@@ -324,7 +324,7 @@ def test_a_worker_that_dies_again_and_again_is_replaced_without_its_flows(tmp_pa
             (pid,) = daemon.worker_pids()
             os.kill(pid, signal.SIGKILL)
             eventually(lambda pid=pid: [p for p in daemon.worker_pids() if p != pid], 10)
-        assert daemon.messages().count("going on with 1 UDP flows") < 3
+        assert daemon.messages().count("continuing 1 UDP flows") < 3
         echo_once(origin, client, port, b"served anew")
         eventually(lambda: daemon.app("x")["sessions"] == 1)
 
