@@ -58,8 +58,9 @@ def test_each_of_them_as_likely():
 
 
 def test_sums_are_within_the_bound():
-    """Of amounts of all sizes, halved again and again: twice the stated standard deviation holds 95 % of sums."""
-    amounts = [round(random.paretovariate(1.5) * 100) for _ in range(20_000)]
+    """Halved again and again: twice the stated standard deviation holds 95 % of sums."""
+    # Without a finite variance the estimate holds fewer: docs/records.md says how many.
+    amounts = [round(random.paretovariate(2.5) * 100) for _ in range(20_000)]
     within = 0
     for _ in range(20):
         lines, n = lines_of(amounts), 1
@@ -71,4 +72,4 @@ def test_sums_are_within_the_bound():
         total = sum(one["SampledOneIn"] * one["Number"] for one in kept)
         deviation = sqrt(sum(n * (n - 1) * one["Number"] ** 2 for one in kept))
         within += abs(total - sum(amounts)) <= 2 * deviation
-    assert within >= 14  # fewer of 20 are less likely than 1 in 30,000
+    assert within >= 14
