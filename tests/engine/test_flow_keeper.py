@@ -163,7 +163,7 @@ def test_every_source_address_has_ports_of_its_own(require):
 FEW_PORTS = """
 import socket, subprocess
 from pathlib import Path
-from tests.engine.test_datagrams import Recorder, ask, datagrams, target
+from tests.engine.test_datagrams import Recorder, datagrams, target
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40004")
 with datagrams(port=9000) as origin:
@@ -173,7 +173,7 @@ with datagrams(port=9000) as origin:
     clients = [datagrams(port=50000 + number) for number in range(20)]
     with recorder.running():
         for client in clients:
-            ask(client, edge, b"x")
+            client.sendto(b"x", edge.getsockname())
             origin.recvfrom(100)
     assert recorder.failures == [], recorder.failures
     print(f"{recorder.engine.active} flows, {recorder.engine.evicted} evicted")
