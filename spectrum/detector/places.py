@@ -53,7 +53,7 @@ class PlaceTable:
             data = mmap.mmap(file, 0, prot=mmap.PROT_READ)
             self._reader = Reader(_Mapped(data), maxminddb.MODE_FD)  # type: ignore[type-var]
         except (OSError, ValueError, TypeError, maxminddb.InvalidDatabaseError) as exc:
-            why = (exc.strerror or "").lower() if isinstance(exc, OSError) else "it is no MaxMind DB"
+            why = (exc.strerror or "").lower() if isinstance(exc, OSError) else "it is not a MaxMind DB"
             raise PlaceFileError(why or str(exc)) from exc
         about = self._reader.metadata()
         self._place_of = place_of

@@ -44,7 +44,7 @@ def test_a_week_with_an_outage(shown, screen, accessible, size, theme):
     assert "Origin pg-2 of db is down since Wednesday 14:02" in page.inner_text(".quote")
     assert HOSTILE in page.inner_text(".paper")
     assert page.locator("main img").count() == 0
-    assert "Bring pg-2 back" in page.inner_text(".steps")
+    assert "Repair pg-2" in page.inner_text(".steps")
     screen(page, f"report-{size}-{theme}")
     accessible(page)
 

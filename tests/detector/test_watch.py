@@ -171,4 +171,4 @@ def test_what_has_no_rule_in_the_filter_is_said(traffic, monkeypatch):
     rules = [one for one in traffic.found if isinstance(one, DetectorRules)]
     states = traffic.taken(DetectorState)
     assert rules[0].rules == []
-    assert "no rules about x" in states[-1].without_slot
+    assert "the filter has no condition on x" in states[-1].without_slot

@@ -90,13 +90,12 @@ def test_all_keys_are_there():
 def test_keys_have_the_comments_of_their_fields():
     found = schema()
     app, pool = (found["$defs"][name]["properties"] for name in ("App", "Pool"))
-    assert app["origin_max_sessions"]["description"].startswith(
-        "Sessions and flows of this app that each of its origins"
+    assert app["origin_max_sessions"]["description"].startswith("Open sessions and flows of this app")
+    assert app["drain_pace"]["description"] == (
+        "Minimum rate in bytes per second at which a peer must read buffered data. 0: none."
     )
-    assert (
-        app["drain_pace"]["description"]
-        == "Bytes per second that a peer takes at least, of what waits for it. 0: none."
+    assert pool["slow_start"]["description"].startswith("Time in which an origin's share grows after a recovery"), (
+        "by its name in the file"
     )
-    assert pool["slow_start"]["description"].startswith("After a recovery"), "by its name in the file"
-    assert found["properties"]["user"]["description"].startswith("What root becomes")
+    assert found["properties"]["user"]["description"].startswith("The user that root switches to")
     assert "\n" not in json.dumps([one.get("description") for one in app.values()])

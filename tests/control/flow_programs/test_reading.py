@@ -76,7 +76,7 @@ def test_objects(tmp_path, game):
     read = read_program(built, False)
     assert read.code.code == read_program(game, True).code.code and read.address is None and not read.is_compiled
     built.write_bytes(b"no object")
-    with pytest.raises(ProgramError, match=f"{built}: it is no object"):
+    with pytest.raises(ProgramError, match=f"{built}: it is not an object file"):
         read_program(built, False)
 
 

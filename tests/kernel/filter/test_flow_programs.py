@@ -185,7 +185,7 @@ def test_what_is_taken():
         (FlowPrograms({f"p{n}": FINE for n in range(17)}), "16 flow programs"),
         (FlowPrograms({"": FINE}), "the name"),
         (FlowPrograms({"a": code((0x85, 0, 0, 1), (0x95, 0, 0, 0))}), "flow program a, instruction 0: .*helper 1"),
-        (FlowPrograms({"a": FlowProgramCode(b"x", False)}), "flow program a: a program is"),
+        (FlowPrograms({"a": FlowProgramCode(b"x", False)}), "flow program a: a program must consist of whole"),
         (FlowPrograms({"a": FINE}, PLACE[:-1]), "places at most"),
         (FlowPrograms({}, PLACE), "a program that there is not"),
         (FlowPrograms({"a": FINE}, PLACE[:5] + b"\x05" + PLACE[6:]), "prefix"),
