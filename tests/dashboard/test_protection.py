@@ -51,7 +51,7 @@ def test_tcp_protection(look, site, account, screen, accessible):
     page = look("/protection/tcp_rules/new")
     page.get_by_role("button", name="All other packets").click()
     page.get_by_role("button", name="Review and add").click()
-    page.wait_for_selector(".f:has(.lab:text-is('What it does')) .err:has-text('it takes the filter')")
+    page.wait_for_selector(".f:has(.lab:text-is('What it does')) .err:has-text('it needs the filter')")
     page.get_by_role("button", name="Off", exact=True).click()
     page.wait_for_selector(".diff .add:has-text('component: tcp_flow_protection')")
     page.get_by_role("button", name="Review and add").click()
