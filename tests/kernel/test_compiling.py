@@ -6,7 +6,7 @@ import pytest
 
 from spectrum.core.flow_programs.elf import read_flow_code
 from spectrum.kernel import compiling
-from spectrum.kernel.compiling import CompileError, command, compile_flow_program, find_clang
+from spectrum.kernel.compiling import CompileError, command, compile_flow_program, compiler_digest, find_clang
 
 SOURCE = b"#include <spectrum_flow.h>\nFLOW_PROGRAM(packet)\n{\n\treturn flow_u8(packet, 0) == 7;\n}\n"
 
@@ -45,6 +45,18 @@ def test_it_reads_no_other_file(clang, tmp_path):
     folder.mkdir()
     assert "game.c:1: " in said(f'#include "{secret}"\n'.encode(), folder / "game.c")
     assert "secret" not in said(f'#include "{secret}"\n'.encode(), folder / "game.c").replace(str(secret), "")
+
+
+def test_a_digest_tells_flags_and_headers_from_others(tmp_path, monkeypatch):
+    digest = compiler_digest.__wrapped__
+    ours = digest()
+    assert len(ours) == 32 and digest() == ours
+    monkeypatch.setattr(compiling, "FLAGS", (*compiling.FLAGS, "-O1"))
+    assert digest() != ours
+    monkeypatch.undo()
+    (tmp_path / "spectrum_flow.h").write_text("other")
+    monkeypatch.setattr(compiling, "HEADERS", tmp_path)
+    assert digest() != ours
 
 
 def test_without_clang(tmp_path, monkeypatch):

@@ -676,7 +676,7 @@ class Detector:
             matched = look.packets.where(rule.what.match(look.packets) & (look.packets["state"] != IN_USE))
             self._watch(rule, matched, look.seconds)
             rate = counted.get(rule.number, float(matched["stands_for"].sum()) / look.seconds)
-            quiet = self._is_quiet(rule, rate, look)
+            quiet = self._is_quiet(rule, rate)
             since = (rule.quiet_since if rule.quiet_since is not None else now) if quiet else None
             if since is not None and now - since >= self.expiry_s(rule):
                 self._forget(rule)
@@ -685,16 +685,17 @@ class Detector:
             elif since != rule.quiet_since:
                 self._rules[rule.number] = replace(rule, quiet_since=since)
 
-    def _is_quiet(self, rule: FloodRule, rate: float, look: _Look) -> bool:
+    def _is_quiet(self, rule: FloodRule, rate: float) -> bool:
         """Return whether few packets match a rule."""
         if rate < TOLERANCE * rule.normal + QUIET_SHARE * min(rule.excess, self._floor(self._profile.rate)):
             return True
         if rule.app == NO_APP or self._profile.is_settled(rule.app, self._at):
             return False
-        # How much is normal is not known: it is over when what matches goes on as clients do.
-        matches = rule.what.match(look.packets)
-        seen = look.packets.where(matches | (look.packets["state"] != OPENING))
-        return rule.action is not Action.LOG and not Suspects.of(seen, look.seconds)
+        # How much is normal is not known: it is over when what matches goes on as clients do. This takes as many
+        # samples as the rule took: fewer do not tell forged sources from clients.
+        packets = Packets.joined([look.packets for look in self._window])
+        seen = packets.where(rule.what.match(packets) | (packets["state"] != OPENING))
+        return rule.action is not Action.LOG and not Suspects.of(seen, sum(look.seconds for look in self._window))
 
     def _returns(self, now: float) -> Iterator[Event]:
         """Write rules for attacks that recur: after one sub-window, at half of the alarm threshold."""

@@ -261,6 +261,18 @@ def test_a_rule_that_needs_no_profile_ends_when_what_matches_goes_on_as_clients_
     assert [type(event) for event in events] == [RuleEnded]
 
 
+def test_a_rule_that_needs_no_profile_stays_where_nothing_goes_on():
+    """As after a restart in an attack. A quarter of a second has too few sources to tell forged ones from clients."""
+    world, detector, now = World(3), Detector(Profile(3), first_expiry_s=5.0), 0.0
+    for _ in range(int(12 / SUB_WINDOW_S)):
+        now += SUB_WINDOW_S
+        detector.look(flood(world, "udp_fixed", 5_000, SUB_WINDOW_S, 1), SUB_WINDOW_S, now)
+        if now == 4.0:
+            first = [rule.number for rule in detector.rules]
+    assert first and [rule.number for rule in detector.rules] == first
+    assert [rule.quiet_since for rule in detector.rules] == [None]
+
+
 def test_in_the_first_minute_nothing_is_done_to_what_clients_may_send():
     world, detector = learned(3)
     detector._began = 990.0
