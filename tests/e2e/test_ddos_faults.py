@@ -6,9 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from tempfile import TemporaryDirectory
-
-import pytest
 
 from spectrum.cli.client import DaemonError
 from spectrum.simulation.network import CLIENTS_4, entered
@@ -24,24 +21,13 @@ GUARDED = CLIENTS_4[0].ip
 PAYLOAD = b"A" * 512
 
 
-@pytest.fixture
-def learned():
-    """A folder that another user may have: pytest's own are closed to others."""
-    with TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        yield f"{folder}/learned"
-
-
 class Attacked:
-    """A daemon that is flooded."""
+    """A daemon that is flooded; without a filter its workers refuse the flood."""
 
-    def __init__(self, lab, learned):
+    def __init__(self, lab, learned, filter_text="", more="", guard=""):
         self.lab = lab
-        self.daemon = lab.serve(
-            f"  guard: [{GUARDED}/32]\n"
-            f"ddos: {{store: {learned}, learning_time: 1s, expire_after: {EXPIRE_S}s}}\n"
-            f"api: {{listen: '127.0.0.1:8800', user: nobody}}\n"
-        )
+        settings = f"store: {learned}, learning_time: 1s, expire_after: {EXPIRE_S}s{guard}"
+        self.daemon = lab.serve(filter_text, f"ddos: {{{settings}}}\n{more}")
         eventually(lambda: self.ddos().get("state") == "on", 30, self.ddos)
 
     def status(self):
@@ -101,6 +87,32 @@ class Attacked:
         assert self.drops(), what
         assert not is_session_kept or echoes(self.session), what
 
+    def reload(self):
+        """Load the file with one more app."""
+        more = "  more: {protocol: tcp/7009, origin_direct: ['tcp://127.0.0.1:1']}\n  web:"
+        self.daemon.path.write_text(self.daemon.path.read_text().replace("  web:", more))
+        assert self.daemon.reload() == []
+
+    def upgrade(self):
+        """Let another supervisor take over."""
+        before = self.pid("supervisor")
+        command = [sys.executable, "-m", "spectrum", "upgrade", "--socket", str(self.daemon.socket)]
+        with entered(self.lab.network.edge):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: self.pid("supervisor") not in (0, before), 20)
+
+    def refused(self):
+        """How many datagrams rules of workers have refused, as the daemon that runs knows."""
+        return sum(rule["packets"] for rule in self.ddos().get("rules", []))
+
+    def refuses(self, what):
+        """Whoever is new refuses the flood, and nobody who is guarded."""
+        eventually(self.serves_guarded, 15, lambda: f"{what}: {self.ddos()} {self.daemon.messages()}")
+        before = self.refused()
+        eventually(lambda: self.refused() - before > SEEN, 15, lambda: f"{what}: {self.ddos()}")
+        eventually(lambda: echoes(self.lab.session(1)), 5)
+
     def goes_on(self, what, names):
         """Rules are the same ones, and their end is pushed forward again."""
         eventually(lambda: self.rules().keys() == names, 20, lambda: f"{what}: {self.ddos()} {self.daemon.messages()}")
@@ -113,7 +125,8 @@ class Attacked:
 
 
 def test_rules_that_wrote_themselves_outlive_every_process(lab, learned):
-    attacked = Attacked(lab, learned)
+    api = "api: {listen: '127.0.0.1:8800', user: nobody}\n"
+    attacked = Attacked(lab, learned, f"  guard: [{GUARDED}/32]\n", api)
     attacked.session = lab.session(1)
     lab.begin("udp_fixed", 150.0, PER_S, 100_000)  # a flow that comes again and is answered is in use
     eventually(lambda: attacked.rules() and attacked.drops(), 20, attacked.ddos)
@@ -134,11 +147,7 @@ def test_rules_that_wrote_themselves_outlive_every_process(lab, learned):
     attacked.stays("a detector that was killed")
     attacked.goes_on("a detector that was killed", names)
 
-    text = attacked.daemon.path.read_text().replace(
-        "  web:", "  more: {protocol: tcp/7009, origin_direct: ['tcp://127.0.0.1:1']}\n  web:"
-    )
-    attacked.daemon.path.write_text(text)
-    assert attacked.daemon.reload() == []
+    attacked.reload()
     attacked.stays("a reload")
     attacked.goes_on("a reload", names)
 
@@ -146,13 +155,8 @@ def test_rules_that_wrote_themselves_outlive_every_process(lab, learned):
     attacked.stays("a worker", is_session_kept=False)
 
     attacked.session = lab.session(1)
-    before = attacked.pid("supervisor")
-    command = [sys.executable, "-m", "spectrum", "upgrade", "--socket", str(attacked.daemon.socket)]
-    with entered(lab.network.edge):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    attacked.upgrade()
     attacked.stays("an upgrade")
-    eventually(lambda: attacked.pid("supervisor") not in (0, before), 20)
     attacked.goes_on("an upgrade", names)
 
     # Nobody is left who could end them: they end by themselves.
@@ -162,3 +166,35 @@ def test_rules_that_wrote_themselves_outlive_every_process(lab, learned):
     eventually(lambda: lab.count("passed") and not attacked.drops(), 3 * EXPIRE_S)
     for pid in children:
         os.kill(pid, signal.SIGTERM)
+
+
+def test_rules_of_workers_outlive_every_process(lab, learned):
+    attacked = Attacked(lab, learned, guard=f", guard: [{GUARDED}/32]")
+    assert attacked.ddos()["seen_by"] == "workers"
+    lab.begin("udp_fixed", 150.0, PER_S, 100_000)
+    eventually(lambda: attacked.rules() and attacked.refused() > SEEN, 20, attacked.ddos)
+    names = attacked.rules().keys()
+    attacked.refuses("nobody has died")
+
+    session = lab.session(1)
+    attacked.upgrade()
+    attacked.refuses("an upgrade")
+    attacked.goes_on("an upgrade", names)
+    assert echoes(session)
+
+    os.kill(attacked.pid("worker"), signal.SIGKILL)
+    attacked.refuses("a worker")
+    attacked.goes_on("a worker", names)
+
+    attacked.reload()
+    attacked.refuses("a reload")
+
+    os.kill(attacked.pid("ddos"), signal.SIGKILL)
+    attacked.refuses("a detector")
+    attacked.goes_on("a detector", names)
+
+    os.kill(attacked.pid("supervisor"), signal.SIGKILL)
+    eventually(attacked.serves_guarded, 15)  # its workers go on
+    attacked.daemon = lab.again()
+    attacked.refuses("a supervisor")
+    attacked.goes_on("a supervisor", names)
