@@ -80,36 +80,38 @@ def test_a_rule_that_only_logs_changes_nothing_on_the_wire(lab):
     assert without == logged
 
 
-def test_detection_by_workers_that_only_logs_changes_nothing_on_the_wire(lab, learned):
+@pytest.mark.parametrize(
+    ("text", "vector"),
+    # Workers see no SYNs.
+    [("  guard: [192.0.2.0/24]\n", "udp_fixed"), ("  guard: [192.0.2.0/24]\n", "syn_fixed"), ("", "udp_fixed")],
+    ids=["filter-udp", "filter-syn", "workers-udp"],
+)
+def test_detection_that_only_logs_changes_nothing_on_the_wire(lab, learned, text, vector):
     """Shadow run: what the edge answers, while rules that wrote themselves match it all."""
-    vectors = ("udp_fixed",)  # workers see no SYNs
-    daemon = lab.serve()
-    without = answers_to(lab, vectors)
+    daemon = lab.serve(text)
+    without = answers_to(lab, vector)
     daemon.__exit__()
 
-    daemon = lab.serve(more=f"ddos: {{action: log, store: {learned}, learning_time: 1s}}\n")
+    daemon = lab.serve(text, f"ddos: {{action: log, store: {learned}, learning_time: 1s}}\n")
     eventually(lambda: daemon.status()["ddos"]["state"] == "on", 30, daemon.messages)
-    floods = [lab.begin(vector, 4.0, 4_000.0, 16_000) for vector in vectors]
-    eventually(lambda: len(rules_of(daemon)) >= len(vectors), 20, daemon.messages)
-    for flood in floods:
-        flood.wait(20)
+    flood = lab.begin(vector, 4.0, 4_000.0, 16_000)
+    eventually(lambda: rules_of(daemon), 20, daemon.messages)
+    flood.wait(20)
     before = sum(rules_of(daemon).values())
-    logged = answers_to(lab, vectors)
+    logged = answers_to(lab, vector)
     attacks = ask(daemon.socket, "GET", "/attacks")["attacks"]
-    daemon_says = daemon.messages()
-    assert sum(rules_of(daemon).values()) - before >= 0.9 * SHADOWED * len(vectors), daemon_says
+    eventually(lambda: sum(rules_of(daemon).values()) - before >= 0.9 * SHADOWED, 5, daemon.messages)
     assert {rule["action"] for one in attacks for rule in one["rules"] if rule["name"]} == {"log"}
     assert all(one["dropped_packets"] == 0 for one in attacks)
-    assert len(without) >= 0.95 * SHADOWED * len(vectors)  # some may be alike
-    assert without == logged
+    assert len(without) >= 0.95 * SHADOWED  # some may be alike
+    assert without <= logged  # SYN-ACKs of the flood before it are repeated
 
 
-def answers_to(lab, vectors):
+def answers_to(lab, vector):
     """Flood the edge shortly; return what it said: a datagram, or a SYN-ACK."""
     session = lab.session()
     heard = lab.heard()
-    for vector in vectors:
-        lab.flood(vector, SHADOWED)
+    lab.flood(vector, SHADOWED)
     time.sleep(0.3)
     assert echoes(session)
     found = {answer for frame in received(heard) if (answer := said(frame)) is not None}
