@@ -423,7 +423,9 @@ cdef class Dialer(Sessions):
         for item, count, most, timeout_ms in wanted:
             target = item
             if target.transparent:
-                raise ValueError(f"{target.name} is connected to from the client's address, which is not known in advance")
+                raise ValueError(
+                    f"{target.name} is connected to from the client's address, which is not known in advance"
+                )
             if target.spares is None:
                 target.spares = Spares(count, most, timeout_ms)
             else:
