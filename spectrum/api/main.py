@@ -38,7 +38,7 @@ from spectrum.api.token_book import TokenBook
 from spectrum.api.traces import Traces
 from spectrum.child import begin_child, forbid_rings
 from spectrum.core.analytics.report import report
-from spectrum.kernel import signals
+from spectrum.kernel import installation, signals
 from spectrum.kernel.hardening import harden
 from spectrum.kernel.sockets import raise_descriptor_limit
 from spectrum.link.api import ApiClient
@@ -53,21 +53,8 @@ log = logging.getLogger(__name__)
 
 # For the process before this one to leave the store.
 STORE_TIMEOUT_S = 10.0
-# What Python reads, the password database, and the link to memory files; DuckDB looks at the limits of control groups.
-# This package, too: installed as editable (`make run`) it is below none of the others, and some modules come later.
-PACKAGE = str(Path(__file__).parents[1])
-READABLE = (
-    PACKAGE,
-    sys.prefix,
-    sys.base_prefix,
-    *sys.path,
-    "/usr",
-    "/lib",
-    "/lib64",
-    "/etc",
-    "/proc",
-    "/sys/fs/cgroup",
-)
+# Beside Python the password database; DuckDB looks at the limits of control groups.
+READABLE = (*installation.readable(), "/etc", "/sys/fs/cgroup")
 NONE = "-"
 SWITCH_INTERVAL_S = 0.0005
 

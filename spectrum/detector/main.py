@@ -25,7 +25,7 @@ from spectrum.detector.columns import AppGroups, columns
 from spectrum.detector.places import PlaceFileError, PlaceTable
 from spectrum.detector.profiles import AppKey, ProfileStore
 from spectrum.detector.watch import AttackWatch
-from spectrum.kernel import signals
+from spectrum.kernel import installation, signals
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.hardening import harden
 from spectrum.kernel.looks import Looks, LooksError
@@ -52,18 +52,8 @@ LOCK = "lock"
 # For the detector before this one to leave the folder: in an upgrade that of the daemon before.
 LOCK_TIMEOUT_S = 100.0
 LOCK_STEP_S = 0.1
-# What Python reads, and the password database.
-READABLE = (
-    sys.prefix,
-    sys.base_prefix,
-    *sys.path,
-    "/usr",
-    "/lib",
-    "/lib64",
-    "/etc",
-    "/proc",
-    "/sys/devices/system/cpu",
-)
+# Beside Python the password database, and how many processors there are.
+READABLE = (*installation.readable(), "/etc", "/sys/devices/system/cpu")
 _PLACE_OF: Mapping[Dimension, Callable[[Any], str]] = {"country": country_in, "asn": network_in}
 
 

@@ -26,7 +26,7 @@ FORBIDDEN = tuple(call for call in seccomp.FORBIDDEN if call != "bpf")
 
 
 # What Python and libbpf read; udp_offload also sets what is about lo.
-READABLE = tuple(map(Path, (sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/proc", "/sys")))
+READABLE = tuple(map(Path, (*installation.readable(), "/sys")))
 WRITABLE = (Path("/proc/sys/net"),)
 
 

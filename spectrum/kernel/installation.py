@@ -21,6 +21,14 @@ _APART = (
 )
 
 
+def readable() -> tuple[str, ...]:
+    """Return the folders that Python and this package are read from, for processes that may open no other files.
+
+    Installed as editable (`make run`) the package is below none of the others, and some modules are imported late.
+    """
+    return (str(PACKAGE), sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/proc")
+
+
 class PackageChanged(Exception):
     """The files of this package are no longer those that this process was started from."""
 

@@ -12,8 +12,8 @@ import pytest
 
 from spectrum.api.analytics import stores
 from spectrum.api.kinds.permissions import BY_WORD
-from spectrum.api.main import PACKAGE, READABLE
-from spectrum.kernel.installation import python
+from spectrum.api.main import READABLE
+from spectrum.kernel.installation import PACKAGE, python
 from spectrum.link.api import DECODER, ApiAnswer, ApiAsk, ApiReady, ApiServing, ApiTold
 from spectrum.link.bodies import body_of, send
 from spectrum.link.channel import Channel
@@ -209,4 +209,4 @@ async def test_a_store_that_cannot_be_used_ends_it(tmp_path):
 
 def test_its_own_package_can_be_read_wherever_it_is():
     """A module that is first imported when the process is confined is found, also in a checkout."""
-    assert PACKAGE in READABLE and Path(stores.__file__).is_relative_to(PACKAGE)
+    assert str(PACKAGE) in READABLE and Path(stores.__file__).is_relative_to(PACKAGE)

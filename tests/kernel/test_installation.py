@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +206,10 @@ def test_code_from_elsewhere(monkeypatch):
     monkeypatch.setattr(installation, "PACKAGE", installation.PACKAGE / "kernel")
     with pytest.raises(installation.PackageChanged, match="spectrum upgrade"):
         installation.verify()
+
+
+def test_what_a_confined_process_reads():
+    """Each module that is imported late is below one of these, also in a checkout; an import reads no other folder."""
+    readable = installation.readable()
+    assert str(installation.PACKAGE) in readable and {*sys.path} <= {*readable}
+    assert any(Path(json.__file__).is_relative_to(folder) for folder in readable)
