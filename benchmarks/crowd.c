@@ -22,6 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum {
 	MOST = 65536,		/* sessions at a time */
 	EVENTS = 256,
@@ -76,19 +78,6 @@ static char message[BYTES];
 static uint64_t identifier = 1;
 static const struct kind *kind;
 static int poll_fd;
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + now.tv_nsec;
-}
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 static void end(uint32_t place, int resets)
 {

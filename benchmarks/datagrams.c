@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum { BATCH = 64, ROOM = 2048, MAX_OUTSTANDING = 64, BUCKETS = 100000, LOST_NS = 200000000 };
 
 struct stamp {
@@ -41,19 +43,6 @@ static struct mmsghdr messages[BATCH];
 static struct sockaddr_in names[BATCH];
 static uint32_t this_run; /* answers to an earlier one may still come, to a port that is ours now */
 static uint32_t latency[BUCKETS]; /* per microsecond */
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + now.tv_nsec;
-}
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 static struct sockaddr_in address_of(const char *host, const char *port)
 {
