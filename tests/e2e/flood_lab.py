@@ -75,6 +75,10 @@ class Lab:
         where = self.where
         plan = FloodPlan(vector, where.interface, where.link, FOUR, SIX, _ports(vector), per_s, seconds, 0, frames)
         command = [sys.executable, "-m", "spectrum.simulation.flooding", msgspec.json.encode(plan).decode()]
+        return self.begin_at_clients(command)
+
+    def begin_at_clients(self, command):
+        """Start a program of the clients, and have it begin when it says that it is ready."""
         with entered(self.network.clients):
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.stack.enter_context(process)

@@ -1,14 +1,12 @@
 """Flash crowds of real sessions at a daemon that looks for attacks: nobody is refused."""
 
 import json
-import subprocess
 import time
 
 import pytest
 
-from benchmarks.ddos.crowds import CROWD_FROM, READY, USUAL_FROM, add_clients, build
+from benchmarks.ddos.crowds import CROWD_FROM, USUAL_FROM, add_clients, build
 from spectrum.cli.client import ask
-from spectrum.simulation.network import entered
 from tests.e2e.flood_lab import FOUR, TCP_PORT, UDP_PORT
 from tests.engine.harness import eventually
 
@@ -25,14 +23,7 @@ def come(lab, require, tmp_path):
 
     def begin(kind, first, clients, per_s, seconds):
         command = [str(word) for word in (tool, kind, FOUR, KINDS[kind][0], first, clients, per_s, seconds)]
-        with entered(lab.network.clients):
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        lab.stack.enter_context(process)
-        lab.stack.callback(process.terminate)
-        assert process.stdout.readline().strip() == READY
-        process.stdin.write("\n")
-        process.stdin.flush()
-        return process
+        return lab.begin_at_clients(command)
 
     return begin
 
