@@ -1,4 +1,4 @@
-"""Tables of the filter beside its own lists and rules: each is a feature's, and is given to the kernel as a whole."""
+"""Tables of the filter beside its own lists and rules: each belongs to one feature, and is replaced as a whole."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Generic, TypeVar
@@ -16,7 +16,7 @@ class FilterTablesActor(Actor, ABC, Generic[Tables]):
 
     Attributes:
         what: What they are, for messages.
-        keys: Of which sections they are: a change of objects of others is none of theirs.
+        keys: The sections of the file that they depend on; changes in other sections do not concern them.
     """
 
     what: ClassVar[str]

@@ -1,7 +1,7 @@
-"""Who asks an app that answers each question by itself, as DNS does: clients, or someone in forged names.
+"""Who sends queries to an app that answers each one by itself, as DNS does: clients, or forged sources.
 
-Its clients have no sessions that could go on. But they have asked before, or ask again soon, as there are only so many.
-Forged addresses are spread over all that there are, and hardly any of them comes twice.
+Such an app has no sessions that could continue. But its clients have sent queries before, or send more soon, as their
+number is limited. Forged addresses are spread over the whole address space, and hardly any of them comes twice.
 """
 
 from enum import StrEnum

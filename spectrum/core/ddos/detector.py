@@ -603,12 +603,15 @@ class Detector:
         if not found.has_sessions:
             return replace(found, askers=self._askers(app, what, rows, waited))
         before = list(self._looks)[: -max(SPANS)][-max(SPANS) :]
-        opened = self._left_over(
-            Packets.joined([look.packets.where(look.packets["state"] == OPENING) for look in before])
-        )
-        own = (opened["app"] == app) & whence(opened)
-        per_s = float(opened["stands_for"][own].sum()) / (sum(look.seconds for look in before) or inf)
+        per_s = self._opened_per_s(before, app, what)
         return replace(found, waited=waited and bool(before), opened=per_s - normal[OPENING])
+
+    def _opened_per_s(self, looks: Sequence[_Look], app: int, what: Conjunction) -> float:
+        """Return how many flows of an app opened per second in some looks, from where a fingerprint says."""
+        packets = [look.packets.where(look.packets["state"] == OPENING) for look in looks]
+        opened = self._left_over(Packets.joined(packets))
+        own = (opened["app"] == app) & what.sources.match(opened)
+        return float(opened["stands_for"][own].sum()) / (sum(look.seconds for look in looks) or inf)
 
     def _askers(self, app: int, what: Conjunction, rows: Packets, waited: bool) -> Askers:
         """Tell who asks an app without sessions what matches."""

@@ -72,7 +72,7 @@ class AppExcess:
 
     @property
     def is_unclear(self) -> bool:
-        """Whether it will be told soon if it is a crowd."""
+        """Whether it is too early to decide if it is a crowd."""
         if self.is_crowd or not self.has_sessions:
             return not self.is_crowd and self.askers is Askers.UNCLEAR
         opening, shaken, _ = self.by_state
