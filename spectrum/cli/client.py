@@ -33,10 +33,10 @@ def ask(path: Path, method: str, resource: str, timeout_s: float = 30.0) -> Any:
     try:
         try:
             return _answer(UnixConnection(path, timeout_s), method, resource)
-        except ConnectionResetError:
+        except (ConnectionResetError, http.client.IncompleteRead):
             if method != "GET":
                 raise
-            # During an upgrade the daemon closes unanswered connections when it ends; its successor serves by then.
+            # During an upgrade the daemon ends what it has not answered whole; its successor serves by then.
             return _answer(UnixConnection(path, timeout_s), method, resource)
     except (FileNotFoundError, ConnectionRefusedError) as exc:
         raise DaemonError(f"no daemon answers on {path}; is it running, with this control socket?") from exc

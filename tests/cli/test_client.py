@@ -40,8 +40,9 @@ def test_an_answer(tmp_path, answering):
     assert ask(tmp_path / "s", "GET", "/status") == {"a": 1}
 
 
-def test_one_that_ends_and_its_successor(tmp_path, answering):
-    answering(tmp_path / "s", b"", b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
+@pytest.mark.parametrize("begun", [b"", b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a"'])
+def test_one_that_ends_and_its_successor(tmp_path, answering, begun):
+    answering(tmp_path / "s", begun, b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
     assert ask(tmp_path / "s", "GET", "/status") == {"a": 1}
 
 
