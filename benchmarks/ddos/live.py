@@ -28,6 +28,8 @@ FLOOD_CORE, EDGE_CORE = 0, 1
 PORT, ORIGIN_PORT = 443, 47_000
 QUIET_S, FLOOD_S, AFTER_S = 4.0, 4.0, 0.5
 PROBES_S = QUIET_S + FLOOD_S + AFTER_S
+# By then detection has written its rules.
+FOUND_S = 1.0
 # A flood is so many times what the edge opens in a second.
 TIMES_CAPACITY = 5
 CAPACITY_S = 2.0
@@ -35,6 +37,9 @@ ROWS: Rows = {
     "quiet_p99_ms": ("round trip before the flood, p99", "ms", True),
     "p99_ms": ("round trip in the flood, p99", "ms", True),
     "times": ("p99, times that before", "", True),
+    "first_p99_ms": ("the same, in the first second of the flood", "ms", True),
+    "later_p99_ms": ("the same, in the rest of it", "ms", True),
+    "later_times": ("the rest, times that before", "", True),
     "lost": ("tokens of established sessions lost", "count", True),
     "broken": ("established sessions broken", "count", True),
     "opened": ("new sessions that succeeded", "%", False),
@@ -246,18 +251,24 @@ def figures(lab: _Lab, way: str, sender: "subprocess.Popen[Any]", probe: ProbePl
 
 
 def _figures(lines: list[Mapping[str, Any]], sent: int) -> Figures:
-    began, ended = int(QUIET_S / TOLD_EVERY_S), int((QUIET_S + FLOOD_S) / TOLD_EVERY_S)
+    began, found, ended = (int(s / TOLD_EVERY_S) for s in (QUIET_S, QUIET_S + FOUND_S, QUIET_S + FLOOD_S))
     before = lines[began - 1]
-    quiet = [trip for line in lines[2:began] for trip in line["trips_s"]]
-    flood = [trip for line in lines[began:ended] for trip in line["trips_s"]]
+    quiet_s, flood_s, first_s, later_s = (
+        percentile([trip for line in lines[at:to] for trip in line["trips_s"]], 0.99)
+        for at, to in ((2, began), (began, ended), (began, found), (found, ended))
+    )
     opening = [took for line in lines[began:] for took in line["opening_s"]]
     last = lines[-1]
     opened, failed = (last[name] - before[name] for name in ("opened", "failed"))
-    p99 = percentile(flood, 0.99) if flood else FLOOD_S  # none came back
+    # 0 is of none that came back.
+    flood_s, first_s, later_s = flood_s or FLOOD_S, first_s or FOUND_S, later_s or FLOOD_S - FOUND_S
     return {
-        "quiet_p99_ms": 1000 * percentile(quiet, 0.99),
-        "p99_ms": 1000 * p99,
-        "times": p99 / percentile(quiet, 0.99),
+        "quiet_p99_ms": 1000 * quiet_s,
+        "p99_ms": 1000 * flood_s,
+        "times": flood_s / quiet_s,
+        "first_p99_ms": 1000 * first_s,
+        "later_p99_ms": 1000 * later_s,
+        "later_times": later_s / quiet_s,
         "lost": last["sent"] - last["answered"],
         "broken": last["broken"],
         "opened": 100 * opened / max(1, opened + failed),

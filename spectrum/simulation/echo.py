@@ -1,10 +1,14 @@
 """An origin on 127.0.0.1 that echoes: `python -m spectrum.simulation.echo tcp/7000 udp/7000 ...`."""
 
 import asyncio
+import socket
 import sys
 from typing import cast
 
 HOST = "127.0.0.1"
+QUEUE = 4096
+# asyncio accepts as many connections in a turn as the queue that it is told of may have, before it serves any.
+ACCEPTED_AT_ONCE = 32
 
 
 class _EchoStream(asyncio.Protocol):
@@ -23,6 +27,14 @@ class _EchoDatagrams(asyncio.DatagramProtocol):
         self._transport.sendto(data, addr)
 
 
+async def _serve_streams(port: int) -> asyncio.Server:
+    """Echo streams. Connections that are there do not wait for those that come, as with other origins."""
+    listener = socket.create_server((HOST, port))
+    server = await asyncio.get_running_loop().create_server(_EchoStream, sock=listener, backlog=ACCEPTED_AT_ONCE)
+    listener.listen(QUEUE)
+    return server
+
+
 async def serve(addresses: list[str]) -> None:
     """Echo at addresses such as tcp/7000, until this is cancelled."""
     loop = asyncio.get_running_loop()
@@ -31,7 +43,7 @@ async def serve(addresses: list[str]) -> None:
         for one in addresses:
             transport, _, port = one.partition("/")
             if transport == "tcp":
-                opened.append(await loop.create_server(_EchoStream, HOST, int(port), backlog=4096))
+                opened.append(await _serve_streams(int(port)))
             else:
                 flow, _ = await loop.create_datagram_endpoint(_EchoDatagrams, (HOST, int(port)))
                 opened.append(flow)
