@@ -1,5 +1,5 @@
-"""The control API: Cloudflare's paths and shapes under /client/v4, in a process of its own beside the supervisor.
+"""The control API: Cloudflare's paths and shapes under /client/v4, in its own process beside the supervisor.
 
-What it changes it has the supervisor roll out, and writes to the store. It carries no session, and imports nothing of
-what does.
+The supervisor rolls out each change, then the store keeps it. This process carries no session, and imports no module
+that does.
 """

@@ -1,4 +1,4 @@
-"""The API's process: `python -m spectrum.api LINK STORE ANALYTICS USER LISTENER...`, which the supervisor starts."""
+"""The API's process: `python -m spectrum.api LINK STORE ANALYTICS USER LISTENER...`, started by the supervisor."""
 
 from spectrum.api.main import main
 

@@ -1,4 +1,4 @@
-"""Who may call a route: its account and zone, from the path, and whether the caller may do that there."""
+"""Authorization: the account and zone of a request's path, and whether its caller has permission there."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,19 +28,19 @@ BAD_MATCH = 6003
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What there is in this process.
+    """The services that routes use.
 
     Attributes:
         catalogue: All objects.
         tokens: All tokens.
-        store: Where both are kept; it blocks.
-        supervisor: Who serves.
-        analytics: Has the store of analytics.
-        live: What is so now, for who looks.
-        asking: Asks it.
-        weekly: Writes reports by schedule.
-        sealing: For whom private keys are sealed.
-        ordering: What certificates may be ordered.
+        store: Keeps objects and tokens; its calls block.
+        supervisor: The link to the supervisor.
+        analytics: The service that has the store of analytics.
+        live: The stream of live figures.
+        asking: Answers questions from the store of analytics.
+        weekly: Writes scheduled reports.
+        sealing: The key that private keys are sealed with.
+        ordering: Certificate authorities and limits of orders.
     """
 
     catalogue: Catalogue
@@ -57,7 +57,7 @@ class Context:
 
 @dataclass(slots=True)
 class Sealing:
-    """For whom private keys are sealed.
+    """The key that private keys are sealed with.
 
     Attributes:
         public: The public half of the daemon's sealing key; None where it has none.
@@ -68,14 +68,14 @@ class Sealing:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that is allowed.
+    """An authorized request.
 
     Attributes:
         request: The request.
-        caller: Who sends it.
-        context: What there is.
-        account: The account that it is about; None where the path names none.
-        zone: The zone; None where the path names none.
+        caller: Its sender.
+        context: The services.
+        account: The account of the path; None where the path names none.
+        zone: The zone of the path; None where the path names none.
     """
 
     request: Request
@@ -91,24 +91,24 @@ class Call:
 
     @property
     def owner(self) -> dict[str, str]:
-        """The keys with which a new object of this zone or account says whose it is."""
+        """The keys of a new object that name its zone or account."""
         assert self.account is not None, "its path names one, or the zone of one"
         return self.catalogue.owner_keys(self.account, self.zone)
 
     @property
     def body(self) -> Any:
-        """The decoded body; None without any."""
+        """The decoded body; None without one."""
         return self.request.state.body
 
     def objects(self, section: str) -> list[StoredObject]:
-        """Return the zone's, otherwise the account's objects of a section."""
+        """Return the objects of a section that belong to the zone, without a zone to the account."""
         if self.zone is not None:
             return self.catalogue.in_zone(section, self.zone.name)
-        assert self.account is not None, "its path names one"
+        assert self.account is not None, "the path names one"
         return self.catalogue.in_account(section, self.account.name)
 
     def object(self, section: str, object_id: str) -> StoredObject | None:
-        """Return an object of the zone, otherwise of the account; None where it is not theirs."""
+        """Return an object of the zone, without a zone of the account; None if it does not belong there."""
         found = self.catalogue.get(section, object_id)
         if found is None:
             return None
@@ -120,7 +120,7 @@ class Call:
     async def change(
         self, changes: Sequence[ObjectChange], expected: Mapping[str, int] | None = None
     ) -> list[StoredObject]:
-        """Carry out changes, as `Catalogue.change`; those of objects that there are respect If-Match."""
+        """Apply changes, as `Catalogue.change`; changes of existing objects respect If-Match."""
         revisions = dict(expected or {})
         if (match := self.request.headers.get("if-match", "*")) != "*":
             if not match.strip('"').isascii() or not match.strip('"').isdecimal():
@@ -131,7 +131,7 @@ class Call:
         return await self.catalogue.change(changes, self.cause, revisions)
 
     async def ask(self, question: Question) -> ResultTable:
-        """Return the answer of the store of analytics, as `Asking.ask`; it ends when the client leaves."""
+        """Return the answer of the store of analytics, as `Asking.ask`; cancelled when the client disconnects."""
         return await self.context.asking.ask(self.caller, question, self._left)
 
     async def _left(self) -> None:
@@ -140,17 +140,17 @@ class Call:
 
     @property
     def cause(self) -> Cause:
-        """What a change of this request comes from."""
+        """The origin of a change by this request, for the audit log."""
         request = self.request
         state = request.state
         return Cause(self.caller.author, request.method, request.url.path, state.request_id, state.steps)
 
 
 def caller_of(request: Request) -> Caller:
-    """Return who sends a request, if their token is good.
+    """Return the authenticated caller of a request.
 
     Raises:
-        ApiError: If nobody is known, or the token is good for nothing now.
+        ApiError: If the request is not authenticated, or its token is not valid now.
     """
     caller: Caller | ApiError = request.state.caller
     if isinstance(caller, ApiError):
@@ -164,7 +164,7 @@ async def _anywhere(request: Request) -> Call:
     return Call(request, caller_of(request), request.app.state.context)
 
 
-# For a route that looks at permissions itself. These are coroutines, because FastAPI calls functions in threads.
+# For a route that checks permissions itself. These are coroutines, because FastAPI calls functions in threads.
 Anywhere: Any = Depends(_anywhere)
 
 
@@ -172,8 +172,8 @@ def InAccount(resource: str, edit: bool = False) -> Any:
     """Return a dependency: a `Call` in the account of the path (`account_id`).
 
     Args:
-        resource: What it is about, such as `pools`.
-        edit: Whether it changes something.
+        resource: The resource, such as `pools`.
+        edit: Whether the permission to edit is needed.
     """
 
     async def enter(request: Request, account_id: str) -> Call:
@@ -192,7 +192,7 @@ def InZone(resource: str, edit: bool = False) -> Any:
 
 
 def InEither(resource: str, edit: bool = False) -> Any:
-    """Return a dependency: a `Call` in the account or the zone of the path, whichever it has."""
+    """Return a dependency: a `Call` in the account or the zone of the path, whichever the path has."""
 
     async def enter(request: Request) -> Call:
         path = request.path_params
@@ -202,13 +202,13 @@ def InEither(resource: str, edit: bool = False) -> Any:
 
 
 def InSection(edit: bool = False) -> Any:
-    """Return a dependency: the same, for what the path's `section` names."""
+    """Return a dependency: a `Call` as `InEither`, with the section of the path as the resource."""
 
     async def enter(request: Request) -> Call:
         path = request.path_params
         resource = "tcp_protection" if path["section"] in TCP_SECTIONS else path["section"]
         call = _enter(request, resource, edit, path.get("account_id"), path.get("zone_id"))
-        if resource not in RESOURCES:  # only who may look there is told
+        if resource not in RESOURCES:  # unknown names are reported only to callers with a permission there
             raise no_such(request)
         return call
 
@@ -233,11 +233,11 @@ def _enter(request: Request, resource: str, edit: bool, account_id: str | None, 
 
 
 def unauthorized() -> ApiError:
-    """Return the answer to who may not: the same where nothing is there, so that nothing can be guessed."""
+    """Return the error for a missing permission. It is the same for missing objects, so that names cannot be probed."""
     return ApiError(403, UNAUTHORIZED, "Unauthorized to access requested resource")
 
 
 def no_such(request: Request) -> ApiError:
-    """Return the answer to a path whose account, zone or object is not there."""
+    """Return the error for a path whose account, zone or object does not exist."""
     message = f"Could not route to {request.url.path}, perhaps your object identifier is invalid?"
     return ApiError(404, NO_SUCH, message)

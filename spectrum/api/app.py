@@ -1,4 +1,4 @@
-"""The application: the routes of all kinds, and Cloudflare's words for what goes wrong on the way to them."""
+"""The application: the routes of all kinds, and Cloudflare's errors for requests that do not reach one."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -23,7 +23,7 @@ from spectrum.tasks import in_thread
 BASE = "/client/v4"
 NO_ROUTE = 10404
 BAD_METHOD = 10405
-# What is wrong with a body or a query, where a kind has no number of its own for it.
+# Codes for an invalid body or query, for kinds without their own.
 VALIDATION_FAILED = 1002
 READ_ONLY, CONFLICT = 10013, 10014
 MAX_ERRORS = 20
@@ -33,7 +33,7 @@ def make_app(context: Context) -> FastAPI:
     """Return the application.
 
     Args:
-        context: What its routes work on.
+        context: The services of its routes.
     """
     app = FastAPI(
         title="Spectrum",
@@ -52,13 +52,13 @@ def make_app(context: Context) -> FastAPI:
         },
     )
     app.state.context = context
-    app.router.routes.extend(_dashboard().routes())  # before all others, which are looked through one by one
+    app.router.routes.extend(_dashboard().routes())  # before all others, which are searched one by one
     app.router.routes.extend(_kinds().routes)
     text: list[bytes] = []
 
     @app.get(f"{BASE}/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        if not text:  # it takes half a second, and a process that replaces another one does not wait for it
+        if not text:  # it takes half a second; a process that replaces another one does not wait for it
             text.append(await in_thread(lambda: msgspec.json.encode(document(app))))
         return Response(text[0], media_type="application/json")
 
@@ -72,7 +72,7 @@ def _dashboard() -> Dashboard:
 
 @cache
 def _kinds() -> APIRouter:
-    """Return the routes of all kinds under `BASE`, prepared at their first request, for all applications."""
+    """Return the routes of all kinds under `BASE`, built at the first request and shared by all applications."""
     included = APIRouter()
     for router in ROUTERS:
         included.include_router(router, prefix=BASE)
@@ -85,7 +85,7 @@ async def _answer_error(_: Request, exc: Exception) -> Response:
 
 
 async def _answer_unchanged(_: Request, exc: Exception) -> Response:
-    """Answer a change that was not carried out, where a kind has no words of its own for it."""
+    """Answer a change that was not applied, for kinds without their own errors."""
     match exc:
         case ChangeRefused(faults=faults):
             details = [ErrorDetail(VALIDATION_FAILED, one.message, pointer_to(one.place[2:])) for one in faults]
@@ -93,7 +93,7 @@ async def _answer_unchanged(_: Request, exc: Exception) -> Response:
         case ReadOnly():
             return failure(403, [ErrorDetail(READ_ONLY, str(exc))])
         case Conflict(is_stale=is_stale):
-            # Not 409, which official clients send again.
+            # Not 409: official clients retry it.
             return failure(412 if is_stale else 400, [ErrorDetail(CONFLICT, str(exc))])
         case NotLive(is_for_now=is_for_now):
             return failure(503, [ErrorDetail(INTERNAL_ERROR, str(exc))], retry=is_for_now)
@@ -130,6 +130,6 @@ async def _answer_no_route(request: Request, exc: Exception) -> Response:
 
 
 async def _answer_fault(request: Request, _: Exception) -> Response:
-    """Answer what is our fault; `Intake` logs it."""
+    """Answer an internal error; `Intake` logs it."""
     number = request.state.request_id
     return failure(500, [ErrorDetail(INTERNAL_ERROR, f"Internal error; see request {number} in the log")])

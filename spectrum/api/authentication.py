@@ -1,4 +1,4 @@
-"""Who sends a request: a token, or a process on this machine. Cloudflare's errors where nobody is known."""
+"""Authentication of requests: by token, or by the process at the other end of a UNIX socket. Cloudflare's errors."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 NO_CREDENTIALS, NO_GLOBAL_KEYS, AUTHENTICATION_ERROR, NOT_FROM_HERE, TOO_MANY = 9106, 9103, 10000, 9109, 10502
 BAD_HEADERS, BAD_AUTHORIZATION = 6003, 6111
-# Of what clients call themselves, in the audit log.
+# Limit of User-Agent, in characters, in the audit log.
 MAX_USER_AGENT = 200
 _WHY_NOT = {
     "disabled": "the token is disabled",
@@ -31,7 +31,7 @@ _HOW = "send a token as Authorization: Bearer TOKEN"
 
 
 class Authentication:
-    """Knows callers.
+    """Identifies callers.
 
     Args:
         tokens: All tokens.
@@ -44,14 +44,14 @@ class Authentication:
         self._failures = FailedAttempts()
 
     def identify(self, scope: Scope, headers: Mapping[str, str]) -> Caller:
-        """Return who sends a request.
+        """Return the caller of a request.
 
         Args:
-            scope: The request's; `state["peer"]` is the process at the other end of a UNIX socket.
-            headers: The request's.
+            scope: The ASGI scope; `state["peer"]` is the process at the other end of a UNIX socket.
+            headers: The headers of the request.
 
         Raises:
-            ApiError: If nobody is known.
+            ApiError: If authentication fails.
         """
         peer: Peer | None = scope["state"].get("peer")
         address = scope["client"][0] if scope.get("client") else ""
@@ -66,7 +66,7 @@ class Authentication:
                 403, NO_GLOBAL_KEYS, f"Unknown X-Auth-Key or X-Auth-Email: there are no such keys here; {_HOW}"
             )
         if "x-auth-email" in headers:
-            # Official clients leave a token out where they also know an address (CLOUDFLARE_EMAIL).
+            # Official clients send no token if CLOUDFLARE_EMAIL is set.
             hint = "X-Auth-Email is set (by CLOUDFLARE_EMAIL?) in place of a token"
             raise ApiError(400, NO_CREDENTIALS, f"Missing X-Auth-Key or Authorization headers: {hint}; {_HOW}")
         raise ApiError(400, NO_CREDENTIALS, f"Missing X-Auth-Key, X-Auth-Email or Authorization headers; {_HOW}")
@@ -105,14 +105,14 @@ class Authentication:
 
 
 def _refuse_other_sites(headers: Mapping[str, str]) -> None:
-    """Refuse what a page of another site has a browser send to a forwarded socket, which asks for no token.
+    """Refuse requests that a page of another site makes a browser send to a forwarded socket, which needs no token.
 
-    A page says so itself (Fetch Metadata; towards an address that is no loopback one, its origin alone), or reaches the
-    socket by a name of its own that leads here (DNS rebinding). Names without a dot are those of this machine, and of
-    clients that have to say some name.
+    Browsers mark such requests (Fetch Metadata; towards an address other than loopback, Origin alone). With DNS
+    rebinding, the Host header has a name of the attacker. Names without a dot are allowed: they are names of this
+    machine, or placeholders of clients that must send a name.
 
     Raises:
-        ApiError: If it is one.
+        ApiError: If the request is from another site.
     """
     host = headers.get("host", "").rpartition("@")[2]
     name = host if host.startswith("[") else host.partition(":")[0]

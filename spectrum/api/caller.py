@@ -1,4 +1,4 @@
-"""Who sends a request, and what they may."""
+"""The caller of a request, and its permissions."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ from spectrum.core.tenants.tokens import Token
 from spectrum.store.audit import Author
 from spectrum.store.tokens import StoredToken
 
-# No account or zone has this name: what may be done there may be done in all that are made later.
+# No account or zone has this name; a permission for it covers all accounts and zones, also later ones.
 ANY = "\0"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends a request.
+    """The caller of a request.
 
     Attributes:
-        author: As the audit log has it.
-        token: What they authenticated with; None for root and the daemon's user on this machine, who may everything.
-        limits: What the token may; None where everything is allowed.
-        status: Of the token: active, disabled, expired or not_yet.
-        fault: Why the token is good for nothing now; None where it is.
+        author: The name in the audit log.
+        token: The token; None for root and the daemon's user on this machine, who have all permissions.
+        limits: The policies of the token; None without limits.
+        status: The token's status: active, disabled, expired or not_yet.
+        fault: Why the token is not valid now; None if it is.
     """
 
     author: Author
@@ -31,17 +31,17 @@ class Caller:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is root, or the daemon's user, on this machine."""
+        """Whether the caller is root, or the daemon's user, on this machine."""
         return self.token is None
 
     def may(self, resource: str, edit: bool, account: str = ANY, zone: str = "") -> bool:
-        """Return whether something is allowed.
+        """Return whether the caller has a permission.
 
         Args:
-            resource: Such as `apps`.
-            edit: Whether it changes something.
-            account: The account's name; if none is given: in all, also later ones.
-            zone: The zone's; empty for what belongs to the account itself.
+            resource: The resource, such as `apps`.
+            edit: Whether the permission to edit is needed.
+            account: The account's name; by default all accounts, also later ones.
+            zone: The zone's name; empty for objects of the account itself.
         """
         if self.limits is None:
             return True
@@ -52,6 +52,6 @@ class Caller:
 
 
 def described(author: Author) -> str:
-    """Return what the log calls somebody: in one line, whatever a token's name is."""
+    """Return an author for log messages, in one line of ASCII, whatever characters a token's name has."""
     what = "token" if author.kind == "token" else "user"
     return f"{what} {ascii(author.name)[1:-1]} ({author.id})"

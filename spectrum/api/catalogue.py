@@ -1,7 +1,7 @@
-"""All objects of file and store in memory, and the one writer through which they change.
+"""All objects of file and store in memory, and the one writer that changes them.
 
-Whoever changes something waits for: the supervisor, which checks and serves it, then the store, which keeps it. What
-waits at the same time goes together (group commit). Each change stands or falls by itself.
+A change waits first for the supervisor, which checks and serves it, then for the store, which keeps it. Changes that
+wait at the same time are applied together (group commit); each succeeds or fails by itself.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ from spectrum.tasks import in_thread
 
 log = logging.getLogger(__name__)
 
-# Changes of one rollout: a rollout of many takes longer, and everybody in it waits.
+# Changes of one rollout. A larger rollout takes longer, and each of its callers waits for all of it.
 MAX_GROUPS = 100
-# A client that has its answer sends its next change within so long, or is not waited for.
+# A client that sends changes one after the other sends the next one within this time after its answer.
 GATHER_S = 0.01
-# After so long without a change nobody is waited for.
+# After this time without a change, the writer does not wait for further ones.
 AT_REST_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectFault:
-    """What a check says of a change.
+    """A fault that a check finds in a change.
 
     Attributes:
-        place: As in the file: ("apps", NAME, "origin_direct", 0).
-        message: What is wrong there.
+        place: The place in the file: ("apps", NAME, "origin_direct", 0).
+        message: The fault.
     """
 
     place: tuple[str | int, ...]
@@ -45,14 +45,14 @@ class ObjectFault:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What a change comes from, for the audit log.
+    """The origin of a change, for the audit log.
 
     Attributes:
-        author: Who makes it.
-        method: Of the HTTP request.
-        path: Of the HTTP request.
-        request_id: What the answer's headers call the request.
-        steps: Gets what took how long; None where nobody looks at it.
+        author: The author.
+        method: The method of the HTTP request.
+        path: The path of the HTTP request.
+        request_id: The request's id in the headers of the answer.
+        steps: Collects the duration of each step; None without a trace.
     """
 
     author: Author
@@ -63,14 +63,14 @@ class Cause:
 
 
 class ChangeError(Exception):
-    """A change that was not carried out: everything is as it was."""
+    """A change was not applied; nothing has changed."""
 
 
 class ChangeRefused(ChangeError):
-    """Checks refuse it.
+    """Checks refuse a change.
 
     Attributes:
-        faults: What they say.
+        faults: The faults that they found.
     """
 
     def __init__(self, faults: Sequence[ObjectFault]) -> None:
@@ -79,10 +79,10 @@ class ChangeRefused(ChangeError):
 
 
 class Conflict(ChangeError):
-    """It was made for another state of an object, or for a name that another one has.
+    """A change was made for another revision of an object, or for a name that is taken.
 
     Attributes:
-        is_stale: The object has another revision.
+        is_stale: Whether the object has another revision.
     """
 
     def __init__(self, message: str, is_stale: bool = False) -> None:
@@ -91,15 +91,15 @@ class Conflict(ChangeError):
 
 
 class ReadOnly(ChangeError):
-    """It is about an object of the file."""
+    """A change is about an object of the file."""
 
 
 class NotLive(ChangeError):
-    """It could not be carried out; the message says why.
+    """A change could not be applied; the message has the cause.
 
     Attributes:
-        is_for_now: The same may be possible in a moment.
-        is_unknown: It may be served all the same: nobody has said.
+        is_for_now: Whether the change may succeed if it is sent again soon.
+        is_unknown: Whether the change may be served all the same: the supervisor did not answer.
     """
 
     def __init__(self, message: str, is_for_now: bool = False, is_unknown: bool = False) -> None:
@@ -109,19 +109,19 @@ class NotLive(ChangeError):
 
 
 class Rollouts(Protocol):
-    """What the catalogue needs of the supervisor."""
+    """The part of the supervisor that the catalogue uses."""
 
     async def change(
         self, groups: Sequence[tuple[str, Sequence[ObjectChange]]], steps: Steps | None = None
     ) -> Sequence[Sequence[ObjectFault]]:
-        """Check and serve changes; return the faults of each group: one without any is live.
+        """Check and serve changes; return the faults of each group: a group without faults is live.
 
         Args:
-            groups: Who makes them, and the changes.
-            steps: Gets what took how long.
+            groups: The author of each group, and its changes.
+            steps: Collects the duration of each step.
 
         Raises:
-            NotLive: If nothing was tried, or nobody knows.
+            NotLive: If nothing was tried, or the result is unknown.
         """
         ...
 
@@ -129,22 +129,22 @@ class Rollouts(Protocol):
         """Return the faults that `change` would return; nothing is changed.
 
         Raises:
-            NotLive: If nobody answers.
+            NotLive: If the supervisor does not answer.
         """
         ...
 
 
 class Keeper(Protocol):
-    """What the catalogue needs of the store."""
+    """The part of the store that the catalogue uses."""
 
     def commit(self, changes: Sequence[ObjectChange], audit: Sequence[AuditEntry], now: float) -> list[StoredObject]:
-        """Keep changes and their lines of the audit log, all or none; it blocks."""
+        """Save changes and their lines of the audit log, all or none; it blocks."""
         ...
 
 
 @dataclass(eq=False, slots=True)
 class _WaitingChange:
-    """A change that waits."""
+    """A change that waits for the writer."""
 
     changes: Sequence[ObjectChange]
     expected: Mapping[str, int]
@@ -164,13 +164,13 @@ class Catalogue(Holdings):
     Args:
         rollouts: Checks and serves changes.
         store: Keeps them.
-        path: What people call the file.
+        path: The name of the file in messages.
         clock: Returns the time, in seconds since 1970.
-        diverged: Called when something may be served that is not kept. The process has to end: the daemon then serves
-            what is kept.
+        diverged: Called when changes may be served that are not saved. The process must end: the daemon then serves
+            the saved objects.
 
     Attributes:
-        path: What people call the file.
+        path: The name of the file in messages.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class Catalogue(Holdings):
         self._refill: Callable[[], Awaitable[None]] | None = None
 
     def refill(self, fill: Callable[[], Awaitable[None]]) -> None:
-        """Have all objects anew, between two changes; `fill` fetches them and calls the method of that name."""
+        """Replace all objects, between two changes; `fill` fetches them and calls the method of that name."""
         self._refill = fill
         self._wake.set()
 
@@ -202,20 +202,20 @@ class Catalogue(Holdings):
         cause: Cause,
         expected: Mapping[str, int] | None = None,
     ) -> list[StoredObject]:
-        """Carry out changes, all or none; return the objects as they are now, without those that are deleted.
+        """Apply changes, all or none; return the objects as they are now, without deleted ones.
 
-        When it returns, they are served and on disk.
+        When it returns, the changes are served and on disk.
 
         Args:
-            changes: In their order.
-            cause: What they come from.
-            expected: The revisions that objects must have now, by id; others may be overwritten.
+            changes: The changes, in order.
+            cause: Their origin.
+            expected: The revisions that objects must have now, by id; other objects are overwritten.
 
         Raises:
-            ReadOnly: If one is about an object of the file.
+            ReadOnly: If a change is about an object of the file.
             Conflict: If an object has another revision, or its name is taken.
-            ChangeRefused: If checks refuse it.
-            NotLive: If it cannot be served or kept at the moment.
+            ChangeRefused: If checks refuse a change.
+            NotLive: If the changes cannot be served or saved now.
         """
         done: asyncio.Future[list[StoredObject]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_WaitingChange(changes, expected or {}, cause, done))
@@ -223,13 +223,13 @@ class Catalogue(Holdings):
         return await done
 
     async def check(self, change: ObjectChange, author: Author) -> None:
-        """Return when a change could be carried out as things are; nothing is changed.
+        """Return if a change could be applied now; nothing is changed.
 
         Raises:
             ReadOnly: If it is about an object of the file.
             Conflict: If its name is taken.
             ChangeRefused: If checks refuse it.
-            NotLive: If nobody answers.
+            NotLive: If the supervisor does not answer.
         """
         before = self._before(change, {})
         one = _WaitingChange([change], {}, Cause(author), asyncio.get_running_loop().create_future(), [before])
@@ -238,7 +238,7 @@ class Catalogue(Holdings):
             raise ChangeRefused(faults)
 
     async def write(self) -> None:
-        """Carry out what waits, for as long as the process runs."""
+        """Apply waiting changes until cancelled."""
         under_way, ended = 0, 0.0
         while True:
             await self._wake.wait()
@@ -261,10 +261,10 @@ class Catalogue(Holdings):
                 ended = time.monotonic()
 
     async def _gather(self, under_way: int) -> None:
-        """Wait a moment for as many changes as were under way: who was answered just now may send the next one.
+        """Wait a moment for as many changes as were just applied: their callers may send the next ones now.
 
-        A rollout of many changes takes little longer than that of one. Without this, half of the clients would wait for
-        the rollout of the other half, in turns (commit_delay of PostgreSQL).
+        A rollout of many changes takes little longer than that of one. Without this wait, half of the clients would
+        wait for the rollout of the other half, in turns (commit_delay of PostgreSQL).
         """
         while 0 < len(self._waiting) < under_way:
             self._wake.clear()
@@ -285,13 +285,13 @@ class Catalogue(Holdings):
                 log.error("the API does not know the file's objects since its last reload: %s", exc)
 
     def _batch(self) -> list[_WaitingChange]:
-        """Return what goes together: the oldest changes up to one about the same object as another."""
+        """Return the changes of the next rollout: the oldest ones, up to the second change of one object."""
         batch: list[_WaitingChange] = []
         touched: set[tuple[str, str]] = set()
         while self._waiting and len(batch) < MAX_GROUPS and touched.isdisjoint(self._waiting[0].touched()):
             one = self._waiting.pop(0)
             touched |= one.touched()
-            if one.done.done():  # its client is gone, and it has not begun
+            if one.done.done():  # its client disconnected before it began
                 continue
             try:
                 one.befores = [self._before(change, one.expected) for change in one.changes]
@@ -358,7 +358,7 @@ class Catalogue(Holdings):
                 one.done.set_result([by_id[change.id] for change in one.changes if change.value is not None])
 
     async def _take_back(self, accepted: Iterable[_WaitingChange]) -> None:
-        """Have served what was served before."""
+        """Roll back to the objects that were served before."""
         inverse = [change for one in reversed([*accepted]) for change in _inverse(one)]
         try:
             faults = await self._rollouts.change([("the API, which could not keep it", inverse)])
@@ -398,7 +398,7 @@ class Catalogue(Holdings):
 
 @contextmanager
 def _noted(batch: Iterable[_WaitingChange]) -> Iterator[Steps | None]:
-    """Note what is done within for those of whom somebody wants to know it."""
+    """Record the duration of a step for those changes that have a trace."""
     noted = [one.cause.steps for one in batch if one.cause.steps is not None]
     for one in batch:
         if one.cause.steps is not None:
@@ -412,7 +412,7 @@ def _noted(batch: Iterable[_WaitingChange]) -> Iterator[Steps | None]:
 
 
 def _renamed(one: _WaitingChange) -> list[ObjectChange]:
-    """Return changes as the supervisor takes them, who knows no ids: an old name goes before the new one comes."""
+    """Return changes in the form of the supervisor, which knows no ids: a renamed object is deleted and created."""
     changes = []
     for change, before in zip(one.changes, one.befores, strict=True):
         if before is not None and before.name != change.name:

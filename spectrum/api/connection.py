@@ -1,4 +1,4 @@
-"""One HTTP connection: uvicorn's, with deadlines for what the client sends, a bound on connections, and JSON errors."""
+"""An HTTP connection: uvicorn's, with deadlines for the client, a limit of connections, and errors as JSON."""
 
 import asyncio
 import logging
@@ -14,31 +14,31 @@ from spectrum.log import RareWarning
 
 log = logging.getLogger(__name__)
 
-# From the connection, or the first byte of a later request, to the end of the headers; nginx takes a minute.
+# Deadline of the headers, from the connection or the first byte of a later request; nginx's is a minute.
 HEADERS_S = 10.0
-# From there to the end of the body: it is 1 MiB, so a line of 300 kbit/s does.
+# Deadline of the body, from the end of the headers: 1 MiB at 300 kbit/s.
 BODY_S = 30.0
-# Without taking anything of an answer; nginx's send_timeout.
+# The client reads nothing of an answer for this time; nginx's send_timeout.
 TAKE_S = 60.0
-# Until the next request; nginx's keepalive_timeout. Official clients keep connections for less.
+# Idle time between requests; nginx's keepalive_timeout. Official clients keep connections for less.
 IDLE_S = 75
-# Of headers altogether: nginx's large_client_header_buffers.
+# Size of all headers: nginx's large_client_header_buffers.
 MAX_HEADER_BYTES = 32 * 1024
 BAD_REQUEST = 6003
 TOO_SLOW = 6008
-# As Cloudflare's edge answers at its limits.
+# Codes of Cloudflare's edge at its limits.
 WARNING_INTERVAL_S = 10.0
 _many = RareWarning(log, WARNING_INTERVAL_S)
 
 
 class StrictConnection(h11.Connection):
-    """h11's, which also refuses what other servers may read as something else (RFC 9112, 6.1 and 11.2)."""
+    """h11's connection, which also refuses requests that other servers may parse differently (RFC 9112, 6.1, 11.2)."""
 
     def next_event(self) -> Any:
-        """Return what has come next.
+        """Return the next event.
 
         Raises:
-            h11.RemoteProtocolError: If it is no request.
+            h11.RemoteProtocolError: If the input is not a valid request.
         """
         event = super().next_event()
         if isinstance(event, h11.Request):
@@ -56,15 +56,15 @@ class Connection(H11Protocol):
     The application finds in `scope["state"]`: `peer`, the process at the other end of a UNIX socket, or None.
 
     Attributes:
-        most: So many are kept at once, of clients on this machine and of others each. For another one that is closed
-            which has been idle for longest; where all are busy, it is turned away.
+        most: The limit of open connections, for local clients and for others each. Beyond it, the connection that has
+            been idle for longest is closed; if none is idle, the new one is refused.
     """
 
     most = 200
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, unless there are too many already."""
-        transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        """Begin, unless the limit is reached."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass of asyncio.Transport
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
         self.conn = StrictConnection(h11.SERVER, MAX_HEADER_BYTES)
@@ -80,19 +80,19 @@ class Connection(H11Protocol):
         self._limit(HEADERS_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Forget the connection."""
         self._limit(None)
         self._wait_no_longer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent."""
+        """Feed received bytes to the parser."""
         if self._deadline is None and self.conn.their_state is h11.IDLE:
             self._limit(HEADERS_S)
         super().data_received(data)
 
     def handle_events(self) -> None:
-        """Go on with what has come; then the client has time for what is next."""
+        """Handle parsed events, then start the deadline of what the client has to send next."""
         before = self.conn.their_state
         super().handle_events()
         after = self.conn.their_state
@@ -104,12 +104,12 @@ class Connection(H11Protocol):
             self._limit(HEADERS_S)
 
     def pause_writing(self) -> None:
-        """Wait for a client that takes nothing, for a while."""
+        """Start a deadline for a client that does not read."""
         super().pause_writing()
         self._taking = self.loop.call_later(TAKE_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on: it has taken something."""
+        """Stop that deadline: the client has read."""
         super().resume_writing()
         self._wait_no_longer()
 
@@ -128,7 +128,7 @@ class Connection(H11Protocol):
         return (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing()
 
     def _close_another(self) -> bool:
-        """Close the connection that has been idle for longest; return whether there is one."""
+        """Close the connection that has been idle for longest; return whether there was one."""
         others = [one for one in self.connections if isinstance(one, Connection) and one is not self and one._is_idle]
         if not others:
             return False
@@ -136,7 +136,7 @@ class Connection(H11Protocol):
         return True
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, and close: what follows it cannot be told from another request (RFC 9112, 9.6)."""
+        """Answer invalid HTTP, and close: the next request cannot be found in the input (RFC 9112, 9.6)."""
         self._refuse(400, BAD_REQUEST, "Invalid HTTP request")
 
     def _limit(self, seconds: float | None) -> None:
@@ -154,7 +154,7 @@ class Connection(H11Protocol):
         self._refuse(408, TOO_SLOW, f"The request's {what} did not come in time")
 
     def _refuse(self, status: int, code: int, message: str) -> None:
-        """Answer in place of the application, if it has not begun to, and close."""
+        """Answer in place of the application, unless it has begun to answer, and close."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

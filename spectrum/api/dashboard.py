@@ -1,8 +1,8 @@
-"""The dashboard: its files, as browsers get them from the API's own address, and what they may do there.
+"""The dashboard: its files, served from the API's own address, and its content security policy.
 
-All files are read once, when the process starts; a path that is none of theirs is not looked for anywhere. Those below
-`/static/DIGEST/` never change, for the digest is of all of them: a browser keeps them for a year, and after an upgrade
-asks for others. Whoever is not known gets them, too: they have no secrets, and ask for a token.
+All files are read once, when the process starts; no other path is looked up. Files below `/static/DIGEST/` never
+change, because the digest covers all of them: browsers cache them for a year, and request other paths after an
+upgrade. They are public, without a token: they contain no secrets.
 """
 
 import gzip
@@ -22,7 +22,7 @@ import spectrum
 from spectrum.kernel.peers import Peer
 
 FOLDER = Path(spectrum.__file__).parent / "dashboard" / "static"
-# Nothing from elsewhere, nothing inline, no frames; a form is sent nowhere (CSP Level 3).
+# Only resources of this origin, no inline scripts, no frames, no form targets (CSP Level 3).
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -51,28 +51,28 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# As the stylesheet has them; those of parts and pages come behind, by their names.
+# In the order of the stylesheet; files of parts and pages follow, by name.
 FIRST_STYLES = ("tokens.css", "base.css", "layout.css", "table.css", "form.css")
-# What the page begins with where a token is needed.
+# The first module of the page where a token is needed.
 SIGN_IN = b"<html data-sign-in"
 FIRST_MODULES = ("js/main.js", "js/pages/overview.js")
 IMPORT = re.compile(
     r"""^(?:import|export)\b[^;'"]*?from\s*['"](\.[^'"]+)['"]|^import\s*['"](\.[^'"]+)['"]""", re.MULTILINE
 )
 FOR_A_YEAR = "public, max-age=31536000, immutable"
-# A browser asks whether there is another one.
+# The browser revalidates.
 ASK_AGAIN = "no-cache"
-# Compressed, less than this is not worth it.
+# Smaller files are not compressed.
 MIN_GZIP_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file as it is sent.
+    """A file as it is served.
 
     Attributes:
         body: Its bytes.
-        packed: The same by gzip; empty where that saves nothing.
+        packed: Its bytes compressed by gzip; empty where that saves nothing.
         kind: Its media type.
         tag: Its ETag, a strong one.
     """
@@ -87,10 +87,10 @@ class Dashboard:
     """Serves the files of a folder.
 
     Args:
-        folder: Of index.html, css and js.
+        folder: The folder with index.html, css and js.
 
     Attributes:
-        digest: Of all files; part of the addresses that index.html names.
+        digest: The digest of all files; part of the paths that index.html names.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
@@ -103,7 +103,7 @@ class Dashboard:
         self._assets = {name: _asset(name, data) for name, data in files.items() if name != "index.html"}
 
     def routes(self) -> list[BaseRoute]:
-        """Return where all this is found."""
+        """Return the routes of the page and its files."""
         return [
             Route("/", _Endpoint(self, False), methods=["GET", "HEAD"], include_in_schema=False),
             Route("/static/{path:path}", _Endpoint(self, True), methods=["GET", "HEAD"], include_in_schema=False),
@@ -113,9 +113,9 @@ class Dashboard:
         """Return the answer to a request.
 
         Args:
-            path: Below /static/; None for the page itself.
-            headers: The request's.
-            is_trusted: Whether who asks needs no token. To others the page says that it has to ask for one first.
+            path: The path below /static/; None for the page itself.
+            headers: The headers of the request.
+            is_trusted: Whether the caller needs no token. Without trust, the page asks for one first.
         """
         if path is None:
             return _response(self._index if is_trusted else self._sign_in, ASK_AGAIN, headers)
@@ -128,7 +128,7 @@ class Dashboard:
 
 
 class _Endpoint:
-    """What answers a route; a class, because Starlette takes a function for one with a request."""
+    """The handler of a route; a class, because Starlette calls functions with a request."""
 
     def __init__(self, dashboard: Dashboard, has_path: bool) -> None:
         self._dashboard = dashboard
@@ -146,7 +146,7 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def _stylesheet(files: Mapping[str, bytes]) -> bytes:
-    """Return all styles as one file: a browser waits for each before it draws anything."""
+    """Return all styles as one file: browsers load every stylesheet before they draw."""
     names = [name for name in files if name.endswith(".css")]
     first = [f"css/{name}" for name in FIRST_STYLES]
     ordered = [name for name in first if name in files] + sorted(set(names) - set(first))
@@ -161,7 +161,7 @@ def _digest(files: Mapping[str, bytes]) -> str:
 
 
 def _imported(files: Mapping[str, bytes], begins: Iterable[str]) -> list[str]:
-    """Return modules, with all that they import."""
+    """Return modules, with their imports, recursively."""
     found: dict[str, None] = {}
     waiting = [name for name in begins if name in files]
     while waiting:
@@ -176,7 +176,7 @@ def _imported(files: Mapping[str, bytes], begins: Iterable[str]) -> list[str]:
 
 
 def _index(files: Mapping[str, bytes], digest: str) -> bytes:
-    """Return the page. It names the modules of the first view: a browser need not find them one by one."""
+    """Return the page. It names the modules of the first view, so that a browser can load them at once."""
     modules = _imported(files, FIRST_MODULES)
     links = "\n".join(f'<link rel="modulepreload" href="/static/{name}">' for name in modules)
     text = files["index.html"].decode().replace("<!-- modules -->", links)
@@ -191,7 +191,7 @@ def _asset(name: str, data: bytes) -> Asset:
 
 def _response(asset: Asset, caching: str, headers: Mapping[str, str]) -> Response:
     is_packed = bool(asset.packed) and _takes_gzip(headers.get("accept-encoding", ""))
-    # Of each form one: a strong ETag is of the bytes that are sent (RFC 9110, 8.8.3.3).
+    # Each encoding has its own: a strong ETag identifies the bytes that are sent (RFC 9110, 8.8.3.3).
     tag = f'"{asset.tag}{"-gzip" if is_packed else ""}"'
     told = {**SECURITY, "etag": tag, "cache-control": caching, "vary": "accept-encoding"}
     if _has(headers.get("if-none-match", ""), tag):
@@ -210,6 +210,6 @@ def _takes_gzip(accepted: str) -> bool:
 
 
 def _has(known: str, tag: str) -> bool:
-    """Tell whether a browser has it already; it compares weakly (RFC 9110, 13.1.2)."""
+    """Return whether a browser has a file already; the comparison is weak (RFC 9110, 13.1.2)."""
     tags = [one.strip().removeprefix("W/") for one in known.split(",")]
     return "*" in tags or tag in tags

@@ -1,4 +1,4 @@
-"""Cloudflare's envelope: what every answer is wrapped in, and how an error is said."""
+"""Cloudflare's envelope: the JSON object around each result and each error."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from spectrum.link.encoding import encode
 
-# Official clients try these again unless they are told not to; Terraform's provider ten times, for minutes.
+# Official clients retry these unless told otherwise; Terraform's provider ten times, for minutes.
 _RETRIED_BY_CLIENTS = frozenset({408, 409})
-# What a client may send again as it is, after a while.
+# A client may send the same request again later.
 _WORTH_A_RETRY = frozenset({429, 503})
 INTERNAL_ERROR = 10002
 _ENCODER = msgspec.json.Encoder()
@@ -22,10 +22,10 @@ class ErrorDetail:
     """One entry of `errors`.
 
     Attributes:
-        code: Cloudflare's number for it; 1000 at least.
-        message: For people.
-        pointer: Where in the request's body the fault is (RFC 6901).
-        chain: Code and message of what led to it.
+        code: Cloudflare's number of the error; at least 1000.
+        message: The text.
+        pointer: The place of the fault in the request's body (RFC 6901).
+        chain: Code and message of each cause.
     """
 
     code: int
@@ -34,7 +34,7 @@ class ErrorDetail:
     chain: Sequence[tuple[int, str]] = ()
 
     def shown(self) -> dict[str, Any]:
-        """Return it as it is sent."""
+        """Return the entry as it is sent."""
         entry: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.pointer is not None:
             entry["source"] = {"pointer": self.pointer}
@@ -47,14 +47,14 @@ class ApiError(Exception):
     """A request that is answered with an error.
 
     Args:
-        status: Of HTTP.
-        code: Cloudflare's number for it.
-        message: For people.
-        pointer: Where in the request's body the fault is (RFC 6901).
-        chain: Code and message of what led to it.
+        status: The HTTP status.
+        code: Cloudflare's number of the error.
+        message: The text.
+        pointer: The place of the fault in the request's body (RFC 6901).
+        chain: Code and message of each cause.
         more: Further errors.
         headers: Further headers.
-        retry: Whether the official clients are to send it again by themselves; None for what the status says.
+        retry: Whether official clients should retry by themselves; None for the default of the status.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ApiError(Exception):
 
     @property
     def code(self) -> int:
-        """The first error's number."""
+        """The number of the first error."""
         return self.details[0].code
 
     def response(self) -> Response:
@@ -86,12 +86,12 @@ class ApiError(Exception):
 
 
 class BodyFault(ApiError):
-    """A body that does not say what it should: status 400.
+    """An invalid body: status 400.
 
     Args:
-        code: Cloudflare's number for it.
-        message: For people.
-        pointer: Where in the body (RFC 6901).
+        code: Cloudflare's number of the error.
+        message: The text.
+        pointer: The place in the body (RFC 6901).
     """
 
     def __init__(self, code: int, message: str, pointer: str | None = None) -> None:
@@ -104,13 +104,13 @@ def success(
     messages: Iterable[tuple[int, str]] = (),
     status: int = 200,
 ) -> Response:
-    """Return the answer to a request that was carried out.
+    """Return the answer to a successful request.
 
     Args:
-        result: What is asked for.
-        result_info: About the page of a list.
+        result: The result.
+        result_info: The paging of a list.
         messages: Code and text of each.
-        status: Of HTTP.
+        status: The HTTP status.
     """
     envelope: dict[str, Any] = {
         "success": True,
@@ -126,13 +126,13 @@ def success(
 def failure(
     status: int, details: Iterable[ErrorDetail], headers: Mapping[str, str] | None = None, retry: bool | None = None
 ) -> Response:
-    """Return the answer to a request that was not.
+    """Return the answer to a failed request.
 
     Args:
-        status: Of HTTP; a client takes 2xx for success, whatever the body says.
+        status: The HTTP status; clients take 2xx for success, whatever the body contains.
         details: The errors.
         headers: Further headers.
-        retry: Whether the official clients are to send it again by themselves; None for what the status says.
+        retry: Whether official clients should retry by themselves; None for the default of the status.
     """
     envelope = {"success": False, "errors": [one.shown() for one in details], "messages": [], "result": None}
     response = _json(envelope, status)

@@ -1,4 +1,4 @@
-"""The objects of file and store in memory: by id, by name, by account and zone, and by what refers to them."""
+"""The objects of file and store in memory: by id, by name, by account and zone, and by reference."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -7,12 +7,12 @@ from spectrum.api.references import references
 from spectrum.core.tenants.scope import DEFAULT_ACCOUNT, Scope
 from spectrum.store.objects import ObjectChange, StoredObject, file_id
 
-# An object's account and zone, by name; "" where it belongs to no zone.
+# The names of an object's account and zone; "" for an object without a zone.
 Owners = tuple[str, str]
 
 
 class Holdings:
-    """What there is.
+    """The objects.
 
     Objects of the file come before those of the store, each in its order.
     """
@@ -31,12 +31,12 @@ class Holdings:
     def fill(
         self, file: Mapping[str, Mapping[str, Any]], stored: Iterable[StoredObject], modified_on: float = 0.0
     ) -> None:
-        """Have these objects and no others.
+        """Replace all objects.
 
         Args:
-            file: Per section the file's values by name.
-            stored: The store's; one whose name the file has is left out, as the daemon does.
-            modified_on: When the file was changed.
+            file: The file's values by section and name.
+            stored: The store's objects; those with a name of the file are left out, as the daemon does.
+            modified_on: When the file was changed, in seconds since 1970.
         """
         self._clear()
         found = [
@@ -62,11 +62,11 @@ class Holdings:
         return list(self._by_id.get(section, {}).values())
 
     def get(self, section: str, object_id: str) -> StoredObject | None:
-        """Return the object with an id, if there is one."""
+        """Return the object with an id; None if there is none."""
         return self._by_id.get(section, {}).get(object_id)
 
     def named(self, section: str, name: str) -> StoredObject | None:
-        """Return the object with a name, if there is one."""
+        """Return the object with a name; None if there is none."""
         return self._by_name.get(section, {}).get(name)
 
     def names(self, section: str) -> Mapping[str, StoredObject]:
@@ -74,36 +74,36 @@ class Holdings:
         return self._by_name.get(section, {})
 
     def in_account(self, section: str, account: str) -> list[StoredObject]:
-        """Return an account's objects of a section, with those of its zones; by the account's name."""
+        """Return the objects of a section that belong to an account or to its zones; by the account's name."""
         return list(self._by_owner.get((section, "account", account), {}).values())
 
     def in_zone(self, section: str, zone: str) -> list[StoredObject]:
-        """Return a zone's objects of a section; by the zone's name."""
+        """Return the objects of a section that belong to a zone; by the zone's name."""
         return list(self._by_owner.get((section, "zone", zone), {}).values())
 
     def implied_account(self) -> StoredObject | None:
-        """Return the account that there is without anybody having made it; None where there are others."""
+        """Return the account that exists although no object defines it; None where accounts are defined."""
         accounts = self._by_id.get("accounts", {})
         return next((one for one in accounts.values() if not one.is_in_file and one.revision == 0), None)
 
     @property
     def default_account(self) -> str:
-        """The name of the account that objects belong to that name none: the machine's."""
+        """The name of the account of objects that name none: the machine's."""
         return self._scope.default_account
 
     def owner_keys(self, account: StoredObject, zone: StoredObject | None = None) -> dict[str, str]:
-        """Return the keys with which an object says whose it is."""
+        """Return the keys of an object that name its account and zone."""
         if zone is not None:
             return {"zone": zone.name}
         return {} if account == self.implied_account() else {"account": account.name}
 
     def owners(self, one: StoredObject) -> Owners:
-        """Return the names of an object's account and zone; "" where it belongs to no zone."""
+        """Return the names of an object's account and zone; "" without a zone."""
         known = self._owners.get((one.section, one.id))
         return known or _owners(self._scope, one.section, one.name, one.value)
 
     def owners_after(self, changes: Sequence[ObjectChange], befores: Sequence[StoredObject | None]) -> list[Owners]:
-        """Return the same of what changes will make, or of what they will delete; they go together."""
+        """Return the owners of objects after changes, or of deleted ones; all changes count together."""
         scope = self._scope
         if any(change.section in ("accounts", "zones") for change in changes):
             scope = self._scope_after(changes)
@@ -121,11 +121,11 @@ class Holdings:
         return list(self._referrers.get((section, name), {}).values())
 
     def apply(self, changes: Sequence[ObjectChange], kept: Mapping[str, StoredObject]) -> None:
-        """Take changes over.
+        """Apply changes to memory.
 
         Args:
-            changes: What was changed.
-            kept: By id what became of it.
+            changes: The changes.
+            kept: The saved objects, by id.
         """
         for change in changes:
             before = self.get(change.section, change.id)

@@ -1,6 +1,6 @@
-"""What becomes of each request before and after the application: who asks, limits, its number, headers, the log.
+"""Requests before and after the application: authentication, limits, request id, headers, the log.
 
-Nothing that goes wrong leaves here as anything but the envelope, and no client sees a traceback.
+Each error leaves as the envelope, and no client sees a traceback.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from spectrum.api.traces import Trace, Traces
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 2**20
-# Items of lists, and whole configurations, by clients who have shown who they are.
+# Items of lists, and whole configurations, from authenticated clients.
 MAX_LARGE_BODY_BYTES = 32 * 2**20
 LARGE = re.compile(r"/client/v4/(?:accounts/[^/]+/rules/lists/[^/]+/items|spectrum/import)")
-# Of those in memory at once.
+# Large bodies in memory at once.
 LARGE_AT_ONCE = 4
-# What a person writes by hand has ten; each level costs stack where it is read.
+# Bodies written by hand have up to ten levels; each level takes stack of the parser.
 MAX_DEPTH = 32
 BAD_BODY = 6003
 NOT_JSON = 6007
@@ -37,22 +37,23 @@ JSON_TYPE = re.compile(r"application/(?:[\w.-]+\+)?json *(?:;.*)?", re.IGNORECAS
 
 
 class _Gone(Exception):
-    """The client left before its request was whole."""
+    """The client disconnected before its request was complete."""
 
 
 class Intake:
-    """Takes requests.
+    """Handles requests.
 
-    The application finds in `scope["state"]`: `request_id`, `caller` (who asks, or the `ApiError` that says why nobody
-    is known), `body` (the decoded JSON; None without any) and `steps` (for its trace; None where it has none).
+    The application finds in `scope["state"]`: `request_id`, `caller` (a `Caller`, or the `ApiError` by which
+    authentication failed), `body` (the decoded JSON; None without one) and `steps` (for its trace; None without one).
 
     Args:
         app: The application.
-        identify: Returns who asks, by headers and connection (a scope's `state` and `client`); or raises `ApiError`.
-        limit: Counts a request of a caller, and returns headers about that; raises `ApiError` where it is one too many.
+        identify: Returns the caller, from headers and connection (`state` and `client` of the scope); raises
+            `ApiError` if authentication fails.
+        limit: Counts a request of a caller, and returns headers with the count; raises `ApiError` above the limit.
         traces: Traces requests.
-        refused: Told of each request that changes things, and of its answer, to note those that were refused: who sends
-            it (or why nobody is known), method, path, status, number, and address.
+        refused: Called with each request that changes things, after its answer, to record refused ones: the caller (or
+            the error of authentication), method, path, status, request id, and address.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Intake:
         except ApiError as exc:
             await exc.response()(scope, receive, answer.send)
         except _Gone:
-            answer.status = 499  # nginx's number for it
+            answer.status = 499  # nginx's status for it
         except Exception:
             log.exception("request %s: %s %s failed", answer.id, scope["method"], ascii(scope["path"]))
             if not answer.status:
@@ -106,7 +107,7 @@ class Intake:
             caller = self._identify(scope, headers)
         except ApiError as exc:
             caller = exc
-        # Whoever is not known cannot have every request traced.
+        # Only authenticated callers may force a trace.
         answer.trace = self._traces.begin({} if isinstance(caller, ApiError) else headers)
         steps = answer.trace.steps if answer.trace else None
         scope["state"].update({"request_id": answer.id, "caller": caller, "body": None, "steps": steps})
@@ -174,7 +175,7 @@ class _Reply:
 
 
 def _is_large(headers: Headers) -> bool:
-    """Return whether a body may exceed `MAX_BODY_BYTES`; the size of a chunked one is not known in advance."""
+    """Return whether a body may exceed `MAX_BODY_BYTES`; the size of a chunked body is not known in advance."""
     return "transfer-encoding" in headers or int(headers.get("content-length", 0)) > MAX_BODY_BYTES
 
 
@@ -182,7 +183,7 @@ async def _read(headers: Headers, receive: Receive, most: int) -> bytes:
     """Return the whole body.
 
     Raises:
-        ApiError: If it is too large; the connection is closed, for what is left of it is not read.
+        ApiError: If it is too large; the connection is then closed, as the rest is not read.
     """
     too_large = ApiError(
         413, TOO_LARGE, f"The body is larger than {most // 2**20} MiB", headers={"connection": "close"}
@@ -203,10 +204,10 @@ async def _read(headers: Headers, receive: Receive, most: int) -> bytes:
 
 
 def decoded(body: bytes, headers: Mapping[str, str]) -> Any:
-    """Return what a body says.
+    """Decode a body.
 
     Raises:
-        ApiError: If it is no JSON, or nested too deep.
+        ApiError: If it is not JSON, or nested too deep.
     """
     kind = headers.get("content-type", "")
     if not JSON_TYPE.fullmatch(kind):

@@ -1,4 +1,4 @@
-"""Serves an application on listening sockets that the supervisor opened, with TLS where there is a certificate."""
+"""Serves an application on listening sockets of the supervisor, with TLS where there is a certificate."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from spectrum.api.connection import IDLE_S, Connection
 
 HANDSHAKE_S = 10.0
-# For answers under way when the process ends.
+# Time for open requests when the process ends.
 DRAIN_S = 5.0
 BACKLOG = 1024
 
@@ -23,8 +23,8 @@ class Listeners:
     """Accepts connections until it is stopped.
 
     Args:
-        app: What is served.
-        sockets: They listen, and are owned from here on.
+        app: The application.
+        sockets: Listening sockets; owned by this object.
     """
 
     def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket]) -> None:
@@ -41,7 +41,7 @@ class Listeners:
             timeout_keep_alive=IDLE_S,
         )
         self._config.load()
-        # Of clients on this machine, and of others: neither takes the other's connections.
+        # One limit for local clients, and one for others.
         self._local, self._remote = ServerState(), ServerState()
         self._sockets = sockets
         self._servers: list[asyncio.Server] = []
@@ -49,11 +49,11 @@ class Listeners:
 
     @property
     def connections(self) -> int:
-        """How many there are."""
+        """The number of open connections."""
         return len(self._connections())
 
     def set_certificate(self, chain: str, key: str) -> None:
-        """Use a certificate for handshakes from now on; sockets of addresses speak TLS if there is one at the start.
+        """Use a certificate for handshakes from now on; IP listeners use TLS if there is one at the start.
 
         Args:
             chain: Certificates in PEM.
@@ -63,7 +63,7 @@ class Listeners:
             OSError: If they cannot be used (ssl.SSLError).
         """
         context = self._context or _server_context()
-        # OpenSSL's functions take files; this one is never on a disk.
+        # OpenSSL's functions take files; this one is never written to disk.
         file = os.memfd_create("certificate", os.MFD_CLOEXEC)
         try:
             os.write(file, f"{chain}\n{key}".encode())
@@ -73,7 +73,7 @@ class Listeners:
         self._context = context
 
     async def start(self) -> None:
-        """Accept."""
+        """Accept connections."""
         for sock in self._sockets:
             sock.setblocking(False)
             context = None if sock.family == socket.AF_UNIX else self._context
@@ -91,7 +91,7 @@ class Listeners:
         return (*self._local.connections, *self._remote.connections)
 
     async def stop(self) -> None:
-        """Accept no more, and end when what is under way is answered, or the time for that is over."""
+        """Stop accepting, and end when open requests are answered, or at the deadline."""
         for server in self._servers:
             server.close()
         for connection in self._connections():
@@ -104,7 +104,7 @@ class Listeners:
             await asyncio.gather(*late, return_exceptions=True)
         for connection in self._connections():
             connection.transport.abort()
-        await asyncio.sleep(0)  # for their ends
+        await asyncio.sleep(0)  # for their callbacks
 
 
 def _server_context() -> ssl.SSLContext:

@@ -1,7 +1,7 @@
-"""What is so now, once a second, for all who look: one question to the daemon, and one answer for all of one scope.
+"""Live figures, once per second, for all subscribers: one question to the daemon, and one message per scope.
 
-While nobody looks nothing is asked. Of each app the daemon tells what it counted altogether, only of apps where that
-changed; rates are what that is more than a second ago. A browser that is slow misses seconds, and holds nobody up.
+Without subscribers nothing is asked. The daemon sends the totals of those apps whose counts changed; rates are the
+differences over a second. A slow browser misses messages, and delays no other one.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from spectrum.tasks import Tasks
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
-# Apps that are shown, those in trouble and those with most traffic each.
+# Apps in a message: the limit of those with trouble, and of those with the most traffic.
 MOST_APPS = 50
 MOST_FINDINGS = 20
-# Of the mean by which apps are ranked.
+# Weight of the latest second in the mean by which apps are ranked.
 SMOOTHED_S = 15.0
-# Apps of a finding that are named.
+# Apps that a finding names.
 MOST_NAMED = 5
-# An app whose sessions fail: so many of the last minute, and that part of what began.
+# An app is in trouble at this number of failed sessions in the last minute, and this share of new ones.
 FAILING_S, FAILING_LEAST, FAILING_SHARE, FAILING_MOST = 60.0, 5, 0.05, 0.5
-# Places in what the daemon counts of an app (spectrum/control/http/live.py).
+# Positions in the daemon's counts of an app (spectrum/control/http/live.py).
 OPEN, STARTED, REFUSED, FAILED, IN, OUT, DROPPED, FAILURES = range(8)
 _NONE: list[Any] = [0, 0, 0, 0, 0, 0, 0, {}]
 _SEVERITY = {"failed": 0, "degraded": 1, "past": 2}
@@ -41,13 +41,14 @@ _ENCODER = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class LiveScope:
-    """What somebody may see of it.
+    """What a subscriber may see.
 
     Attributes:
-        account: Its name.
-        zones: Of these zones alone; None for all of the account.
+        account: The account's name.
+        zones: These zones only; None for all of the account.
         sees_node: Also the workers.
-        sees_all: Also what else is no account's: what names paths of the machine, or objects of others.
+        sees_all: Also findings that belong to no account, such as those that name paths of the machine or objects of
+            other accounts.
     """
 
     account: str
@@ -56,22 +57,22 @@ class LiveScope:
     sees_all: bool = True
 
     def has(self, owners: Owners) -> bool:
-        """Tell whether an object of an account and a zone is in it."""
+        """Return whether an object of an account and a zone is visible."""
         account, zone = owners
         return account == self.account and (self.zones is None or zone in self.zones)
 
 
 @dataclass(slots=True)
 class _App:
-    """An app that is counted."""
+    """The counts of an app."""
 
     owners: Owners
     counts: list[Any]
-    # What each is more than at the last time, by second.
+    # Differences to the previous second, by second.
     rates: tuple[float, ...] = (0.0,) * 7
-    # Its traffic of late, by which it is ranked: that of one second alone would have lists jump.
+    # A mean of its recent traffic, by which apps are ranked: ranks by a single second would make lists jump.
     weight: float = 0.0
-    # Of the last minute: when, sessions that began, those that failed.
+    # Of the last minute: time, new sessions, failed sessions.
     minute: deque[tuple[float, int, int]] = field(default_factory=deque)
 
 
@@ -79,16 +80,16 @@ class LiveSource(Protocol):
     """Answers questions about what is served; see `supervisor.DaemonLink`."""
 
     async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """Return what a resource of the control socket answers; raise `NotLive` where it does not."""
+        """Return the answer of a resource of the control socket; raise `NotLive` without one."""
 
 
 class LiveFeed:
-    """Follows the daemon while somebody looks.
+    """Polls the daemon while there are subscribers.
 
     Args:
-        supervisor: Who knows what is so.
-        catalogue: The objects, with whose they are.
-        every_s: So often.
+        supervisor: The link to the supervisor.
+        catalogue: The objects, with their owners.
+        every_s: The interval in seconds.
     """
 
     def __init__(self, supervisor: LiveSource, catalogue: Holdings, every_s: float = EVERY_S) -> None:
@@ -107,7 +108,7 @@ class LiveFeed:
         self._at = 0.0
         self._number = 0
         self._apps: dict[str, _App] = {}
-        # Those with open sessions, or with traffic in the last second; and those of which sessions failed lately.
+        # Apps with open sessions, or with traffic in the last second; and apps with recent failures.
         self._active: set[str] = set()
         self._failing: set[str] = set()
         self._moving: set[str] = set()
@@ -118,15 +119,15 @@ class LiveFeed:
 
     @property
     def listeners(self) -> int:
-        """How many look."""
+        """The number of subscribers."""
         return self._listeners
 
     async def follow(self, scope: LiveScope, is_good: Callable[[], bool]) -> AsyncIterator[bytes]:
         """Yield each second's message, as an event of a stream.
 
         Args:
-            scope: What may be seen.
-            is_good: Tells whether it still may.
+            scope: What the subscriber may see.
+            is_good: Returns whether the subscriber is still authorized.
         """
         self._listeners += 1
         try:
@@ -172,14 +173,14 @@ class LiveFeed:
             self._turn(is_last=True)
 
     def _turn(self, is_last: bool = False) -> None:
-        """Wake who waits for the next message."""
+        """Wake subscribers that wait for the next message."""
         done, self._next = self._next, None
         if not is_last and not self._is_stopped:
             self._next = asyncio.get_running_loop().create_future()
         if done is not None and not done.done():
             done.set_result(None)
 
-    # --- what the daemon tells ------------------------------------------------------------------------------------
+    # --- answers of the daemon ------------------------------------------------------------------------------------
 
     def _take(self, answer: dict[str, Any]) -> None:
         if answer["is_all"]:
@@ -242,10 +243,10 @@ class LiveFeed:
         found = self._catalogue.named("apps", name)
         return self._catalogue.owners(found) if found is not None else ("", "")
 
-    # --- what is told ---------------------------------------------------------------------------------------------
+    # --- messages to subscribers ----------------------------------------------------------------------------------
 
     def _message(self, scope: LiveScope) -> bytes:
-        """Return the event for a scope; all who have it get the same one."""
+        """Return the event for a scope; all subscribers with that scope get the same one."""
         known = self._messages.get(scope)
         if known is None:
             content = self._content(scope) if self._answer is not None else {"away": self._away}
@@ -283,7 +284,7 @@ class LiveFeed:
         return {"open": sums[OPEN], **_rated(rates if self._has_rates else None)}
 
     def _shown(self, scope: LiveScope, states: Mapping[str, Any]) -> list[str]:
-        """Return the names of the apps that are shown: those in trouble, then those with most traffic."""
+        """Return the names of the apps in a message: those with trouble, then those with the most traffic."""
         troubled = [name for name in states if scope.has(self._owners(name))]
         rest = (name for name in self._active if name not in states and scope.has(self._apps[name].owners))
         return troubled[:MOST_APPS] + heapq.nlargest(MOST_APPS, rest, key=self._weight)
@@ -312,7 +313,7 @@ class LiveFeed:
         return zone.id if zone is not None else ""
 
     def _findings(self, scope: LiveScope, troubles: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return what is wrong, the worst first, of that what is newest."""
+        """Return the findings, the worst first, among equals the newest."""
         found = [self._seen(scope, one) for one in (*troubles, *self._failing_apps()) if self._is_in(scope, one)]
         return sorted(found, key=lambda one: (_SEVERITY[one["severity"]], -one["since"]))
 
@@ -324,7 +325,7 @@ class LiveFeed:
         return is_own or any(scope.has(self._owners(app)) for app in trouble["apps"])
 
     def _seen(self, scope: LiveScope, trouble: dict[str, Any]) -> dict[str, Any]:
-        """Return a trouble without what is others'."""
+        """Return a finding without the objects of other accounts."""
         if scope.zones is None and len(self._catalogue.names("accounts")) < 2:
             return trouble
         apps = [app for app in trouble["apps"] if scope.has(self._owners(app))]
@@ -351,7 +352,7 @@ class LiveFeed:
 
 
 def _rated(rates: Iterable[float] | None) -> dict[str, float | None]:
-    """Return rates by their names: sessions per second, bits per second, datagrams per second."""
+    """Return rates by name: sessions per second, bits per second, datagrams per second."""
     if rates is None:
         return dict.fromkeys(("new", "refused", "failed", "in", "out", "dropped"))
     _, started, refused, failed, received, sent, dropped = rates
@@ -366,9 +367,9 @@ def _rated(rates: Iterable[float] | None) -> dict[str, float | None]:
 
 
 def _states(findings: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str, Mapping[str, Any]]]:
-    """Return the worst that is known of each app: its severity, what it is, and facts; the worst apps first.
+    """Return the worst finding of each app: its severity, kind and facts; the worst apps first.
 
-    An origin that is down is trouble of its app, which is served by the others.
+    An origin that is down degrades its app: other origins serve it.
     """
     found: dict[str, tuple[str, str, Mapping[str, Any]]] = {}
     for one in findings:
@@ -381,7 +382,7 @@ def _states(findings: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str, 
 
 
 def _counted(findings: Iterable[Mapping[str, Any]], states: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return how much is wrong, by the section of the file; "node" for the node itself."""
+    """Return the number of findings, by section of the file and severity; "node" for the node itself."""
     counted: dict[str, dict[str, int]] = {}
     for section, severity in (
         *(("apps", state[0]) for state in states.values()),
@@ -393,7 +394,7 @@ def _counted(findings: Iterable[Mapping[str, Any]], states: Mapping[str, Any]) -
 
 
 def _told(trouble: Mapping[str, Any], catalogue: Holdings) -> dict[str, Any]:
-    """Return a finding with the ids of what it names."""
+    """Return a finding with the ids of the objects that it names."""
     one = catalogue.named(trouble["section"], trouble["name"]) if trouble["section"] else None
     apps = []
     for name in trouble["apps"][:MOST_NAMED]:

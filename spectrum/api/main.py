@@ -1,6 +1,6 @@
-"""The process of the API: its first steps, its privileges, what it serves, and its end.
+"""The process of the API: start, privileges, services, and end.
 
-It ends with its supervisor, or when it is told to. What is under way then is answered first.
+It ends with its supervisor, or on a signal. Open requests are answered first.
 """
 
 import asyncio
@@ -51,23 +51,23 @@ from spectrum.tasks import Tasks, in_thread
 
 log = logging.getLogger(__name__)
 
-# For the process before this one to leave the store.
+# Time for the previous process to release the store.
 STORE_TIMEOUT_S = 10.0
-# Beside Python the password database; DuckDB looks at the limits of control groups.
+# Beside Python the password database; DuckDB reads the limits of control groups.
 READABLE = (*installation.readable(), "/etc", "/sys/fs/cgroup")
 NONE = "-"
 SWITCH_INTERVAL_S = 0.0005
 
 
 class ApiService:
-    """Serves.
+    """The services of the process.
 
     Args:
-        link: Towards the supervisor.
-        folder: The store's.
-        analytics: That of the store of analytics; None for none.
-        user: Whom to become; `-` to stay.
-        sockets: Listening ones.
+        link: The link to the supervisor.
+        folder: The folder of the store.
+        analytics: The folder of the store of analytics; None for none.
+        user: The user to run as; `-` to keep the current one.
+        sockets: Listening sockets.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ApiService:
         self._listeners: Listeners | None = None
 
     async def run(self) -> None:
-        """Serve until the supervisor is gone, or a signal comes."""
+        """Serve until the supervisor ends, or a signal arrives."""
         loop = asyncio.get_running_loop()
         log_spare_signals(loop)
         loop.add_signal_handler(signal.SIGTERM, self._ended.set)
@@ -127,7 +127,7 @@ class ApiService:
             await listeners.start()
             self._client.serving()
             await self._ended.wait()
-            await self._live.stop()  # those streams have no end of their own
+            await self._live.stop()  # those streams do not end by themselves
             await listeners.stop()
         finally:
             await self._live.stop()
@@ -163,7 +163,7 @@ class ApiService:
         self._rates.requests = rate.get("requests", self._rates.requests)
         self._rates.per_s = rate.get("per_s", self._rates.per_s)
         analytics = settings.get("analytics")
-        # Of another folder, the process that follows this one has the right to use it.
+        # If analytics is in another folder, only the next process may access it.
         if analytics and analytics["folder"] != str(self._analytics_folder):
             analytics = None
         self._weekly.configure(analytics)
@@ -178,7 +178,7 @@ class ApiService:
                 log.error("the certificate of the API cannot be used, the former one stays: %s", exc)
 
     async def _fill(self, answer: Mapping[str, Any]) -> None:
-        """Have the objects and tokens of file and store, and no others; `answer` has the file's."""
+        """Replace all objects and tokens by those of file and store; `answer` has the file's."""
         file: Mapping[str, Mapping[str, Any]] = answer.get("file") or {}
         stored: Iterable[StoredObject] = await in_thread(lambda: list(self._store.objects()))
         sections = {section: objects for section, objects in file.items() if section != "tokens"}
@@ -187,7 +187,7 @@ class ApiService:
         self._tokens.fill(file.get("tokens") or {}, tokens, uses)
 
     async def _report(self, since: float, until: float) -> Mapping[str, Any]:
-        """Return a report of everything that this node has."""
+        """Return a report of the whole node."""
         subject = ReportSubject(socket.gethostname(), pools_of(self._catalogue.all("pools")), None)
         own = Caller(Author("system", "", "spectrum"))
         return report(await facts_of(lambda one: self._asking.ask(own, one, _never), subject, since, until))
@@ -199,7 +199,7 @@ class ApiService:
 
 
 async def _never() -> None:
-    """Wait for ever: who asks by schedule does not leave."""
+    """Wait forever: a scheduled question has no client that disconnects."""
     await asyncio.Event().wait()
 
 
@@ -207,7 +207,7 @@ def main() -> None:
     """Run the API's process.
 
     The arguments are the descriptor of the link, the folder of the store, that of the store of analytics and the user
-    to become (`-` for none), and the descriptors of listening sockets.
+    to run as (`-` for none), and the descriptors of listening sockets.
     """
     begin_child("the API", "spectrum-api")
     raise_descriptor_limit()

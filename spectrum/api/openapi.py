@@ -66,7 +66,7 @@ def _operations(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _declare(path: str, operation: dict[str, Any]) -> None:
-    """Add the parameters of a path that a dependency reads by itself."""
+    """Add the path parameters that a dependency reads by itself."""
     parameters = operation.setdefault("parameters", [])
     known = {one["name"] for one in parameters if one["in"] == "path"}
     for name in _PARAMETER.findall(path):

@@ -1,4 +1,4 @@
-"""What certificates the API may order: of which authorities of the file, and how many for an account."""
+"""Orders of certificates by the API: the authorities of the file, and the limits of an account."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class OrderingAuthority:
-    """An authority of the file. How it is reached, and with which keys, the daemon knows.
+    """An authority of the file. The daemon knows its directory and keys.
 
     Attributes:
-        challenge: By what a certificate is ordered that does not ask for DNS.
-        by_dns: Whether it can be asked for DNS.
-        validity_days: For how long it issues.
+        challenge: The challenge of orders that do not ask for DNS.
+        by_dns: Whether it supports the DNS challenge.
+        validity_days: The validity of its certificates.
     """
 
     challenge: str
@@ -27,9 +27,9 @@ class Ordering:
 
     Attributes:
         authorities: By name.
-        certificates: How many an account may have at a time.
-        orders_per_week: How many orders it may give in seven days.
-        lock: Held from the look at what an account has ordered until the next order is noted.
+        certificates: The limit of ordered certificates per account.
+        orders_per_week: The limit of orders per account in seven days.
+        lock: Held from the count of an account's orders until the next order is recorded.
     """
 
     authorities: Mapping[str, OrderingAuthority] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Ordering:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def configure(self, told: Mapping[str, Any] | None) -> None:
-        """Have what the daemon tells; nothing may be ordered where it tells nothing."""
+        """Use the daemon's settings; without any, nothing may be ordered."""
         told = told or {}
         self.authorities = {name: OrderingAuthority(**one) for name, one in told.get("authorities", {}).items()}
         self.certificates = told.get("certificates", 0)

@@ -14,21 +14,21 @@ from spectrum.api.envelope import BodyFault, success
 
 T = TypeVar("T")
 DEFAULT_PER_PAGE = 20
-# Accounts and zones have 50, audit logs 1000: one that asks for less is not refused.
+# Accounts and zones have at most 50, audit logs 1000: a request for fewer entries is not refused.
 MOST_PER_PAGE = 1000
-# Beyond it a page is empty anyway.
+# Pages beyond it are empty.
 LAST_PAGE = 1_000_000_000
 BAD_CURSOR = 1002
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which page is asked for, from 1 on.
+    """A requested page.
 
     Attributes:
-        number: Its number; the first one where none is given.
-        per_page: So many entries.
-        is_given: Whether a number is given.
+        number: Its number, from 1 on; 1 by default.
+        per_page: Entries of a page.
+        is_given: Whether the request has a number.
     """
 
     number: int = 1
@@ -36,7 +36,7 @@ class Page:
     is_given: bool = False
 
     def of(self, items: Sequence[T]) -> Sequence[T]:
-        """Return the page's part of a list: empty behind its end, which is where official clients stop."""
+        """Return the entries of the page; none beyond the end of the list, where official clients stop."""
         begin = (self.number - 1) * self.per_page
         return items[begin : begin + self.per_page]
 
@@ -56,7 +56,7 @@ def page_query(per_page: int = DEFAULT_PER_PAGE, most: int = MOST_PER_PAGE) -> C
 
     Args:
         per_page: The default.
-        most: The most that may be asked for.
+        most: The largest value.
     """
 
     async def read(
@@ -71,31 +71,30 @@ def page_query(per_page: int = DEFAULT_PER_PAGE, most: int = MOST_PER_PAGE) -> C
 def paged(items: Sequence[T], page: Page, shown: Callable[[T], Any]) -> Response:
     """Return a page of a list, with `result_info`.
 
-    Args:
-        items: The whole list, in order.
-        page: Which page.
-        shown: Returns an entry as it is sent; called for those of the page alone.
+    items: The whole list, in order.
+    page: The page.
+    shown: Returns an entry as it is sent; called for entries of the page only.
     """
     part = [shown(item) for item in page.of(items)]
     return success(part, page.info(len(part), len(items)))
 
 
 def paged_items(items: Sequence[T], page: Page, shown: Callable[[T], Any], key: str = "items") -> Response:
-    """Return a page of a list that stands in an object: `result.items`."""
+    """Return a page of a list inside an object: `result.items`."""
     part = [shown(item) for item in page.of(items)]
     return success({key: part}, page.info(len(part), len(items)))
 
 
 def cursor_of(key: str) -> str:
-    """Return the cursor that goes on behind an entry."""
+    """Return the cursor behind an entry."""
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
 def key_of(cursor: str) -> str:
-    """Return what a cursor goes on behind.
+    """Return the key in a cursor.
 
     Raises:
-        BodyFault: If it is none of ours.
+        BodyFault: If this API did not make the cursor.
     """
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
@@ -106,13 +105,13 @@ def key_of(cursor: str) -> str:
 def part_after(items: Sequence[T], cursor: str, limit: int, key: Callable[[T], str]) -> tuple[Sequence[T], str]:
     """Return the entries behind a cursor, and the cursor behind these: empty at the end.
 
-    An entry that is added or removed meanwhile moves no other one to another page.
+    Entries that are added or removed meanwhile do not shift others between pages.
 
     Args:
         items: The whole list, by ascending `key`.
-        cursor: Empty to begin.
-        limit: So many entries at most.
-        key: What an entry is found by; no two have the same, and none is empty.
+        cursor: Empty for the first entries.
+        limit: The most entries to return.
+        key: The key of an entry; unique, and not empty.
     """
     begin = bisect_right(items, key_of(cursor), key=key) if cursor else 0
     part = items[begin : begin + limit]
@@ -121,7 +120,7 @@ def part_after(items: Sequence[T], cursor: str, limit: int, key: Callable[[T], s
 
 
 def by_cursor(part: Sequence[Any], after: str) -> Response:
-    """Return a part of a list whose clients go on with `result_info.cursor` (rulesets)."""
+    """Return a part of a list that clients continue by `result_info.cursor` (rulesets)."""
     info: dict[str, Any] = {"count": len(part)}
     if after:
         info["cursor"] = after
@@ -129,6 +128,6 @@ def by_cursor(part: Sequence[Any], after: str) -> Response:
 
 
 def by_cursor_after(part: Sequence[Any], after: str) -> Response:
-    """Return a part of a list whose clients go on with `result_info.cursors.after` (items of lists, audit logs)."""
+    """Return a part of a list that clients continue by `result_info.cursors.after` (items of lists, audit logs)."""
     info: dict[str, Any] = {"count": len(part), "cursors": {"after": after} if after else {}}
     return success(part, info)

@@ -1,4 +1,4 @@
-"""How many requests each caller may send: Cloudflare's limit, 1200 in five minutes, with its headers."""
+"""The limit of requests per caller: Cloudflare's, 1200 in five minutes, with its headers."""
 
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -8,16 +8,16 @@ from spectrum.api.windows import Windows
 
 REQUESTS, PER_S = 1200, 300.0
 TOO_MANY = 10429
-# Callers that are remembered: each is a token, which somebody made.
+# Callers that are remembered. Each has a token, and tokens are few.
 MAX_CALLERS = 10_000
 
 
 class RequestRates:
-    """Counts requests in windows that begin with a caller's first one.
+    """Counts requests in windows that begin with a caller's first request.
 
     Args:
-        requests: So many...
-        per_s: ...in so many seconds; 0 requests for no limit.
+        requests: The limit; 0 for no limit.
+        per_s: The length of a window in seconds.
     """
 
     def __init__(self, requests: int = REQUESTS, per_s: float = PER_S) -> None:
@@ -26,14 +26,14 @@ class RequestRates:
         self._windows = Windows(MAX_CALLERS)
 
     def count(self, caller: str, now: float) -> Mapping[str, str]:
-        """Count a request; return the headers that tell of it.
+        """Count a request; return the headers with the count.
 
         Args:
-            caller: Who sends it.
+            caller: The caller.
             now: The time, in seconds since 1970.
 
         Raises:
-            ApiError: If it is one too many.
+            ApiError: If the request exceeds the limit.
         """
         if not self.requests:
             return {}

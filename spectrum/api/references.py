@@ -1,10 +1,10 @@
-"""Which keys of an object name another object."""
+"""The keys of an object that name another object."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Per section: where a name stands, and of which section. `*` is every entry of a list, or every value of a mapping;
-# `@` is every key of a mapping.
+# By section: the places of names, and the section of the objects named. `*` is every entry of a list, or every value
+# of a mapping; `@` is every key of a mapping.
 REFERENCES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
     "apps": (
         (("load_balancer",), "load_balancers"),
@@ -27,7 +27,7 @@ REFERENCES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
 
 
 def references(section: str, value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the section and name of each object that one names; a name may come more than once."""
+    """Yield the section and name of each object that an object refers to; a name may come more than once."""
     for path, of in REFERENCES.get(section, ()):
         yield from ((of, name) for name in _at(value, path))
     for key, of in (("zone", "zones"), ("account", "accounts")):

@@ -1,7 +1,7 @@
-"""Lines of the audit log for attempts to change something that were refused: who tried what, from where.
+"""Lines of the audit log for refused attempts to change something: who tried what, and from which address.
 
-They are fewer than an attacker may send: the log keeps a number of lines, and what is in it is not pushed out by
-whoever guesses tokens. The daemon's log has every request.
+Their number is limited, because the log keeps a fixed number of lines: an attacker that guesses tokens cannot push
+other lines out. The daemon's log has every request.
 """
 
 import logging
@@ -24,22 +24,22 @@ log = logging.getLogger(__name__)
 REFUSED = frozenset({400, 401, 403})
 ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
 PER_S = 3600.0
-# Lines within an hour: of each token or address, and of all of them. A year of them is fewer than are kept.
+# Lines within an hour: per token or address, and of all of them. The lines of a year fit into the log.
 OF_ONE_KNOWN, OF_ALL_KNOWN = 30, 60
 OF_ONE_UNKNOWN, OF_ALL_UNKNOWN = 5, 20
 MAX_PATH = 200
 _BASE = re.compile(r"/client/v4/(?:(accounts|zones)/([0-9a-f]{32})/)?")
 _ID = re.compile("[0-9a-f]{32}")
-# What paths call it.
+# Sections by their names in paths.
 _RESOURCE_OF = dict.fromkeys(("custom_certificates", "certificate_packs"), "certificates")
 
 
 class RefusedAttempts:
-    """Writes them.
+    """Records refused attempts.
 
     Args:
         catalogue: Has the accounts and zones of paths.
-        store: Has the log.
+        store: Keeps the log.
         clock: Returns the time, in seconds since 1970.
     """
 
@@ -49,21 +49,21 @@ class RefusedAttempts:
         self._clock = clock
         self._tasks = Tasks()
         self._began = 0.0
-        # Within this hour, by who; "known" and "unknown" for all of them.
+        # Lines within this hour, per caller; "known" and "unknown" for all of them.
         self._counts: dict[str, int] = {}
         self._left_out = 0
 
     def note(
         self, caller: Caller | ApiError, method: str, path: str, status: int, request_id: str, client: str
     ) -> None:
-        """Write a line for a request, if it is a change that was refused, and not one of too many.
+        """Record a request, if it is a change that was refused, and the limit is not reached.
 
         Args:
-            caller: Who sent it, or why nobody is known.
-            method: Of HTTP.
-            path: Of the request.
-            status: Of the answer.
-            request_id: As in the answer's headers.
+            caller: The caller, or the error by which authentication failed.
+            method: The HTTP method.
+            path: The path of the request.
+            status: The HTTP status of the answer.
+            request_id: The request's id in the headers of the answer.
             client: The client's address.
         """
         if status not in REFUSED or method not in ACTIONS or not self._has_room(caller, client):
@@ -93,7 +93,7 @@ class RefusedAttempts:
 
     def _has_room(self, caller: Caller | ApiError, client: str) -> bool:
         now = self._clock()
-        if not 0 <= now - self._began < PER_S:  # over, or the clock was set back
+        if not 0 <= now - self._began < PER_S:  # the hour ended, or the clock was set back
             if self._left_out:
                 log.warning("%d refused attempts are not in the audit log: too many in an hour", self._left_out)
             self._began, self._counts, self._left_out = now, {}, 0
@@ -109,9 +109,9 @@ class RefusedAttempts:
         return True
 
     def _owners(self, path: str, caller: Caller | ApiError) -> tuple[str, str]:
-        """Return the ids of the account and the zone of a path, as far as its caller may know of them.
+        """Return the ids of the account and the zone of a path, if its caller may know them.
 
-        What others tried belongs to no account: only who may read the log of all sees it.
+        Attempts in other accounts are recorded without an account: only callers who may read all logs see them.
         """
         match = _BASE.match(path)
         if match is None or match[1] is None or isinstance(caller, ApiError):
@@ -129,7 +129,7 @@ class RefusedAttempts:
 
 
 def subject_of(path: str) -> tuple[str, str]:
-    """Return the section of what a path is about, and the object's id; empty where it has none."""
+    """Return the section and the id of the object of a path; empty where it has none."""
     match = _BASE.match(path)
     words = path[match.end() :].split("/") if match else []
     sections = [word for word in (_RESOURCE_OF.get(word, word) for word in words) if word in RESOURCES]

@@ -1,9 +1,9 @@
-"""What a request went through and when, noted where it happens. Who notes knows nothing of traces."""
+"""The steps of a request, with their times, recorded where they happen. Independent of the tracing library."""
 
 import time
 from collections.abc import Iterable
 
-# What was done, from when to when, in nanoseconds since 1970.
+# A step: its name, begin and end, in nanoseconds since 1970.
 Step = tuple[str, int, int]
 
 
@@ -18,9 +18,9 @@ class Steps:
         self.all: list[Step] = []
 
     def note(self, name: str, began_ns: int) -> None:
-        """Note a step that ends now."""
+        """Record a step that ends now."""
         self.all.append((name, began_ns, time.time_ns()))
 
     def add(self, steps: Iterable[Step]) -> None:
-        """Note what another process did."""
+        """Add the steps of another process."""
         self.all.extend(steps)

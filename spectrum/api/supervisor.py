@@ -1,4 +1,4 @@
-"""The supervisor, as the catalogue and the routes need it: over the link, a few questions."""
+"""The supervisor's part of the API: questions over the link, for the catalogue and the routes."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,21 @@ from spectrum.api.steps import Steps
 from spectrum.link.api import ASK_TIMEOUT_S, ApiClient, LinkLost
 from spectrum.store.objects import ObjectChange
 
-# Each part of a rollout has a deadline of its own. Before it is over, nobody knows what is served.
+# Each part of a rollout has its own deadline. Before it is over, the result is unknown.
 CHANGE_TIMEOUT_S = 600.0
-# Of a resource that a request asks for with wrong values.
+# Status of a resource for invalid values in a request.
 UNPROCESSABLE = 422
 
 
 class ValueRefused(NotLive):
-    """A value of a request, which the daemon does not understand; the message says what would be right."""
+    """The daemon refused a value of a request; the message says which values are valid."""
 
 
 class DaemonLink:
-    """Asks it.
+    """Asks the supervisor.
 
     Args:
-        client: This end of the link.
+        client: The API's end of the link.
     """
 
     def __init__(self, client: ApiClient) -> None:
@@ -32,14 +32,14 @@ class DaemonLink:
     async def change(
         self, groups: Sequence[tuple[str, Sequence[ObjectChange]]], steps: Steps | None = None
     ) -> list[list[ObjectFault]]:
-        """Check and serve changes; return the faults of each group: one without any is live.
+        """Check and serve changes; return the faults of each group: a group without faults is live.
 
         Args:
-            groups: Who makes them, and the changes.
-            steps: Gets what took how long.
+            groups: The author of each group, and its changes.
+            steps: Collects the duration of each step.
 
         Raises:
-            NotLive: If nothing was tried, or nobody knows what became of it.
+            NotLive: If nothing was tried, or the result is unknown.
         """
         body = _body(groups)
         began_ns = time.time_ns()
@@ -73,10 +73,10 @@ class DaemonLink:
         body: Any = None,
         timeout_s: float = ASK_TIMEOUT_S,
     ) -> Any:
-        """Return what a resource of the control socket answers.
+        """Return the answer of a resource of the control socket.
 
         Raises:
-            ValueRefused: If it does not take the values.
+            ValueRefused: If the supervisor refuses a value.
             NotLive: If it does not answer.
         """
         try:

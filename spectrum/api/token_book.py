@@ -1,6 +1,6 @@
-"""All tokens of file and store: found by what clients send, made, changed and deleted.
+"""All tokens of file and store: found by their text, made, changed and deleted.
 
-When they were used is written seldom, all at once: no request waits for it, and a kill loses a minute of it at most.
+Times of last use are written in batches: no request waits for them, and a kill loses a minute of them at most.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class TokenBook:
     """The tokens.
 
     Args:
-        store: Where those are kept that the file has not.
+        store: Keeps the tokens that are not in the file.
     """
 
     def __init__(self, store: Store) -> None:
@@ -33,7 +33,7 @@ class TokenBook:
         self._tokens: dict[str, StoredToken] = {}
         self._limits: dict[str, Token] = {}
         self._used: dict[str, float] = {}
-        # The tokens whose last use in the store is not that in `_used`.
+        # The tokens whose last use is not in the store yet.
         self._unwritten: set[str] = set()
         self._has_failed = False
         self._index = TokenIndex(())
@@ -41,12 +41,12 @@ class TokenBook:
     def fill(
         self, file: Mapping[str, Mapping[str, Any]], stored: Iterable[StoredToken], uses: Mapping[str, float]
     ) -> None:
-        """Have these tokens and no others.
+        """Replace all tokens.
 
         Args:
             file: The file's values by name.
-            stored: The store's.
-            uses: What the store has of their last uses.
+            stored: The store's tokens.
+            uses: Times of last use in the store.
         """
         found = []
         for name, value in file.items():
@@ -64,34 +64,34 @@ class TokenBook:
         return list(self._tokens.values())
 
     def get(self, token_id: str) -> StoredToken | None:
-        """Return the token with an id, if there is one."""
+        """Return the token with an id; None if there is none."""
         return self._tokens.get(token_id)
 
     def find(self, text: str) -> StoredToken | None:
-        """Return the token with a text, if there is one; it may be disabled, or over."""
+        """Return the token with a text, also a disabled or expired one; None if there is none."""
         return self._index.find(text)
 
     def limits(self, token: StoredToken) -> Token:
-        """Return what a token may."""
+        """Return the permissions of a token."""
         return self._limits[token.id]
 
     def used(self, token: StoredToken, now: float) -> None:
-        """Remember that a token was used."""
+        """Record that a token is used."""
         self._used[token.id] = now
         self._unwritten.add(token.id)
 
     def last_used(self, token: StoredToken) -> float | None:
-        """Return when a token was used last, in seconds since 1970; None where nobody knows of a use."""
+        """Return when a token was last used, in seconds since 1970; None without a recorded use."""
         return self._used.get(token.id)
 
     async def keep_uses(self) -> None:
-        """Write when tokens were used, once a minute if any was, until cancelled."""
+        """Write times of last use, once per minute if any changed, until cancelled."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             await self.write_uses()
 
     async def write_uses(self) -> None:
-        """Write when tokens were used since that was written last. What cannot be written is logged, and kept."""
+        """Write times of last use that changed. What cannot be written is logged, and kept for the next attempt."""
         uses = {token_id: self._used.get(token_id) for token_id in self._unwritten}
         if not uses:
             return
@@ -110,7 +110,7 @@ class TokenBook:
         """Make or change a token.
 
         Raises:
-            StoreError: If it cannot be kept; nothing has changed.
+            StoreError: If it cannot be saved; nothing has changed.
         """
         limits = _limits_of(token)
         await in_thread(self._store.put_token, token, audit, now)
@@ -121,7 +121,7 @@ class TokenBook:
         """Delete a token.
 
         Raises:
-            StoreError: If that cannot be kept; nothing has changed.
+            StoreError: If the deletion cannot be saved; nothing has changed.
         """
         await in_thread(self._store.delete_token, token.id, audit, now)
         self._tokens.pop(token.id, None)

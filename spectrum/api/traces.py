@@ -1,7 +1,7 @@
-"""Traces of requests, by OpenTelemetry: a span for each step, so that one trace names the slow part.
+"""Traces of requests, by OpenTelemetry: a span for each step, so that a trace shows the slow one.
 
-Whether a request is traced is decided before anything is made of it: by the caller's own `traceparent` (W3C Trace
-Context, section 3.2), else by chance. The libraries are the extra `traces`, imported when a file asks for them.
+Sampling is decided first: by the caller's `traceparent` (W3C Trace Context, section 3.2), otherwise at random. The
+libraries are the extra `traces`, imported when the file asks for them.
 """
 
 import logging
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0
-# Version, trace, span, flags: of these the last bit is "sampled" (W3C Trace Context, section 3.2.2).
+# Version, trace, span, flags: the last bit of the flags is "sampled" (W3C Trace Context, section 3.2.2).
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?")
-# What a server is to blame for.
+# Statuses that are errors of the server.
 FAILED = 500
 
 
@@ -37,26 +37,26 @@ class Traces:
         self._provider: TracerProvider | None = None
 
     def configure(self, settings: Mapping[str, Any] | None) -> None:
-        """Trace as the file has it from now on.
+        """Use new settings.
 
         Args:
-            settings: `endpoint`, `sample` and `headers` of the file; None: nothing is traced.
+            settings: `endpoint`, `sample` and `headers` of the file; None for no traces.
         """
         if settings == self._settings:
             return
         former, self._settings = self._provider, settings
         self._provider = None if settings is None else _provider(settings)
-        if former is not None:  # it sends what is left, and may wait for its collector
+        if former is not None:  # it sends the remaining spans, and may wait for its collector
             threading.Thread(target=former.shutdown, name="former traces").start()
 
     def close(self) -> None:
-        """Send what is left. It waits for the collector, some seconds at most."""
+        """Send the remaining spans. It waits for the collector, for some seconds at most."""
         if self._provider is not None:
             self._provider.shutdown()
             self._provider = None
 
     def begin(self, headers: Mapping[str, str]) -> "Trace | None":
-        """Return the trace of a request; None where it is not traced."""
+        """Return the trace of a request; None if it is not sampled."""
         if self._provider is None or self._settings is None:
             return None
         parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
@@ -69,10 +69,10 @@ class Trace:
 
     Args:
         provider: Makes spans.
-        headers: Of the request, where they name the caller's span.
+        headers: The headers of the request; they may name the caller's span.
 
     Attributes:
-        steps: What the request goes through.
+        steps: The steps of the request.
     """
 
     def __init__(self, provider: "TracerProvider", headers: Mapping[str, str]) -> None:
@@ -82,18 +82,18 @@ class Trace:
         self._began_ns = time.time_ns()
 
     def end(self, scope: MutableMapping[str, Any], status: int, request_id: str) -> None:
-        """Hand the spans over to be sent.
+        """Export the spans.
 
         Args:
-            scope: Of ASGI, as the application left it.
-            status: Of the answer.
-            request_id: What headers and log call the request.
+            scope: The ASGI scope, as the application left it.
+            status: The status of the answer.
+            request_id: The request's id in headers and log.
         """
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         ended_ns = time.time_ns()
-        # Below /client/v4, as docs/api.md has it.
+        # Routes below /client/v4, as docs/api.md writes them.
         route = getattr(scope.get("route"), "path", "")
         attributes = {
             "http.request.method": scope["method"],
@@ -124,13 +124,13 @@ def _provider(settings: Mapping[str, Any]) -> "TracerProvider":
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    # What a trace needs at its end: this process may be unable to import by then.
+    # Imported now: the process may not be able to import when a trace ends.
     from opentelemetry.trace.propagation import tracecontext  # noqa: F401
 
     resource = Resource.create(
         {"service.name": "spectrum", "service.version": __version__, "host.name": socket.gethostname()}
     )
-    # Requests that are not to be traced have no span at all: of those that have one, all are sent.
+    # A request that is not sampled has no span; all spans are sent.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     exporter = OTLPSpanExporter(settings["endpoint"], headers=dict(settings["headers"]), timeout=TIMEOUT_S)
     provider.add_span_processor(BatchSpanProcessor(exporter))

@@ -1,11 +1,11 @@
-"""Counts in windows of time: how often somebody came since the first time in this window."""
+"""Counts in windows of time, by key."""
 
 
 class Windows:
-    """Counts by key. The window of a key begins with its first one; the key that came least lately is forgotten first.
+    """Counts by key. The window of a key begins with its first event; the least recently seen key is forgotten first.
 
     Args:
-        most: So many keys are remembered.
+        most: The limit of remembered keys.
     """
 
     def __init__(self, most: int) -> None:
@@ -13,15 +13,15 @@ class Windows:
         self._counts: dict[str, tuple[float, int]] = {}
 
     def add(self, key: str, now: float, per_s: float) -> tuple[int, float]:
-        """Count one; return how many there are in the window with it, and when the window ends.
+        """Count an event; return the count in the window, with this one, and the time when the window ends.
 
         Args:
-            key: Who came.
+            key: The key.
             now: The time in seconds.
-            per_s: How long a window is.
+            per_s: The length of a window in seconds.
         """
         began, count = self._counts.pop(key, (now, 0))
-        if not 0 <= now - began < per_s:  # over, or the clock was set back
+        if not 0 <= now - began < per_s:  # the window ended, or the clock was set back
             began, count = now, 0
         self._counts[key] = began, count + 1
         while len(self._counts) > self._most:

@@ -1,1 +1,1 @@
-"""Analytics in the API's process: records on their way into the store, and questions to it."""
+"""Analytics in the API's process: the intake of records into the store, and questions to the store."""

@@ -1,5 +1,6 @@
-"""Who may ask the store of analytics how much: a budget of time for each caller, few questions at once, and none for
-clients that have left."""
+"""Limits of questions to the store of analytics: a time budget per caller, few questions at once, and an end with the
+client's disconnect.
+"""
 
 import asyncio
 import time
@@ -16,53 +17,53 @@ from spectrum.api.rates import TOO_MANY
 from spectrum.core.analytics.question import Question, QuestionFault, ResultTable
 from spectrum.tasks import Tasks, in_thread
 
-# Of one token: so many seconds of questions in so many seconds.
+# Budget of a token: seconds of questions, and the window in seconds.
 BUDGET_S, PER_S = 150.0, 300.0
-# Of one question.
+# Deadline of a question.
 MAX_S = 10.0
 AT_ONCE = 2
-# Questions that wait for others: of all callers, and of one.
+# Waiting questions: of all callers, and of one caller.
 MAX_WAITING, MAX_WAITING_OF_ONE = 64, 32
-# Tokens whose spending is remembered.
+# Tokens with a remembered budget.
 MAX_CALLERS = 10_000
 OFF, TOO_LARGE, BAD_QUESTION = 10404, 10506, 1002
-# Nobody reads it: nginx's number for a client that has left.
+# nginx's status for a client that disconnected; no client reads it.
 GONE = 499
 
 
 class AskedService(Protocol):
-    """What has the store."""
+    """The service that has the store."""
 
     @property
     def is_on(self) -> bool:
-        """Whether the file has analytics."""
+        """Whether the file enables analytics."""
         ...
 
     @property
     def store(self) -> AnalyticsStore | None:
-        """The store; None where it is off, or cannot be had now."""
+        """The store; None where analytics is off, or the store is not available now."""
         ...
 
     @property
     def why(self) -> str:
-        """Why there is none."""
+        """Why there is no store."""
         ...
 
 
 @dataclass(slots=True)
 class _Spent:
-    """What a token has spent since a time."""
+    """The seconds that a token has used since a time."""
 
     since: float
     seconds: float = 0.0
 
 
 class QueryBudget:
-    """Counts how long questions of each token take, in windows that begin with the first one.
+    """Counts the time of each token's questions, in windows that begin with the first one.
 
     Args:
-        budget_s: So many seconds...
-        per_s: ...in so many seconds.
+        budget_s: The budget in seconds...
+        per_s: ...of a window of this length.
     """
 
     def __init__(self, budget_s: float = BUDGET_S, per_s: float = PER_S) -> None:
@@ -71,10 +72,10 @@ class QueryBudget:
         self._spent: dict[str, _Spent] = {}
 
     def left(self, token: str, now: float) -> float:
-        """Return how many seconds a token has left.
+        """Return the seconds that a token has left.
 
         Raises:
-            ApiError: If none is: 429.
+            ApiError: If it has none: 429.
         """
         spent = self._window(token, now)
         left = self._budget_s - spent.seconds
@@ -88,7 +89,7 @@ class QueryBudget:
         raise ApiError(429, TOO_MANY, message, headers={"retry-after": str(wait_s)})
 
     def spend(self, token: str, seconds: float, now: float) -> None:
-        """Count what a question took."""
+        """Subtract the time of a question."""
         self._window(token, now).seconds += seconds
 
     def _window(self, token: str, now: float) -> _Spent:
@@ -105,17 +106,17 @@ class Asking:
     """Asks the store.
 
     Args:
-        service: Has it.
+        service: The service that has it.
 
     Attributes:
         service: The same.
-        budget: Of tokens; local callers have no limit.
+        budget: The budget of tokens; local callers have no limit.
     """
 
     def __init__(self, service: AskedService) -> None:
         self.service = service
         self.budget = QueryBudget()
-        # By caller; those that are being answered are among them.
+        # Open questions by caller, running ones included.
         self._waiting: Counter[str] = Counter()
         self._free = asyncio.Semaphore(AT_ONCE)
         self._tasks = Tasks()
@@ -124,12 +125,12 @@ class Asking:
         """Return the answer to a question.
 
         Args:
-            caller: Who asks.
-            question: What they ask.
-            left: Returns when the client has left; the question then ends.
+            caller: The caller.
+            question: The question.
+            left: Returns when the client disconnects; the question is then cancelled.
 
         Raises:
-            ApiError: If there is no store, the question makes no sense or is too large, or its caller has to wait.
+            ApiError: If there is no store, the question is invalid or too large, or the caller has to wait.
         """
         token = "" if caller.is_local else caller.author.id
         self._check_room(token)
@@ -151,7 +152,7 @@ class Asking:
             watching.cancel()
 
     def _check_room(self, token: str) -> None:
-        """Raise `ApiError` where a question would not be asked, or would wait for too many others."""
+        """Raise `ApiError` if there are too many questions, of the caller or altogether."""
         if token:
             self.budget.left(token, time.monotonic())
         own, all_of_them = self._waiting[token], self._waiting.total()
@@ -160,7 +161,7 @@ class Asking:
             raise ApiError(503, INTERNAL_ERROR, f"{which} wait already", headers={"retry-after": "2"})
 
     def left_of(self, caller: Caller) -> int:
-        """Return how many seconds of questions a caller has left."""
+        """Return the seconds of questions that a caller has left."""
         if caller.is_local:
             return round(BUDGET_S)
         try:

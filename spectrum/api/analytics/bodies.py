@@ -1,4 +1,4 @@
-"""The body of our own question: what stands in it, and what is wrong with it where."""
+"""The body of Spectrum's own question: decoding, and faults with their places."""
 
 import re
 from dataclasses import dataclass
@@ -64,12 +64,12 @@ BODY_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:
-    """What a body asks.
+    """The question of a body.
 
     Attributes:
-        question: The question, of everything.
-        compare: With which period; None for none.
-        app_ids: The places of dimensions that are to be ids of apps.
+        question: The question, without limits of visibility.
+        compare: The period to compare with; None for none.
+        app_ids: Positions of dimensions that are shown as ids of apps.
     """
 
     question: Question
@@ -78,15 +78,15 @@ class AskedQuestion:
 
 
 def asked_by(body: Any, now: float, names: AppNames) -> AskedQuestion:
-    """Return what a body asks.
+    """Decode a body.
 
     Args:
-        body: As JSON has it.
-        now: The time.
-        names: Of apps.
+        body: The decoded JSON.
+        now: The time, in seconds since 1970.
+        names: The names of apps.
 
     Raises:
-        BodyFault: If it is no question; says where.
+        BodyFault: If it is not a valid question; with the place of the fault.
     """
     if not isinstance(body, dict):
         raise BodyFault(INVALID, 'expected a JSON object, such as {"metrics": ["count"], "dimensions": ["app"]}', "")
@@ -115,7 +115,7 @@ def asked_by(body: Any, now: float, names: AppNames) -> AskedQuestion:
 
 
 def shift_of(compare: str, question: Question) -> float:
-    """Return how long before a question's time the one is with which it is compared."""
+    """Return how many seconds before the question's time the period of comparison begins."""
     match compare:
         case "day":
             return _DAY_S
@@ -125,7 +125,7 @@ def shift_of(compare: str, question: Question) -> float:
 
 
 def _fault(text: str) -> BodyFault:
-    """Return msgspec's words as a fault with its place."""
+    """Return msgspec's message as a fault with its place."""
     match = _PLACE.search(text)
     place = [name or number for name, number in _PART.findall(match[1])] if match else []
     message = _PLACE.sub("", text).replace("Object contains", "the body has").replace("`", "")

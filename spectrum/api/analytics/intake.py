@@ -1,8 +1,8 @@
 """The intake of analytics: takes records from the journal into the store, each exactly once.
 
-The journal gives each record at least once. The store keeps, in the same transaction as the rows, how far the journal
-was read and what comes next of each source, so what comes again is passed over, whichever process was killed when.
-All that blocks runs in one thread, which gives way to who asks, and to the workers.
+The journal delivers each record at least once. The store saves, in the same transaction as the rows, the place in the
+journal and the next sequence number of each source, so that repeated records are skipped, whichever process was killed
+when. All blocking calls run in one thread of low priority, behind questions and workers.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ log = logging.getLogger(__name__)
 
 _Done = TypeVar("_Done")
 
-# Records that came in so long are taken together.
+# Records that arrive within this time are taken together.
 GATHER_S = 1.0
 TIDY_S = 10.0
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
-# Attempts to write, before the store is opened anew.
+# Attempts to write, before the store is reopened.
 REOPEN_AFTER = 3
-# Of the thread beside others, and of those that the store starts: workers on the same processors come first.
+# The niceness of that thread and of threads of the store: workers on the same processors have priority.
 NICENESS = 10
 
 # Asks the supervisor; the descriptor is -1 where there is none.
@@ -53,19 +53,18 @@ class JournalIntake:
         ask: Asks the supervisor.
 
     Attributes:
-        store: The store; None while it cannot be had.
-        why: Why it cannot be had, or takes nothing; empty while all is well.
+        store: The store; None while it is not available.
+        why: Why it is not available, or takes no records; empty otherwise.
     """
 
     def __init__(self, make: Callable[[], AnalyticsStore], ask: AskSupervisor) -> None:
-        self.store: AnalyticsStore | None = None
         self.why = ""
         self._make = make
         self._ask_supervisor = ask
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="analytics", initializer=_begin_thread)
         self._tail = JournalTail(self._ask, self._run, self._lose)
         self._rows = self._repeated = self._unreadable = self._lost = 0
-        # Of those, the ones since the intake was at the end of the journal.
+        # Records lost since the intake was last at the end of the journal.
         self._losing = 0
         self._failures: Counter[str] = Counter()
         self._is_begun = False
@@ -105,7 +104,7 @@ class JournalIntake:
             await self._run(store.close)
 
     async def _step(self, store: AnalyticsStore) -> bool:
-        """Take what comes next; return False where the store is to be opened anew."""
+        """Take the next records; return False if the store must be reopened."""
         entries = await self._attempt(self._tail.more)
         if entries and not await self._take(store, entries):
             return False
@@ -118,7 +117,7 @@ class JournalIntake:
         return True
 
     async def _take(self, store: AnalyticsStore, entries: list[Entry]) -> bool:
-        """Take batches, or some of them; return False where the store takes none and is to be opened anew."""
+        """Take batches, or some of them; return False if the store takes none and must be reopened."""
         for attempt in range(REOPEN_AFTER):
             if attempt:
                 await self._pause(attempt)
@@ -169,10 +168,10 @@ class JournalIntake:
                 return
         self._tidied_at = time.monotonic()
 
-    # --- what goes wrong ------------------------------------------------------------------------------------------
+    # --- failures -------------------------------------------------------------------------------------------------
 
     async def _attempt(self, step: Callable[[], Awaitable[_Done]]) -> _Done:
-        """Return what a step returns that may fail for a time."""
+        """Run a step that may fail temporarily; return its result."""
         for failed in itertools.count(1):
             try:
                 return await step()
@@ -191,7 +190,7 @@ class JournalIntake:
         raise AssertionError("it counts without end")
 
     async def _pause(self, failed: int) -> None:
-        """Wait after so many failures in turn; the supervisor learns of them."""
+        """Wait after a number of failures in a row; the supervisor is told."""
         with suppress(JournalClosed, LinkLost, OSError):
             _, file = await self._ask_supervisor(JournalQuestion(report=self._report()))
             close_all([file] if file >= 0 else [])
@@ -239,7 +238,7 @@ class JournalIntake:
         return view, file
 
     async def _take_packets(self, store: AnalyticsStore, view: JournalView) -> None:
-        """Take samples, which nobody has twice: what cannot be taken is gone."""
+        """Take samples, which are not stored anywhere else: samples that cannot be taken are lost."""
         rows = [PacketSample(row) for packet in view.packets if (row := packet_row(packet, view.node)) is not None]
         try:
             await self._run(partial(store.take_packets, rows))
@@ -267,5 +266,5 @@ class JournalIntake:
 
 
 def _begin_thread() -> None:
-    signals.hold_all()  # they are the main thread's
+    signals.hold_all()  # signals belong to the main thread
     give_way(NICENESS)

@@ -1,4 +1,4 @@
-"""What a report is made of, asked of the store: a handful of sums over roll-ups, and the changes of health."""
+"""The data of a report, from the store: sums over roll-ups, and changes of health."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from spectrum.core.analytics.question import MAX_RAW_ROWS, Compare, Question, Re
 from spectrum.core.analytics.report import DAY_S, AttackSums, Failures, Refusals, ReportFacts, Volume
 from spectrum.store.objects import StoredObject
 
-# What is down at the beginning went down within so long before it.
+# An origin that is down at the begin of the report went down within this time before it.
 BEFORE_S = 30 * DAY_S
 MOST_ROWS = 50
 _SUMS = ("sessions", "refused", "failed", "bytesIngress", "bytesEgress")
@@ -22,12 +22,12 @@ Ask = Callable[[Question], Awaitable[ResultTable]]
 
 @dataclass(frozen=True)
 class ReportSubject:
-    """Whose report it is.
+    """The subject of a report.
 
     Attributes:
-        node: What the node is called.
+        node: The node's name.
         pools: The names of the origins of each pool.
-        visible: Whose rows are summed; None: all.
+        visible: The visible rows; None for all.
     """
 
     node: str
@@ -38,11 +38,11 @@ class ReportSubject:
 async def facts_of(
     ask: Ask, subject: ReportSubject, since: float, until: float, clock: Callable[[], float] = time.time
 ) -> ReportFacts:
-    """Return what a report of a time is made of, and what there was in the same time before.
+    """Return the data of a report, and that of the period before.
 
     Args:
         ask: Answers a question.
-        subject: Whose report.
+        subject: The subject of the report.
         since, until: Seconds since 1970.
         clock: Returns the time.
 
@@ -119,7 +119,7 @@ def printed(made: Mapping[str, Any]) -> bytes:
     """Return a report as a PDF.
 
     Raises:
-        ApiError: If there is no library for it.
+        ApiError: If the library for PDFs is not installed.
     """
     try:
         from spectrum.analytics.paper import pdf  # most processes make none
@@ -130,13 +130,13 @@ def printed(made: Mapping[str, Any]) -> bytes:
 
 
 def load_printer() -> None:
-    """Have what PDFs need, where it is installed: once confined, the process may not be able to read it any more."""
+    """Import the PDF library, where it is installed: after its confinement, the process may not be able to read it."""
     with suppress(ImportError):
         import_module("spectrum.analytics.paper").load()
 
 
 def pools_of(objects: Iterable[StoredObject]) -> dict[str, list[str]]:
-    """Return the names of the origins that are in use, by their pool."""
+    """Return the names of the enabled origins, by pool."""
     return {
         pool.name: [str(one.get("name", "")) for one in pool.value.get("origins", ()) if one.get("enabled", True)]
         for pool in objects
@@ -149,7 +149,7 @@ def _outcome(base: Question, outcome: str, dimensions: tuple[str, ...]) -> Quest
 
 
 async def _clients(ask: Ask, base: Question) -> int:
-    """Return how many different clients there were; 0 where single records of that time are not kept any more."""
+    """Return the number of different clients; 0 where single records of that time are not kept any more."""
     try:
         found = await ask(replace(base, metrics=("clients",)))
     except ApiError:
@@ -158,7 +158,7 @@ async def _clients(ask: Ask, base: Question) -> int:
 
 
 async def _refusals(ask: Ask, base: Question, found: ResultTable) -> list[Refusals]:
-    """Return refusals, those by access rules with their rule as far as single records are kept."""
+    """Return refusals; those by access rules with their rule, where single records are kept."""
     rules: dict[tuple[str, str], tuple[str, int]] = {}
     try:
         named = await ask(_outcome(base, "refused", ("app", "reason", "access_rule")))

@@ -1,4 +1,4 @@
-"""Analytics in the API's process, as its routes see it: the store, as the file has it now."""
+"""Analytics in the API's process: the store with its intake, by the settings of the file."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,12 +16,12 @@ from spectrum.tasks import Tasks
 
 OFF = "analytics is off: write analytics: true in the file"
 
-# Makes the store that these settings are about; nothing is opened yet.
+# Makes the store of some settings; it is not open yet.
 MakeStore = Callable[[Mapping[str, Any]], AnalyticsStore]
 
 
 class AnalyticsService:
-    """Has the store, and keeps it up to date.
+    """Has the store, and its intake.
 
     Args:
         client: Asks the supervisor for the journal.
@@ -35,28 +35,28 @@ class AnalyticsService:
         self._intake: JournalIntake | None = None
         self._running: asyncio.Task[None] | None = None
         self._tasks = Tasks()
-        # One store at a time has the folder.
+        # The folder is used by one store at a time.
         self._changing = asyncio.Lock()
 
     @property
     def is_on(self) -> bool:
-        """Whether the file has analytics."""
+        """Whether the file enables analytics."""
         return self._settings is not None
 
     @property
     def store(self) -> AnalyticsStore | None:
-        """The store; None where it is off, or cannot be had now."""
+        """The store; None where analytics is off, or the store is not available now."""
         return self._intake.store if self._intake is not None else None
 
     @property
     def why(self) -> str:
-        """Why there is no store, or why it takes no records; empty while all is well."""
+        """Why there is no store, or why it takes no records; empty otherwise."""
         if self._intake is None:
             return "the store is being opened" if self.is_on else OFF
         return self._intake.why or ("" if self._intake.store is not None else "the store is being opened")
 
     def configure(self, settings: Mapping[str, Any] | None) -> None:
-        """Go by settings from now on; None for no analytics."""
+        """Use new settings; None for no analytics."""
         if settings != self._settings:
             self._settings = settings
             self._tasks.start(self._change(), "change the store of analytics")

@@ -1,4 +1,4 @@
-"""Which store of analytics a file asks for."""
+"""The store of analytics that the file asks for."""
 
 import logging
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ log = logging.getLogger(__name__)
 
 
 def make_store(settings: Mapping[str, Any]) -> AnalyticsStore:
-    """Return the store of these settings; it is not open yet.
+    """Return the store of some settings; it is not open yet.
 
     Raises:
-        AnalyticsError: If what it needs is not installed.
+        AnalyticsError: If a library that it needs is not installed.
     """
     try:
-        # An extra: of ClickHouse, DuckDB makes the rows.
+        # An extra. With ClickHouse too, DuckDB makes the rows.
         from spectrum.analytics.clickhouse import ClickHouseStore
         from spectrum.analytics.clickhouse_http import ClickHouseHttp
         from spectrum.analytics.embedded import EmbeddedStore

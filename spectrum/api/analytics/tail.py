@@ -1,6 +1,6 @@
-"""The end of the journal, as the API's process reads it: from descriptors that the supervisor gives.
+"""The end of the journal, read by the API's process from descriptors that the supervisor passes.
 
-A segment is read with `pread` until nothing follows; only then, and once a second, the supervisor is asked.
+A segment is read with `pread` to its end; only then, and once per second, the supervisor is asked.
 """
 
 import os
@@ -10,31 +10,31 @@ from collections.abc import Awaitable, Callable
 from spectrum.core.records.journal import MAX_FRAME_BYTES, Cursor, Entry, Extent, Stop, following, read_frames, resume
 from spectrum.link.analytics import JournalView
 
-# Records that are taken together: a transaction of the store has a cost of its own.
+# Records that are taken together, because each transaction of the store has a fixed cost.
 READ_BYTES = 4 * MAX_FRAME_BYTES
 ASK_S = 1.0
 
-# Asks for what the journal has: whether nothing was read yet, and the segment of which a descriptor is wanted. The
-# descriptor is -1 where there is none.
+# Asks for the state of the journal; arguments: whether this is the first question, and the segment of which a
+# descriptor is needed. The descriptor is -1 where there is none.
 AskJournal = Callable[[bool, int | None], Awaitable[tuple[JournalView, int]]]
 Run = Callable[[Callable[[], list[Entry]]], Awaitable[list[Entry]]]
 
 
 class JournalClosed(Exception):
-    """There is no journal to read yet; the message says why."""
+    """There is no journal to read yet; the message has the cause."""
 
 
 class JournalTail:
-    """Reads on from a cursor.
+    """Reads the journal from a cursor on.
 
     Args:
         ask: Asks the supervisor.
-        run: Runs what reads files, in a thread.
-        lose: Called with a number of records that will not come, and why where they are damaged.
+        run: Runs functions that read files, in a thread.
+        lose: Called with the number of lost records, and the cause if they are damaged.
 
     Attributes:
-        cursor: The place of what comes next; whoever takes what was read moves it.
-        extent: What the journal had when the supervisor was asked last.
+        cursor: The place of the next record; moved by the caller after records were taken.
+        extent: The state of the journal at the last question.
     """
 
     def __init__(self, ask: AskJournal, run: Run, lose: Callable[[int, str], None]) -> None:
@@ -49,7 +49,7 @@ class JournalTail:
         self.extent = Extent((0,), self.cursor)
 
     async def begin(self, cursor: Cursor | None) -> None:
-        """Go on at a cursor; None stands for the oldest record.
+        """Continue at a cursor; None for the oldest record.
 
         Raises:
             JournalClosed: If there is no journal yet.
@@ -70,7 +70,7 @@ class JournalTail:
         while True:
             if entries := await self._run(self._read):
                 return entries
-            # What was appended between the last read and the answer is no gap.
+            # Records appended between the last read and the answer are not a gap.
             await self._look(wants_file=True)
             if entries := await self._run(self._read):
                 return entries
@@ -80,11 +80,11 @@ class JournalTail:
 
     @property
     def is_behind(self) -> bool:
-        """Whether more is there for sure than what was returned last."""
+        """Whether the journal has more than the last call returned."""
         return self._is_full or self.cursor.segment != self.extent.segments[-1]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._use(-1)
 
     def _read(self) -> list[Entry]:
@@ -106,7 +106,7 @@ class JournalTail:
         self.extent = view.extent
 
     def _skip(self) -> None:
-        """Go on where there is something: the segment is at its end, was dropped, or is damaged."""
+        """Continue behind a segment's end, a dropped segment, or damage."""
         at = self.cursor
         self.cursor, lost = following(at, self.extent)
         self._use(-1)

@@ -1,4 +1,4 @@
-"""Times as questions give them."""
+"""Times in questions."""
 
 from datetime import UTC, datetime
 from typing import Any

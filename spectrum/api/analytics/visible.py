@@ -1,4 +1,4 @@
-"""What of the store a caller may see: rows of the apps, pools and load balancers of an account or a zone."""
+"""The rows of the store that a caller may see: of the apps, pools and load balancers of an account or a zone."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,15 +17,15 @@ _NOBODY = "\0"
 
 
 def visible_to(call: Call) -> Visible | None:
-    """Return what a call may see; None for everything, also of apps that are gone.
+    """Return the limits of a caller; None for all rows, also of deleted apps.
 
-    In a zone these are its apps. In an account, its apps in zones that the caller may read, and its pools and load
-    balancers. Whoever may read all accounts sees everything where there is one account.
+    In a zone, its apps are visible. In an account, its apps in zones that the caller may read, its pools and its load
+    balancers. A caller who may read all accounts sees all rows if there is one account.
     """
     catalogue, caller = call.catalogue, call.caller
     if call.zone is not None:
         return Visible({"app": _since(call.objects("apps"))})
-    assert call.account is not None, "its path names one"
+    assert call.account is not None, "the path names one"
     account = call.account.name
     zones = {zone.name for zone in catalogue.all("zones") if caller.may(_RESOURCE, False, account, zone.name)}
     if (
@@ -47,7 +47,7 @@ def visible_to(call: Call) -> Visible | None:
 
 
 def _since(objects: Iterable[StoredObject]) -> Mapping[str, float]:
-    """Return since when each object has its name; of those in the file, for ever."""
+    """Return since when each object has its name; 0 for those in the file."""
     return {one.name: 0.0 if one.is_in_file else one.created_on for one in objects}
 
 
@@ -55,25 +55,25 @@ class AppNames:
     """Names of apps in the store, and their ids in the API.
 
     Args:
-        call: The request: ids are of its apps alone.
+        call: The request; only its apps have ids.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
 
     def name_of(self, app_id: str) -> str:
-        """Return the name of an app; of one that is not the caller's, a name that no app has."""
+        """Return the name of an app; for an app that the caller may not see, a name that no app has."""
         found = self._call.object("apps", app_id)
         return found.name if found else _NOBODY
 
     def id_of(self, name: str) -> str:
-        """Return the id of an app, also of one that is gone."""
+        """Return the id of an app, also of a deleted one."""
         found = self._call.catalogue.named("apps", name)
         return found.id if found else file_id("apps", name)
 
 
 class _AppFilter:
-    """The app, which filters name by its id."""
+    """The filter by an app's id, which compares its name."""
 
     def __init__(self, column: ColumnFilter, names: AppNames) -> None:
         self.name = column.name
@@ -89,10 +89,10 @@ class _AppFilter:
 
 
 def field_of(table: Table, name: str, names: AppNames) -> FilterField:
-    """Return what a filter names; `appID` has ids, `app` names.
+    """Return the field of a filter; `appID` has ids, `app` names.
 
     Raises:
-        ValueError: If there is none that can be compared.
+        ValueError: If there is no such field, or it cannot be compared.
     """
     column = ColumnFilter.of(table, name)
     return _AppFilter(column, names) if name == "appID" else column

@@ -1,4 +1,4 @@
-"""Reports by schedule: one of each week, as PDF and as JSON, in a folder beside the store of analytics."""
+"""Scheduled reports: one per week, as PDF and as JSON, in a folder beside the store of analytics."""
 
 import asyncio
 import logging
@@ -19,17 +19,17 @@ log = logging.getLogger(__name__)
 
 DAY_S, WEEK_S = 86400.0, 7 * 86400.0
 LOOK_EVERY_S = 60.0
-# After a failure, such as a store that is being opened.
+# Pause after a failure, such as a store that is still being opened.
 RETRY_S = 600.0
 _NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
-# Makes the report of a time: from when, and until when.
+# Makes the report of a time; arguments: its begin and end.
 Make = Callable[[float, float], Awaitable[Mapping[str, Any]]]
 Print = Callable[[Mapping[str, Any]], bytes]
 
 
 def last_due(now: float, day: str, at_s: float) -> float:
-    """Return when the latest report was due: on this day of the week, at so many seconds after midnight, in UTC."""
+    """Return when the last report was due: on this weekday, at some seconds after midnight, in UTC."""
     today = now // DAY_S * DAY_S
     days_since = (datetime.fromtimestamp(now, UTC).weekday() - DAYS.index(day)) % 7
     due = today - days_since * DAY_S + at_s
@@ -37,11 +37,11 @@ def last_due(now: float, day: str, at_s: float) -> float:
 
 
 class WeeklyReports:
-    """Writes them.
+    """Writes reports.
 
     Args:
         make: Makes a report.
-        printed: Returns it as a PDF.
+        printed: Returns a report as a PDF.
         clock: Returns the time.
     """
 
@@ -54,23 +54,23 @@ class WeeklyReports:
         self._next = 0.0
 
     def configure(self, settings: Mapping[str, Any] | None) -> None:
-        """Go by the settings of analytics from now on; None for none."""
+        """Use new settings of analytics; None for none."""
         self._settings = settings if settings and settings.get("reports") else None
         self._next = 0.0
 
     @property
     def folder(self) -> Path | None:
-        """Where they are; None where none are written."""
+        """The folder of reports; None where none are written."""
         return Path(self._settings["folder"]) / "reports" if self._settings else None
 
     async def run(self) -> None:
-        """Look again and again whether one is due."""
+        """Write reports when they are due, until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Write the report of last week, if it is due and not there."""
+        """Write the report of last week, if it is due and missing."""
         folder, now = self.folder, self._clock()
         if folder is None or self._settings is None or now < self._next:
             return
@@ -104,7 +104,7 @@ class WeeklyReports:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the days until which there are reports, the latest first."""
+    """Return the end dates of the reports in a folder, the latest first."""
     if not folder.is_dir():
         return []
     found = [path.stem for path in folder.glob("*.pdf")]

@@ -1,1 +1,1 @@
-"""GraphQL as Cloudflare has it, over the tables of analytics: types are made of the columns and metrics."""
+"""Cloudflare's GraphQL over the tables of analytics: types are derived from columns and metrics."""

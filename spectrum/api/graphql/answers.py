@@ -1,4 +1,4 @@
-"""Queries of GraphQL answered: each node is one question to the store."""
+"""Answers to GraphQL queries: each node is one question to the store."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,14 +53,14 @@ from spectrum.core.analytics.question import Condition, Question, QuestionFault,
 from spectrum.store.objects import StoredObject
 
 MAX_TOKENS = 5000
-# With those of fragments as often as these are spread: validation compares fields with each other.
+# Fragments count as often as they are spread: validation compares fields pairwise.
 MAX_SELECTIONS = 1000
 MAX_NODES = 20
 MAX_ZONES = 10
 BAD_QUERY = 1002
-# What single records are kept for at most, where nobody says.
+# The default limit of the age of single records.
 _KEEP_S = 400 * 86400
-# Clients write `String!` where the type is `string`.
+# Clients write `String!` for the type `string`.
 _RULES = tuple(rule for rule in specified_rules if rule is not VariablesInAllowedPositionRule)
 
 
@@ -74,7 +74,7 @@ class _Owner:
 
 @dataclass(slots=True)
 class _Asked:
-    """A request, while it is answered."""
+    """A request that is being answered."""
 
     call: Call
     nodes: int = 0
@@ -85,7 +85,7 @@ async def answered(call: Call, body: Any) -> tuple[int, dict[str, Any]]:
 
     Args:
         call: The request.
-        body: As JSON has it.
+        body: The decoded JSON.
     """
     if not isinstance(body, dict) or not isinstance(body.get("query"), str):
         return _failed(400, [GraphQLError('expected {"query": "...", "variables": {...}}')])
@@ -110,7 +110,7 @@ def _faults(document: DocumentNode) -> list[GraphQLError]:
 
 
 def _selections(document: DocumentNode) -> int:
-    """Return how many fields and fragments a document selects, those in fragments as often as these are spread."""
+    """Return the number of fields and fragments that a document selects, fragments as often as they are spread."""
     named = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
     known: dict[str, int] = {}
 
@@ -122,7 +122,7 @@ def _selections(document: DocumentNode) -> int:
             return of(one.selection_set)
         name = one.name.value
         if name not in known:
-            known[name] = 0  # so that one in itself ends here; validation refuses it
+            known[name] = 0  # ends recursion; validation refuses recursive fragments
             known[name] = of(named[name].selection_set) if name in named else 0
         return known[name]
 
@@ -232,7 +232,7 @@ async def _attacks(owner: _Owner, info: GraphQLResolveInfo[Any], **given: Any) -
 
 
 def _confidence(group: Mapping[str, Any], level: Any) -> dict[str, Any] | None:
-    """Return how exact the sums of a group are; nothing where no probability is given, as Cloudflare does."""
+    """Return the confidence intervals of a group; nothing without a given level, as Cloudflare does."""
     if level is None:
         return None
     if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
@@ -242,7 +242,7 @@ def _confidence(group: Mapping[str, Any], level: Any) -> dict[str, Any] | None:
 
 
 def _interval(name: str, values: Mapping[str, Any], level: float) -> dict[str, Any]:
-    """Return the interval of a sum: of samples, or exact, as kernel counters are."""
+    """Return the interval of a sum: of samples, or exact, for kernel counters."""
     found = interval_of(values[name], values.get(VARIANCES[name], 0.0), level)
     return {**found._asdict(), "sampleSize": values.get("samples", values["packets"])}
 
@@ -255,7 +255,7 @@ def _count_node(info: GraphQLResolveInfo[Any]) -> None:
 
 
 def _span(limits: TimeRange, now: float) -> tuple[float, float]:
-    """Return the time that a filter limits to, by default the last hours."""
+    """Return the time span of a filter, by default the last hours."""
     until = now if limits.until_us is None else limits.until_us / 1e6
     return until - DEFAULT_RANGE_S if limits.since_us is None else limits.since_us / 1e6, until
 
@@ -264,9 +264,9 @@ class _Node:
     """A node of a query.
 
     Args:
-        name: Which one.
-        owner: Whose.
-        selected: The names that are asked for, by the field that they are in; "" for those of the group itself.
+        name: Its name.
+        owner: The account or zone.
+        selected: The selected names, by the field that they are in; "" for those of the group itself.
         given: Its arguments.
     """
 
@@ -287,11 +287,11 @@ class _Node:
         self._range_s = 0.0
 
     def question(self, now: float) -> Question:
-        """Return what it asks.
+        """Return the question of the node.
 
         Raises:
-            QuestionFault: If it makes no sense.
-            GraphQLFilterFault: If its filter makes none.
+            QuestionFault: If it is invalid.
+            GraphQLFilterFault: If its filter is invalid.
         """
         where, limits = self._filter()
         since, until = _span(limits, now)
@@ -322,12 +322,12 @@ class _Node:
         return read(TABLES[self._table], self._given["filter"])
 
     def _metrics(self) -> list[str]:
-        """Return the metrics that are asked for; any one where none is."""
+        """Return the selected metrics; any one if none is selected."""
         found = dict.fromkeys([*(one.metric for one in self._placed()), *self._confidence])
         return list(found) or [places(self._table)[0].metric]
 
     def _placed(self) -> list[MetricPlace]:
-        """Return the metrics that are shown, or sorted by."""
+        """Return the metrics that are selected, or sorted by."""
         sorted_by = {name for name, _ in self._order}
         return [one for one in places(self._table) if one in self._places or _order_name(one) in sorted_by]
 
@@ -385,10 +385,10 @@ class _Node:
 
 
 class _TcpNode(_Node):
-    """That of TCP protection, of which two dimensions are made of one column."""
+    """The node of TCP protection: two of its dimensions are derived from one column."""
 
     def question(self, now: float) -> Question:
-        """Return what it asks: groups of verdicts, which are put together afterwards."""
+        """Return the question of the node: groups of verdicts, which are merged afterwards."""
         found = super().question(now)
         columns = tuple(dict.fromkeys(found.dimensions))
         if not self._is_made:

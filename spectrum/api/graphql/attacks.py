@@ -1,4 +1,4 @@
-"""`dosdAttackAnalyticsGroups`: a flat object for each attack and vector, as Cloudflare has it."""
+"""`dosdAttackAnalyticsGroups`: a flat object for each attack and vector, in Cloudflare's form."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from spectrum.core.ddos.managed import RULESET_ID
 from spectrum.core.packets import PROTOCOLS
 
 NODE = "dosdAttackAnalyticsGroups"
-# By their names, the scalars of a group.
+# Scalars of a group by name.
 FIELDS: Mapping[str, str] = {
     "attackId": "string",
     "attackType": "string",
@@ -35,7 +35,7 @@ FIELDS: Mapping[str, str] = {
     "rulesetOverrideId": "string",
 }
 _METRICS = ("packets", "bits", "droppedPackets", "droppedBits", "ended")
-# A question has few dimensions: that of the sums, and those of what there is more of each attack.
+# The number of dimensions of a question is limited: one question for sums, one for further properties of attacks.
 _SUMS = ("attack", "vector", "managed_rule", "rule", "action", "override_id")
 _TARGETS = ("attack", "app", "destination", "destination_port", "protocol", "began")
 _REASONS = ("attack", "vector", "why")
@@ -44,7 +44,7 @@ _REASONS = ("attack", "vector", "why")
 def attacks_questions(
     since: float, until: float, where: Condition | None, visible: Visible | None
 ) -> tuple[Question, ...]:
-    """Return what is asked of the store, for `attack_groups`."""
+    """Return the questions of which `attack_groups` needs the answers."""
     return tuple(
         Question("attacks", _METRICS, dimensions, since, until, where=where, limit=MAX_ROWS, visible=visible)
         for dimensions in (_SUMS, _TARGETS, _REASONS)
@@ -54,16 +54,15 @@ def attacks_questions(
 def attack_groups(
     answers: Sequence[Iterable[Row]], order: Sequence[tuple[str, bool]], limit: int
 ) -> list[dict[str, Any]]:
-    """Return the groups of the answers' rows: sums of all that an attack's rules of a vector matched.
+    """Return the groups of the answers' rows: sums over all rules of an attack and vector.
 
     Args:
         answers: The rows of each answer.
-        order: By which fields they are sorted, and whether the highest comes first; by their begin, the last first,
-            where it is empty.
-        limit: So many.
+        order: The fields to sort by, and whether descending; if empty, by begin, the latest first.
+        limit: The most groups to return.
     """
     sums, targets, reasons = answers
-    # The widest target is the last one.
+    # The widest target comes last.
     widest = {row[0]: row for row in sorted(targets, key=lambda row: "/" in row[2])}
     why = {(row[0], row[1]): row[2] for row in reasons}
     merged: dict[Row, tuple[dict[str, Any], list[int]]] = {}

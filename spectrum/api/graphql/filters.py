@@ -1,4 +1,4 @@
-"""Filters of GraphQL: fields such as `appId_in` or `datetime_geq`, and what they ask for."""
+"""Filters of GraphQL: fields such as `appId_in` or `datetime_geq`, as conditions of a question."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from spectrum.core.analytics.dimensions import ColumnFilter, can_compare, can_gr
 from spectrum.core.analytics.question import AllOf, AnyOf, Compare, Condition, Operator, Value
 
 _SECOND_US = 1_000_000
-# Dimensions that are times, and how long each is in seconds; 0: a moment.
+# Dimensions that are times, and their length in seconds; 0 for an instant.
 TIMES: Mapping[str, int] = {
     "datetime": 0,
     "datetimeTenSeconds": 10,
@@ -20,7 +20,7 @@ TIMES: Mapping[str, int] = {
     "datetimeHour": 3600,
     "date": 86400,
 }
-# What follows the name of a dimension.
+# Suffixes of the names of dimensions.
 ENDINGS: Mapping[str, Operator] = {
     "": "=",
     "_neq": "!=",
@@ -40,59 +40,59 @@ MAX_COMPARISONS = 500
 
 
 class GraphQLFilterFault(ValueError):
-    """A filter that makes no sense; the message says what would."""
+    """An invalid filter; the message says what is valid."""
 
 
 @dataclass(slots=True)
 class TimeRange:
-    """What a filter says of the time: both ends in microseconds since 1970, the second not included."""
+    """The time range of a filter: both ends in microseconds since 1970, the end not included."""
 
     since_us: int | None = None
     until_us: int | None = None
 
     def later(self, at_us: int) -> None:
-        """Take only what is not before a time."""
+        """Exclude what is before a time."""
         self.since_us = at_us if self.since_us is None else max(self.since_us, at_us)
 
     def earlier(self, at_us: int) -> None:
-        """Take only what is before a time."""
+        """Exclude a time and what is after it."""
         self.until_us = at_us if self.until_us is None else min(self.until_us, at_us)
 
 
 def dimensions(table: Table) -> dict[str, Column]:
-    """Return the columns that rows are grouped by, by their names in GraphQL."""
+    """Return the columns that rows can be grouped by, by their names in GraphQL."""
     return {column.graphql: column for column in table.columns if can_group(column)}
 
 
 def comparable(table: Table) -> dict[str, Column]:
-    """Return the columns that rows are chosen by, by their names in GraphQL."""
+    """Return the columns that rows can be filtered by, by their names in GraphQL."""
     return {column.graphql: column for column in table.columns if can_compare(column)}
 
 
 def endings_of(column: Column) -> Iterator[str]:
-    """Yield what may follow the name of a column."""
+    """Yield the suffixes that the name of a column may have."""
     for ending in ENDINGS:
         if ending not in OF_TEXTS or column.kind in TEXTS:
             yield ending
 
 
-# Returns what a filter by a dimension asks for that is no column: by its name, how it is compared, and the value.
+# Returns the condition of a filter by a derived dimension; arguments: its name, the suffix, and the value.
 MadeFilter = Callable[[str, str, Any], Condition]
 
 
 def read(
     table: Table, given: Mapping[str, Any], made: Collection[str] = (), compared: MadeFilter | None = None
 ) -> tuple[Condition | None, TimeRange]:
-    """Return what a filter asks for.
+    """Return the condition of a filter.
 
     Args:
-        table: Which one.
+        table: The table.
         given: The filter.
-        made: Dimensions that are made of columns.
-        compared: Returns what is asked of these.
+        made: Dimensions that are derived from columns.
+        compared: Returns the condition of these.
 
     Raises:
-        GraphQLFilterFault: If it makes no sense.
+        GraphQLFilterFault: If it is invalid.
     """
     reader = _Reading(table, made, compared)
     return reader.all_of(given, is_top=True), reader.range
@@ -151,10 +151,10 @@ class _Reading:
 
 
 def compare(column: Column, ending: str, value: Any) -> Condition:
-    """Return what one field of a filter asks for.
+    """Return the condition of one field of a filter.
 
     Raises:
-        GraphQLFilterFault: If it is no value of the column.
+        GraphQLFilterFault: If the column cannot have this value.
     """
     operator = ENDINGS[ending]
     values = value if ending in OF_LISTS else [value]

@@ -1,6 +1,6 @@
-"""The types of GraphQL, made of the tables' columns and metrics.
+"""The types of GraphQL, derived from the tables' columns and metrics.
 
-graphql-core itself and no library of declared classes: there is one table of columns, and types are its consequence.
+They are built with graphql-core itself, without a library of declared classes: the table of columns is the only source.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -62,7 +62,7 @@ _OF_KINDS = {
     ColumnKind.OPTIONAL: "float64",
 }
 _PERCENTILES = {"Median": "P50", "90th": "P90", "99th": "P99"}
-# In which field of a group a metric stands.
+# The field of a group that contains a metric.
 _HOMES = {
     MetricKind.SUM: "sum",
     MetricKind.DISTINCT: "uniq",
@@ -71,13 +71,13 @@ _HOMES = {
     MetricKind.LOWEST: "min",
     MetricKind.HIGHEST: "max",
 }
-# The field that tells how exact the sums of a group are, and what it takes: the sums, the number of samples, variances.
+# The field with the confidence intervals of a group, and what it needs: sums, the number of samples, variances.
 CONFIDENCE = "confidence"
 CONFIDENCE_METRICS: Mapping[str, tuple[str, ...]] = {
     "packets": (*VARIANCES, "samples", *VARIANCES.values()),
     "attacks": tuple(VARIANCES),
 }
-# What `avg` of packets has: bits and packets a second, over the whole time, or the time of a group.
+# `avg` of packets: bits and packets per second, over the whole time, or over the time of a group.
 RATES = {"bitRate": "bits", "packetRate": "packets"}
 RATE_TIMES = {
     "": 0,
@@ -92,13 +92,13 @@ RATE_TIMES = {
 
 @dataclass(frozen=True, slots=True)
 class MetricPlace:
-    """Where a metric stands in a group: `sum { bytes }`; `home` is empty for `count`.
+    """The place of a metric in a group: `sum { bytes }`; `home` is empty for `count`.
 
     Attributes:
         home: The field of the group.
         name: The field in it.
         metric: The metric's name.
-        per_s: The metric is divided by so many seconds; 0: by those of the whole time; None: not at all.
+        per_s: Seconds by which the metric is divided; 0: by the whole time; None: not divided.
     """
 
     home: str
@@ -109,7 +109,7 @@ class MetricPlace:
 
 @cache
 def places(table: str) -> tuple[MetricPlace, ...]:
-    """Return where the metrics of a table stand."""
+    """Return the places of a table's metrics."""
     return tuple(_places(table))
 
 
@@ -136,9 +136,9 @@ def _name(metric: Metric) -> str:
     raise AssertionError(f"a metric without an ending: {metric.name}")
 
 
-# Returns what is known of how exact sums are: of a group, with a probability.
+# Returns the confidence intervals of a group, at a level.
 ConfidenceResolver = Callable[[Mapping[str, Any], Any], Any]
-# Returns the groups of a node: of which one, and what `accounts` or `zones` is about.
+# Returns the groups of a node, for an account or a zone.
 NodeResolver = Callable[[str, Any, GraphQLResolveInfo[Any], Mapping[str, Any]], Awaitable[Any]]
 
 
@@ -153,14 +153,13 @@ def make_schema(
 ) -> GraphQLSchema:
     """Return the schema.
 
-    Args:
-        resolve_node: Answers a node.
-        accounts: Resolves `viewer { accounts }`.
-        zones: Resolves `viewer { zones }`.
-        budget: Resolves `viewer { budget }`.
-        settings: What each node says of itself.
-        resolve_attacks: Answers the node of attacks.
-        resolve_confidence: Answers `confidence` of a group.
+    resolve_node: Answers a node.
+    accounts: Resolves `viewer { accounts }`.
+    zones: Resolves `viewer { zones }`.
+    budget: Resolves `viewer { budget }`.
+    settings: The settings of each node.
+    resolve_attacks: Answers the node of attacks.
+    resolve_confidence: Answers `confidence` of a group.
     """
     confidence = _confidence_field(resolve_confidence)
     nodes = {node: _node(node, resolve_node, confidence) for node in TABLE_OF}
@@ -237,7 +236,7 @@ def _settings_type() -> GraphQLObjectType:
 
 
 def dimensions_of(node: str) -> dict[str, Column]:
-    """Return the columns that groups of a node are by, by their names there; some are made of one."""
+    """Return the columns of a node's dimensions; a column may have several dimensions."""
     found = dimensions(TABLES[TABLE_OF[node]])
     if node not in TCP_NODES:
         return found
@@ -245,7 +244,7 @@ def dimensions_of(node: str) -> dict[str, Column]:
 
 
 def settings_of(node: str, keep_s: float) -> dict[str, Any]:
-    """Return what a node says of itself."""
+    """Return the settings of a node: its limits."""
     table = TABLE_OF[node]
     return {
         "enabled": True,
@@ -261,7 +260,7 @@ def settings_of(node: str, keep_s: float) -> dict[str, Any]:
 
 
 def _times(table: str) -> Iterator[str]:
-    """Yield the dimensions of a table that are times; the moment itself is for filters alone."""
+    """Yield the dimensions of a table that are times; the instant itself is only for filters."""
     yield from (name for name, length in TIMES.items() if length)
 
 

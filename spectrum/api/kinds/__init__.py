@@ -1,1 +1,1 @@
-"""Cloudflare's shapes of each kind of object, from and to the file's values: pure functions."""
+"""Cloudflare's form of each kind of object, from and to values of the file: pure functions."""

@@ -1,8 +1,8 @@
 """IP access rules: `/accounts/{account}/firewall/access_rules/rules`, and the same below `/zones/{zone}`.
 
-Of the modes only those exist that Spectrum acts on: `block`, and `whitelist`, which the file calls allow. A rule about
-a list is ours (its name behind a dollar sign, as in Cloudflare's expressions: `{"target": "ip_range", "value":
-"$banned"}`), and one about several values, or for some apps.
+Modes are `block`, and `whitelist`, which the file calls allow; Spectrum has no other ones. Extensions of Cloudflare's
+form: rules for a list (its name after a dollar sign, as in Cloudflare's expressions: `{"target": "ip_range", "value":
+"$banned"}`), for several values, and for some apps.
 """
 
 import html
@@ -23,7 +23,7 @@ _READ_ONLY = STAMPS | {"allowed_modes", "scope"}
 _KEYS = frozenset({"mode", "configuration", "notes", "apps"})
 _TARGETS = ("ip", "ip6", "ip_range", "asn", "country")
 LIST = "$"
-# What a list holds, and the targets that a rule about it may have.
+# Targets of a rule with a list, by the kind of the list.
 _TARGETS_OF_LISTS = {"ip": ("ip_range", "ip"), "asn": ("asn",)}
 
 
@@ -32,7 +32,7 @@ def _invalid(message: str, *place: str | int) -> Exception:
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of a rule with this body."""
+    """Return the value in the file of a rule, from a body."""
     taken = given(body, _READ_ONLY)
     for key in taken.keys() - _KEYS:
         raise _invalid(f"unknown field: {key}", key)
@@ -48,7 +48,7 @@ def to_value(body: Body, refs: References) -> Value:
 
 
 def _whom(configuration: Any, refs: References) -> Value:
-    """Return the keys of the file that say whom a rule is about."""
+    """Return the keys of the file that define the target of a rule."""
     if not isinstance(configuration, dict) or configuration.get("target") not in _TARGETS:
         found = configuration.get("target", "") if isinstance(configuration, dict) else ""
         raise _invalid(
@@ -99,7 +99,7 @@ def _apps(ids: Any, refs: References) -> Any:
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes a rule."""
+    """Return the body of a request that makes a rule."""
     body: Value = {
         "mode": "block" if value["action"] == "block" else "whitelist",
         "configuration": _configuration(value, refs),
@@ -127,7 +127,7 @@ def _configuration(value: Value, refs: References) -> Value:
 
 
 def from_value(obj: StoredObject, refs: References) -> Value:
-    """Return a rule as the API answers it. What reads its notes decodes entities, so those in them are encoded."""
+    """Return a rule as the API answers it. Cloudflare's clients decode entities in notes, so they are encoded."""
     body = to_body(obj.value, refs)
     notes = str(body.get("notes", ""))
     body["notes"] = notes if html.unescape(notes) == notes else html.escape(notes, quote=False)
@@ -156,12 +156,12 @@ def _code(place: Path) -> int:
 
 
 def api_name(obj: StoredObject) -> str:
-    """Return what a rule is called: it has no name of its own."""
+    """Return the name of a rule in the file: it has no other one."""
     return obj.name
 
 
 def wanted_name(value: Value) -> str:
-    """Return a name for a rule in the file, from what it does: block-192.0.2.1."""
+    """Return a name for a rule in the file, from its action and target: block-192.0.2.1."""
     whom = value.get("value") or value.get("list") or value["target"]
     return re.sub("[^A-Za-z0-9._-]+", "-", f"{value['action']}-{whom}")[:60]
 

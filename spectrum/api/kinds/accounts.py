@@ -6,7 +6,7 @@ from typing import Any
 from spectrum.api.kinds.times import timestamp
 from spectrum.store.objects import StoredObject, file_id
 
-# There is one operator, whose tokens are `/user/tokens`.
+# There is one operator; the operator's tokens are `/user/tokens`.
 USER_ID = file_id("user", "operator")
 USER_EMAIL = "operator@localhost"
 _PLAN = {
@@ -24,7 +24,7 @@ _PLAN = {
 
 
 def display_name(one: StoredObject) -> str:
-    """Return what the API calls an object."""
+    """Return the name of an object in the API."""
     return str(one.value.get("name") or one.name)
 
 
@@ -45,7 +45,7 @@ def from_zone(zone: StoredObject, account: StoredObject, may_edit: bool) -> dict
     Args:
         zone: The zone.
         account: The account that it belongs to.
-        may_edit: Whether who asks may change it.
+        may_edit: Whether the caller may change it.
     """
     owner = {"id": account.id, "name": display_name(account)}
     return {
@@ -85,7 +85,7 @@ def from_membership(account: StoredObject, may: Callable[[str, bool], bool]) -> 
 
     Args:
         account: The account.
-        may: Tells whether a resource may be read, or edited, there.
+        may: Returns whether a resource may be read, or edited, there.
     """
     resources = {
         "analytics": "analytics",

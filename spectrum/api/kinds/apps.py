@@ -1,6 +1,6 @@
 """Spectrum apps: `/zones/{zone}/spectrum/apps`.
 
-Codes and messages are those of Cloudflare's page on error codes of Spectrum.
+Codes and messages are those of Cloudflare's documentation of Spectrum's error codes.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from spectrum.store.objects import StoredObject
 
 UNKNOWN_FIELD, ORIGINS, ORIGIN_DNS, ORIGIN_ADDRESS, EDGE_IPS = 10012, 11000, 11001, 11002, 11004
 ARGO, NO_ROUTE, PROTOCOL, HOST_NAME = 11026, 11044, 13002, 16001
-# What the API says of it is in the path, or comes of other keys.
+# The API has these in the path, or derives them from other keys.
 _OWN = frozenset({"zone", "account", "name"})
 _KEYS = keys_of(App) - _OWN
-# Files of the machine: only who writes the configuration file names them.
+# Files of the machine: only the configuration file may name them.
 _PATHS = (("edge_tls", "client_ca"), ("origin_tls", "ca"))
 _EDGE_IPS = {"type": "dynamic", "connectivity": "all"}
 _DEFAULTS: Value = {
@@ -29,7 +29,7 @@ _DEFAULTS: Value = {
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of an app with this body."""
+    """Return the value in the file of an app, from a body."""
     value = given(body, STAMPS)
     _refuse_foreign(value)
     for key in value.keys() - _KEYS:
@@ -51,7 +51,7 @@ def to_value(body: Body, refs: References) -> Value:
 
 
 def _refuse_foreign(value: Value) -> None:
-    """Refuse what Cloudflare has and we do not, in its own words; drop what says that it is not wanted."""
+    """Refuse features that only Cloudflare has, with Cloudflare's messages; drop the same keys if they disable one."""
     for key in ("virtual_network_id", "origin_worker_id"):
         if not value.get(key, True):
             del value[key]
@@ -68,7 +68,7 @@ def _refuse_foreign(value: Value) -> None:
 
 
 def _take_references(value: Value, refs: References) -> None:
-    """Put names where a body has ids. The name of a load balancer in `origin_dns` is that load balancer."""
+    """Replace ids in a body by names. The name of a load balancer in `origin_dns` refers to that load balancer."""
     if "load_balancer" in value:
         key = refs.key_of("load_balancers", str(value["load_balancer"]))
         if key is None:
@@ -112,7 +112,7 @@ def _check_origins(value: Value) -> None:
 
 
 def _check_dns(value: Value) -> None:
-    """A CNAME leads to addresses of the edge's choice, an ADDRESS to one's own."""
+    """Check that a CNAME has addresses of the edge's choice, and an ADDRESS static ones."""
     dns, edge_ips = value.get("dns"), value.get("edge_ips", _EDGE_IPS)
     if not isinstance(dns, dict) or not isinstance(dns.get("name"), str):
         raise refuse(UNKNOWN_FIELD, '"dns" is missing: {"type": "CNAME", "name": "ssh.example.com"}', "dns", "name")
@@ -125,7 +125,7 @@ def _check_dns(value: Value) -> None:
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes an app."""
+    """Return the body of a request that makes an app."""
     body = {key: item for key, item in value.items() if key not in _OWN}
     if "load_balancer" in body:
         identity = refs.id_of("load_balancers", body["load_balancer"])
@@ -158,13 +158,13 @@ def from_value(obj: StoredObject, refs: References) -> Value:
     )
     if isinstance(body.get("origin_dns"), dict) and "ttl" in body["origin_dns"]:
         body["origin_dns"] = body["origin_dns"] | {"ttl": seconds(body["origin_dns"]["ttl"])}
-    if body.get("tls") is False:  # what YAML makes of off
+    if body.get("tls") is False:  # YAML reads off as false
         body["tls"] = "off"
     return stamped(obj, _DEFAULTS | body)
 
 
 def _place(place: Path, body: Body) -> Path:
-    """Return where in a body stands what stands in the value at a place."""
+    """Return the place in a body of a place in its value."""
     match place:
         case ("load_balancer", *_) if "load_balancer" not in body:
             return ("origin_dns", "name")
@@ -185,14 +185,14 @@ _CODES = {
 
 
 def _code(place: Path) -> int:
-    """Return the code of a fault at a place of an app; one of the whole is about its origins."""
+    """Return the code of a fault at a place of an app; faults of the whole app are about its origins."""
     if place[:2] == ("dns", "name"):
         return HOST_NAME
     return _CODES.get(str(place[0]), UNKNOWN_FIELD) if place else ORIGINS
 
 
 def api_name(obj: StoredObject) -> str:
-    """Return the name that an app is published under."""
+    """Return the DNS name of an app."""
     return str(obj.value.get("dns", {}).get("name", obj.name))
 
 

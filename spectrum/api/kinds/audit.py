@@ -1,4 +1,4 @@
-"""Lines of the audit log, as Cloudflare's two versions of it show them."""
+"""Lines of the audit log, in the forms of both of Cloudflare's versions."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ _PRODUCTS = {
 
 
 def first_version(entry: AuditEntry) -> dict[str, Any]:
-    """Return a line as `GET .../audit_logs` does."""
+    """Return a line in the form of `GET .../audit_logs`."""
     author = entry.author
     return {
         "id": entry.id,
@@ -49,12 +49,12 @@ def first_version(entry: AuditEntry) -> dict[str, Any]:
 
 
 def second_version(entry: AuditEntry, account_name: str, zone_name: str) -> dict[str, Any]:
-    """Return a line as `GET .../logs/audit` does.
+    """Return a line in the form of `GET .../logs/audit`.
 
     Args:
         entry: The line.
-        account_name: What the API calls its account.
-        zone_name: What it calls its zone; empty without one.
+        account_name: The name of its account in the API.
+        zone_name: The name of its zone in the API; empty without one.
     """
     author = entry.author
     is_token = author.kind == "token"

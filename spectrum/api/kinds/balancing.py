@@ -1,4 +1,4 @@
-"""What load balancers, pools, monitors and monitor groups have in common: which fields, and Cloudflare's words."""
+"""Common parts of load balancers, pools, monitors and monitor groups: checks of fields, and Cloudflare's messages."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ INVALID = 1002
 
 
 def code(place: Path) -> int:
-    """Return Cloudflare's code of a fault, which is the same at each place."""
+    """Return Cloudflare's code of a fault; all places have the same one."""
     return INVALID
 
 
@@ -20,17 +20,17 @@ def fields_of(
     read_only: Collection[str] = STAMPS,
     place: tuple[str | int, ...] = (),
 ) -> Value:
-    """Return what a body sets.
+    """Return the fields that a body sets.
 
     Args:
         body: The body, or a part of it.
-        known: The fields that there are.
-        required: Those that it must set.
-        read_only: Those of answers alone, which are left out.
-        place: Where the part stands in the body.
+        known: Valid fields.
+        required: Required fields.
+        read_only: Fields of answers, which are ignored.
+        place: The place of the part in the body.
 
     Raises:
-        BodyFault: If it has another field, or lacks one.
+        BodyFault: If it has another field, or lacks a required one.
     """
     value = given(body, read_only)
     for key in value:

@@ -1,4 +1,4 @@
-"""Certificates that are ordered of a CA: `/zones/{zone}/ssl/certificate_packs`. Each pack has one certificate."""
+"""Certificates ordered from a CA: `/zones/{zone}/ssl/certificate_packs`. Each pack has one certificate."""
 
 import secrets
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from spectrum.store.objects import StoredObject
 _REQUIRED = ("type", "hosts", "validation_method", "validity_days", "certificate_authority")
 _KEYS = frozenset({*_REQUIRED, "cloudflare_branding"})
 _READ_ONLY = STAMPS | {"status", "certificates", "validation_errors", "validation_records", "dcv_delegation_records"}
-# Of a name, so that the rest fits the file's names.
+# Length of the host name in a name, so that the name is short enough for the file.
 _MAX_STEM = 54
-# What a challenge is called, beside DNS: Spectrum answers both.
+# Cloudflare's names of the challenges other than DNS: Spectrum answers both.
 _BY_EDGE, _BY_DNS = "http", "txt"
 
 
 def check_order(body: Body, authorities: Mapping[str, OrderingAuthority]) -> None:
-    """Refuse an order that an authority of the file is not for.
+    """Check an order against the authorities of the file.
 
     Raises:
-        BodyFault: If there is no such authority, or it does not issue what is asked for.
+        BodyFault: If there is no such authority, or it does not issue such certificates.
     """
     name = body.get("certificate_authority")
     authority = authorities.get(name) if isinstance(name, str) else None
@@ -48,7 +48,7 @@ def _methods(authority: OrderingAuthority) -> list[str]:
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of a certificate that this body orders."""
+    """Return the value in the file of a certificate, from the body of an order."""
     given = fields_of(body, _KEYS, _REQUIRED, _READ_ONLY)
     if given["type"] != "advanced":
         raise refuse(INVALID, "expected advanced: validation failed", "type")
@@ -61,7 +61,7 @@ def to_value(body: Body, refs: References) -> Value:
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that orders a certificate, as far as it says that itself."""
+    """Return the body of a request that orders a certificate, from the fields that its value sets."""
     acme = value["acme"]
     method = _BY_DNS if acme.get("challenge") == "dns-01" else _BY_EDGE
     body: Value = {"type": "advanced", "hosts": list(acme["names"]), "validation_method": method}
@@ -69,7 +69,7 @@ def to_body(value: Value, refs: References) -> Value:
 
 
 def from_value(obj: StoredObject, refs: References) -> Value:
-    """Return a pack as the API answers it, before anything is known of its certificate."""
+    """Return a pack as the API answers it, without the state of its certificate."""
     return {
         "id": obj.id,
         **to_body(obj.value, refs),
@@ -77,7 +77,7 @@ def from_value(obj: StoredObject, refs: References) -> Value:
         "status": "initializing",
         "certificates": [],
         "validation_errors": [],
-        # Nothing is left to be done by whoever ordered it.
+        # The client that ordered it has nothing left to do.
         "validation_records": [],
         "dcv_delegation_records": [],
     }
@@ -90,13 +90,13 @@ def standing(
     served: Mapping[str, Any] | None,
     now: float,
 ) -> Value:
-    """Return a pack as the API answers it, with what the daemon says of its certificate.
+    """Return a pack as the API answers it, with the state of its certificate.
 
     Args:
         obj: The certificate in the file or the store.
         refs: Other objects.
-        authorities: Those of the file.
-        served: What the daemon says of it; None where it serves it not, or not yet.
+        authorities: The authorities of the file.
+        served: The daemon's state of it; None where it is not served (yet).
         now: In seconds since 1970.
     """
     shown = from_value(obj, refs)
@@ -138,12 +138,12 @@ def _place(place: Path, body: Body) -> Path:
 
 
 def api_name(obj: StoredObject) -> str:
-    """Return what a pack is called: it has no name of its own."""
+    """Return the name of a pack in the file: it has no other one."""
     return obj.name
 
 
 def wanted_name(value: Value) -> str:
-    """Return a name for a certificate in the file, which none had before: the daemon keeps keys by names."""
+    """Return a new name for a certificate in the file, never used before: the daemon keeps keys by name."""
     first = str(value["acme"]["names"][0]).lower().replace("*.", "wildcard.")
     return f"{first[:_MAX_STEM].rstrip('-.')}-{secrets.token_hex(4)}"
 

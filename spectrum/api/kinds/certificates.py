@@ -1,6 +1,6 @@
-"""Certificates that come with their keys: `/zones/{zone}/custom_certificates`. No answer has a key.
+"""Certificates uploaded with their keys: `/zones/{zone}/custom_certificates`. No answer contains a key.
 
-Those that are ordered are packs (`certificate_packs`).
+Ordered certificates are packs (`certificate_packs`).
 """
 
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ _READ_ONLY = STAMPS | {
 }
 _KEYS = frozenset({"certificate", "private_key", "bundle_method", "type"})
 _ECHOED = {"bundle_method": "ubiquitous", "type": "legacy_custom"}
-# What Cloudflare has, and why it is not here.
+# Fields of Cloudflare that Spectrum refuses, and why.
 _NOT_HERE = {
     "geo_restrictions": "keys are on this node alone",
     "policy": "keys are on this node alone",
@@ -33,15 +33,15 @@ _NOT_HERE = {
 
 
 def sealed(body: Body, public: bytes, before: StoredObject | None) -> Value:
-    """Return a request's body with its private key sealed: nothing that is kept or passed on has it in clear.
+    """Return a request's body with its private key sealed: no plain key is stored or passed on.
 
     Args:
-        body: The request's.
+        body: The body.
         public: The public half of the sealing key.
-        before: The certificate that is to be changed; None for a new one.
+        before: The certificate to change; None for a new one.
 
     Raises:
-        BodyFault: If certificate and key cannot be used, or do not belong together.
+        BodyFault: If certificate or key are invalid, or do not belong together.
     """
     for field, why in _NOT_HERE.items():
         if body.get(field) is not None:
@@ -50,7 +50,7 @@ def sealed(body: Body, public: bytes, before: StoredObject | None) -> Value:
         raise refuse(INVALID, "there is no staging: validation failed", "deploy")
     taken = {key: item for key, item in body.items() if key != "deploy"}
     value = fields_of(taken, _KEYS, () if before else ("certificate", "private_key"), _READ_ONLY)
-    value |= {field: None for field in _ECHOED if field in body and body[field] is None}  # the default again
+    value |= {field: None for field in _ECHOED if field in body and body[field] is None}  # resets them to the default
     key, was = value.pop("private_key", None), before.value.get("chain") if before else None
     if key is None and "certificate" not in value:
         return value
@@ -71,7 +71,7 @@ def _chain(pem: Any) -> list[x509.Certificate]:
 
 
 def _checked_key(pem: Any, leaf: x509.Certificate) -> bytes:
-    """Return a private key that is a certificate's, in PEM form."""
+    """Return the private key of a certificate, in PEM form."""
     try:
         key = load_pem_private_key(str(pem).encode(), None)
     except TypeError as exc:
@@ -84,21 +84,21 @@ def _checked_key(pem: Any, leaf: x509.Certificate) -> bytes:
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of a certificate with this body, whose key is sealed."""
+    """Return the value in the file of a certificate, from a body with a sealed key."""
     known = (_KEYS - {"private_key"}) | {"sealed_key", "priority"}
     value = fields_of(body, known, ("certificate", "sealed_key"), _READ_ONLY - {"priority"})
     return {("chain" if key == "certificate" else key): item for key, item in value.items()}
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes a certificate; its key is sealed."""
+    """Return the body of a request that makes a certificate; its key is sealed."""
     same = ("sealed_key", "priority", *_ECHOED)
     named = {"chain": "certificate", **{key: key for key in same}}
     return {named[key]: item for key, item in value.items() if key in named}
 
 
 def from_value(obj: StoredObject, refs: References) -> Value:
-    """Return a certificate as the API answers it: what is in it, and no key."""
+    """Return a certificate as the API answers it: its properties, without the key."""
     value = obj.value
     shown: Value = {
         "id": obj.id,
@@ -124,7 +124,7 @@ def from_value(obj: StoredObject, refs: References) -> Value:
 
 
 def _signature_of(leaf: x509.Certificate) -> str:
-    """Return how a certificate is signed, in Cloudflare's words."""
+    """Return the signature algorithm of a certificate, in Cloudflare's terms."""
     kind = "ECDSA" if "ecdsa" in leaf.signature_algorithm_oid._name.lower() else "RSA"
     digest = leaf.signature_hash_algorithm
     return f"{digest.name.upper()}With{kind}" if digest is not None else leaf.signature_algorithm_oid._name
@@ -140,17 +140,17 @@ def _place(place: Path, body: Body) -> Path:
 
 
 def hosts_of(value: Value) -> tuple[str, ...]:
-    """Return the names that a certificate of the API is for."""
+    """Return the host names of a certificate."""
     return names_of(_chain(value["chain"])[0])
 
 
 def api_name(obj: StoredObject) -> str:
-    """Return what a certificate is called: it has no name of its own."""
+    """Return the name of a certificate in the file: it has no other one."""
     return obj.name
 
 
 def wanted_name(value: Value) -> str:
-    """Return a name for a certificate in the file: the first that it is for."""
+    """Return a name for a certificate in the file: its first host name."""
     return next(iter(hosts_of(value)), "certificate").replace("*.", "wildcard.")
 
 
@@ -158,10 +158,10 @@ CERTIFICATES = Kind("certificates", "certificate", Certificate, to_value, to_bod
 
 
 def prioritized(body: Any) -> dict[str, int]:
-    """Return the priorities that a body gives certificates, by their ids.
+    """Return the priorities of certificates in a body, by their ids.
 
     Raises:
-        BodyFault: If it does not say them.
+        BodyFault: If the body is invalid.
     """
     given = body.get("certificates") if isinstance(body, dict) else None
     if not isinstance(given, list):

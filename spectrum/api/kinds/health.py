@@ -1,12 +1,12 @@
-"""The health of pools and origins in Cloudflare's form and words, from what the daemon's status has of it."""
+"""The health of pools and origins in Cloudflare's form and terms, from the daemon's status."""
 
 from typing import Any
 
-# Cloudflare's words where nothing failed.
+# Cloudflare's text for no failure.
 NO_FAILURES = "No failures"
 OTHER_FAILURE = "Other Failure"
 _HTTP = ("http", "https")
-# From how a reason of a probe begins, or what it has in it. The first one counts. The words are those of
+# By prefix or part of a probe's reason; the first match counts. The texts are those of
 # https://developers.cloudflare.com/load-balancing/troubleshooting/common-error-codes/
 _BEGINNINGS = (
     ("status ", "Response code mismatch error"),
@@ -39,11 +39,11 @@ _TIMEOUTS = ("no answer within", "connection timed out")
 
 
 def failure_reason(reason: str, monitor_type: str | None) -> str:
-    """Return what Cloudflare calls the failure of a probe.
+    """Return Cloudflare's text for the failure of a probe.
 
     Args:
-        reason: As the status has it.
-        monitor_type: Of the monitor that probed.
+        reason: The reason in the status.
+        monitor_type: The type of the monitor that probed.
     """
     said = reason.casefold()
     if said.startswith("tls: "):
@@ -74,7 +74,7 @@ def origins_health(origins: list[dict[str, Any]], monitor_type: str | None) -> l
 
 
 def _failed_probe(origin: dict[str, Any], monitor: str | None, types: dict[str, str]) -> tuple[str, str | None]:
-    """Return the reason of the probe that failed, and the type of its monitor: of a group, the first that decided."""
+    """Return the reason of the failed probe, and its monitor's type; in a group, of the first monitor that decided."""
     findings = [one for one in origin["monitors"] if one["health"] == "down" and one["counts"] != "monitoring_only"]
     if findings:
         decisive = next((one for one in findings if one["counts"] == "must_be_healthy"), findings[0])
@@ -87,7 +87,7 @@ def _origin_health(origin: dict[str, Any], probe_reason: str, monitor_type: str 
     shown: dict[str, Any] = {"healthy": state == "healthy", "failure_reason": NO_FAILURES}
     if state == "down":
         shown |= {"failure_reason": failure_reason(probe_reason, monitor_type), "failure_detail": reason}
-    elif state != "healthy":  # what probes have no part in
+    elif state != "healthy":  # other causes than probes
         shown["failure_reason"] = reason or state
     if origin["response_code"] is not None:
         shown["response_code"] = origin["response_code"]

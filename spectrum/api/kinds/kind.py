@@ -1,7 +1,7 @@
-"""What all kinds of objects have in common: a body of the API is nearly the value that stands in the file.
+"""Common parts of all kinds of objects: a body of the API is nearly the value in the file.
 
-A `Kind` says where the two differ. Its functions know no requests and no store: what a body names by id, and a value by
-name, `References` looks up.
+A `Kind` defines the differences. Its functions are independent of requests and store: `References` translates between
+ids in bodies and names in values.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,28 +18,28 @@ from spectrum.store.objects import StoredObject
 
 Body = Mapping[str, Any]
 Value = dict[str, Any]
-# In answers only; a script that changes what it was answered sends them back.
+# Fields of answers, which clients may send back unchanged.
 STAMPS = frozenset({"id", "created_on", "modified_on"})
 MAX_ERRORS = 20
 
 
 class References(Protocol):
-    """The objects that a caller may name: of its account, and of no other."""
+    """The objects that a caller may refer to: those of its account."""
 
     def key_of(self, section: str, object_id: str) -> str | None:
-        """Return the name under which an object stands in its section; None where the caller has no such object."""
+        """Return the name of an object in the file, by its id; None where the caller has no such object."""
 
     def id_of(self, section: str, key: str) -> str | None:
-        """Return the id of an object by its name in the section."""
+        """Return the id of an object, by its name in the file."""
 
     def key_named(self, section: str, name: str) -> str | None:
-        """Return the name in the section of an object by the name that the API knows it by."""
+        """Return the name of an object in the file, by its name in the API."""
 
     def name_of(self, section: str, key: str) -> str:
-        """Return the name that the API knows an object by, by its name in the section."""
+        """Return the name of an object in the API, by its name in the file."""
 
     def kind_of_list(self, key: str) -> str:
-        """Return what a list holds, by its name in the section: ip or asn."""
+        """Return the kind of a list, by its name in the file: ip or asn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class Kind:
     """A kind of object.
 
     Attributes:
-        section: Of the file.
-        noun: What one is called in messages.
-        model: Of the file.
+        section: The section of the file.
+        noun: The word for an object in messages.
+        model: The model of the file.
         to_value: Returns the value of a body; raises BodyFault.
-        to_body: Returns the body that makes a value: what is configured, and no defaults.
+        to_body: Returns the body that makes a value, without defaults.
         from_value: Returns the answer's `result`.
-        place: Returns where in a body stands what stands in the value at a place.
+        place: Returns the place in a body of a place in its value.
         code: Returns Cloudflare's code of a fault at a place of the value.
-        api_name: Returns the name that the API knows an object by.
+        api_name: Returns the name of an object in the API.
     """
 
     section: str
@@ -77,10 +77,10 @@ class Kind:
         return ApiError(400, first.code, first.message, first.pointer, more=more)
 
     def checked(self, body: Body, refs: References) -> Value:
-        """Return the value of a body, well-formed by itself.
+        """Return the value of a body, checked by itself.
 
         Raises:
-            ApiError: If it is not.
+            ApiError: If it is invalid.
         """
         value = self.to_value(body, refs)
         if faults := model_faults(self.model, value):
@@ -89,7 +89,7 @@ class Kind:
 
 
 def model_faults(model: type[BaseModel], value: Value) -> list[tuple[Path, str]]:
-    """Return the places and messages of what is wrong with a value by itself."""
+    """Return the places and messages of a value's faults, without other objects."""
     try:
         model.model_validate(value)
     except ValidationError as exc:
@@ -103,7 +103,7 @@ def keys_of(model: type[BaseModel]) -> frozenset[str]:
 
 
 def given(body: Body, read_only: Collection[str] = ()) -> Value:
-    """Return what a body sets: no nulls, which mean the default, and nothing that only answers have."""
+    """Return the fields that a body sets: without nulls, which mean the default, and without fields of answers."""
     return {key: _without_nulls(item) for key, item in body.items() if item is not None and key not in read_only}
 
 
@@ -116,7 +116,7 @@ def _without_nulls(node: Any) -> Any:
 
 
 def seconds(value: Any) -> int | float:
-    """Return a duration of the file as the API has it, in seconds."""
+    """Return a duration of the file in seconds, for the API."""
     parsed = parse_duration_s(value)
     return int(parsed) if parsed == int(parsed) else parsed
 
@@ -128,12 +128,12 @@ def stamped(obj: StoredObject, fields: Value) -> Value:
 
 
 def same_place(place: Path, body: Body) -> Path:
-    """Return the place itself: body and value have it at the same one."""
+    """Return a place unchanged, for kinds whose body and value have the same places."""
     return place
 
 
 def refuse(code: int, message: str, *place: str | int, status: int = 400) -> ApiError:
-    """Return the answer to a body that cannot be taken."""
+    """Return the error for an invalid body."""
     if status == 400:
         return BodyFault(code, message, pointer_to(place))
     return ApiError(status, code, message, pointer_to(place))

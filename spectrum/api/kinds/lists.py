@@ -1,8 +1,6 @@
-"""Lists of addresses and of autonomous systems: `/accounts/{account}/rules/lists`, their items, and what access rules
-make of them.
+"""Lists of addresses and of autonomous systems: `/accounts/{account}/rules/lists`, and their items.
 
-An item's id is a digest of the list's and of what it holds: the same value has the same id, however often the list is
-replaced.
+An item's id is a digest of the list's id and the item's value: an item has the same id after its list was replaced.
 """
 
 import hashlib
@@ -24,7 +22,7 @@ _ELSEWHERE = ("redirect", "hostname")
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of a list with this body."""
+    """Return the value in the file of a list, from a body."""
     value = given(body, _READ_ONLY)
     for key in value.keys() - _KEYS:
         raise refuse(INVALID, f'unknown field "{key}"', key)
@@ -39,12 +37,12 @@ def to_value(body: Body, refs: References) -> Value:
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes a list, with its items."""
+    """Return the body of a request that makes a list, with its items."""
     return {key: item for key, item in value.items() if key in _KEYS}
 
 
 def from_value(obj: StoredObject, refs: References, referring: int = 0) -> Value:
-    """Return a list as the API answers it, without its items. `referring` is how many rules name it."""
+    """Return a list as the API answers it, without its items. `referring` is the number of rules that refer to it."""
     body: Value = {"name": api_name(obj)} | to_body(obj.value, refs)
     items: list[Any] = body.pop("items", [])
     return stamped(obj, body | {"num_items": len(items), "num_referencing_filters": referring})
@@ -71,12 +69,12 @@ def item_id(obj: StoredObject, item: Any) -> str:
 
 
 def with_items(obj: StoredObject, body: Any, now: float, *, replaces: bool) -> Value:
-    """Return the value of a list with the items of a body added, or instead of its own.
+    """Return the value of a list with the items of a body, added to its items or in place of them.
 
-    An item that is there already gets the comment of the body.
+    An item that is in the list already gets the comment of the body.
 
     Raises:
-        BodyFault: If the body is no array of items of the list's kind.
+        BodyFault: If the body is not an array of items of the list's kind.
     """
     kind, stamp = obj.value["kind"], timestamp(now)
     if not isinstance(body, list):
@@ -94,7 +92,7 @@ def with_items(obj: StoredObject, body: Any, now: float, *, replaces: bool) -> V
 
 
 def _item(kind: str, body: Any, index: int) -> tuple[Any, Value]:
-    """Return what an item holds, and the item as it stands in the file."""
+    """Return the value of an item, and the item in the form of the file."""
     taken = given(body, STAMPS) if isinstance(body, Mapping) else {}
     if kind not in taken:
         raise refuse(INVALID, f'item has no "{kind}"', index)
@@ -112,10 +110,10 @@ def _item(kind: str, body: Any, index: int) -> tuple[Any, Value]:
 
 
 def without_items(obj: StoredObject, body: Any) -> Value:
-    """Return the value of a list without the items whose ids a body has.
+    """Return the value of a list without the items with the ids of a body.
 
     Raises:
-        BodyFault: If the body is not `{"items": [{"id": ...}]}`, or an id is of no item.
+        BodyFault: If the body is not `{"items": [{"id": ...}]}`, or there is no item with an id.
     """
     named = body.get("items") if isinstance(body, dict) else None
     if not isinstance(named, list) or not all(isinstance(one, dict) and "id" in one for one in named):
@@ -128,7 +126,7 @@ def without_items(obj: StoredObject, body: Any) -> Value:
 
 
 def found_items(obj: StoredObject, search: str) -> Sequence[Any]:
-    """Return the items that a search finds: addresses that begin with it, an autonomous system that it is."""
+    """Return the items that match a search: addresses with that prefix, or that autonomous system."""
     items: Sequence[Any] = obj.value.get("items", [])
     if not search:
         return items

@@ -30,12 +30,12 @@ _AFFINITY: Value = {
 }
 _LOCATION: Value = {"mode": "pop", "prefer_ecs": "proximity"}
 DEFAULT_AFFINITY_TTL_S = 1800
-# Cloudflare's words for what layer 4 does not see.
+# Cloudflare's settings that need HTTP, which layer 4 does not see.
 _AFFINITIES_OF_HTTP = ("cookie", "header")
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of a load balancer with this body."""
+    """Return the value in the file of a load balancer, from a body."""
     value = fields_of(body, _KEYS, ("name", "default_pools", "fallback_pool"), _READ_ONLY)
     if value.get("session_affinity") in _AFFINITIES_OF_HTTP:
         raise refuse(
@@ -57,13 +57,13 @@ def to_value(body: Body, refs: References) -> Value:
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes a load balancer."""
+    """Return the body of a request that makes a load balancer."""
     body = {key: item for key, item in value.items() if key not in _OWN}
     return _with_pools(body, lambda pool, *place: refs.id_of("pools", pool))
 
 
 def _with_pools(value: Value, named: Callable[..., Any]) -> Value:
-    """Return a body or value with `named` of each pool in it, called with the pool and its place."""
+    """Return a body or value with each pool replaced by `named(pool, *place)`."""
     changed = dict(value)
     if isinstance(value.get("default_pools"), list):
         changed["default_pools"] = [named(pool, "default_pools", i) for i, pool in enumerate(value["default_pools"])]

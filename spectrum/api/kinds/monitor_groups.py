@@ -16,7 +16,7 @@ _MEMBER_READ_ONLY = frozenset({"created_at", "updated_at"})
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of a group with this body."""
+    """Return the value in the file of a group, from a body."""
     value = fields_of(body, _KEYS, ("description", "members"))
     if isinstance(value["members"], list):
         value["members"] = [_member(i, member, refs) for i, member in enumerate(value["members"])]
@@ -34,7 +34,7 @@ def _member(index: int, member: Any, refs: References) -> Any:
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes a group."""
+    """Return the body of a request that makes a group."""
     members = [
         {("monitor_id" if key == "monitor" else key): item for key, item in member.items()}
         | {"monitor_id": refs.id_of("monitors", member["monitor"])}
@@ -64,7 +64,7 @@ def _place(place: Path, body: Body) -> Path:
 
 
 def api_name(obj: StoredObject) -> str:
-    """Return what a group is called: it has no name of its own, only a description."""
+    """Return the description of a group, without one its name in the file."""
     return str(obj.value.get("description") or obj.name)
 
 

@@ -22,19 +22,19 @@ _DEFAULTS: Value = {
 }
 _HTTP: Value = {"method": "GET", "path": "/", "expected_codes": "200"}
 _BY_TYPE: dict[str, Value] = {"http": _HTTP, "https": _HTTP, "tcp": {"method": "connection_established"}}
-# In answers, where a monitor's type has no such thing.
+# Fields of answers that a monitor's type does not use.
 _EMPTY = ("method", "path")
 _ELSEWHERE: Value = {"method": "", "path": "", "expected_codes": ""}
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of a monitor with this body."""
+    """Return the value in the file of a monitor, from a body."""
     value = fields_of(body, _KEYS)
     return {key: item for key, item in value.items() if item != "" or key not in _EMPTY}
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes a monitor."""
+    """Return the body of a request that makes a monitor."""
     return {key: item for key, item in value.items() if key not in _OWN}
 
 
@@ -51,12 +51,12 @@ def from_value(obj: StoredObject, refs: References) -> Value:
 
 
 def api_name(obj: StoredObject) -> str:
-    """Return what a monitor is called: it has no name of its own, only a description."""
+    """Return the description of a monitor, without one its name in the file."""
     return str(obj.value.get("description") or obj.name)
 
 
 def wanted_name(value: Value) -> str:
-    """Return a name for a monitor in the file, from what it does."""
+    """Return a name for a monitor in the file, from its settings."""
     described = re.sub("[^A-Za-z0-9._-]+", "-", str(value.get("description", ""))).strip("-._")
     return described[:40].rstrip("-._") or str(value.get("type", "http"))
 

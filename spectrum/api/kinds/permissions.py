@@ -1,4 +1,4 @@
-"""Cloudflare's permission groups: each is one permission of a token."""
+"""Cloudflare's permission groups: each stands for one permission of a token."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from spectrum.core.tenants.tokens import EDIT, PERMISSIONS
 from spectrum.store.objects import file_id
 
 ACCOUNT, ZONE = "com.cloudflare.api.account", "com.cloudflare.api.account.zone"
-# What Cloudflare calls them, where it has the same.
+# Cloudflare's names, where Cloudflare has the same permission.
 _NAMES = {
     "accounts": "Account Settings",
     "zones": "Zone",
@@ -47,11 +47,11 @@ OF_ZONES = frozenset({"zones", "apps", "load_balancers", "access_rules", "analyt
 
 @dataclass(frozen=True, slots=True)
 class PermissionGroup:
-    """One permission, as Cloudflare shows it.
+    """A permission in Cloudflare's form.
 
     Attributes:
         id: 32 hex digits.
-        name: For people.
+        name: The displayed name.
         word: The permission, such as `apps:edit`.
         scope: Whether it is for accounts or for zones.
     """
@@ -62,7 +62,7 @@ class PermissionGroup:
     scope: str
 
     def shown(self) -> dict[str, Any]:
-        """Return it as it is sent."""
+        """Return the group as it is sent."""
         category = _CATEGORIES.get(self.word.partition(":")[0], "network_services")
         return {"id": self.id, "name": self.name, "scopes": [self.scope], "category": category, "is_selectable": True}
 

@@ -19,7 +19,7 @@ _ORIGIN_DEFAULTS: Value = {"enabled": True, "weight": 1, "port": 0, "flatten_cna
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of a pool with this body."""
+    """Return the value in the file of a pool, from a body."""
     value = fields_of(body, _KEYS, ("name", "origins"), _READ_ONLY)
     for key, section in _MONITORED.items():
         if not value.get(key, True):
@@ -51,7 +51,7 @@ def _origin(index: int, origin: Any) -> Any:
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes a pool."""
+    """Return the body of a request that makes a pool."""
     body = {key: item for key, item in value.items() if key not in _OWN}
     for key, section in _MONITORED.items():
         if key in body:
@@ -80,7 +80,7 @@ def _answered(origin: Value, obj: StoredObject) -> Value:
 
 
 def api_name(obj: StoredObject) -> str:
-    """Return the name that a pool was given."""
+    """Return the name of a pool."""
     return str(obj.value.get("name", obj.name))
 
 

@@ -1,7 +1,7 @@
 """Cloudflare's regions of load balancing, and the countries in each, by their codes of ISO 3166-1.
 
-Cloudflare publishes the regions' names and that only the United States and Canada are divided; which country is where
-follows the United Nations' geoscheme (M49).
+Cloudflare publishes the names of the regions, and that only the United States and Canada are divided; the countries of
+a region follow the United Nations' geoscheme (M49).
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""Rulesets against attacks: `/accounts/{account}/rulesets`. The managed one is read-only, the entry point overrides it.
+"""Rulesets of DDoS protection: `/accounts/{account}/rulesets`, phase `ddos_l4`.
 
-Of Cloudflare's rulesets this is the phase `ddos_l4`. The rules of its entry point `execute` the managed ruleset with
-overrides; the file has the overrides alone.
+The managed ruleset is read-only; the rules of the entry point `execute` it with overrides. The file has only the
+overrides.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from spectrum.core.ddos.ruleset_objects import Ruleset, ref_at, rule_id
 from spectrum.store.objects import StoredObject
 
 NO_RULESET, NO_RULE, NO_ENTRYPOINT, INVALID = 10001, 10002, 10003, 20127
-# What Cloudflare calls an entry point that nobody has named.
+# Cloudflare's name of an entry point without one.
 DEFAULT_NAME = "default"
 _READ_ONLY = frozenset({"id", "version", "last_updated", "kind", "phase"})
 _KEYS = frozenset({"name", "description", "rules"})
@@ -35,7 +35,7 @@ _EXECUTE = "execute"
 
 
 def to_value(body: Body, refs: References) -> Value:
-    """Return what stands below the name of a ruleset with this body; its rules have a `ref` each."""
+    """Return the value in the file of a ruleset, from a body; its rules have a `ref` each."""
     _check_is_entry_point(body)
     taken = given(body, _READ_ONLY)
     for key in taken.keys() - _KEYS:
@@ -53,7 +53,7 @@ def _check_is_entry_point(body: Body) -> None:
 
 
 def _rule_value(rule: Any, place: Path) -> Value:
-    """Return what stands in the file for a rule, which stands at a place of the body."""
+    """Return the value in the file of a rule; `place` is the rule's in the body."""
     if not isinstance(rule, dict):
         raise refuse(INVALID, "expected a rule: an object with action, expression and action_parameters", *place)
     taken = given(rule, _RULE_READ_ONLY)
@@ -80,7 +80,7 @@ def _overrides(parameters: Any, place: Path) -> Value:
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes a ruleset."""
+    """Return the body of a request that makes a ruleset."""
     rules = [_rule_body(rule, index) for index, rule in enumerate(value.get("rules", ()))]
     return {key: value[key] for key in ("name", "description") if key in value} | {"rules": rules}
 
@@ -107,7 +107,7 @@ def from_value(obj: StoredObject, refs: References) -> Value:
 
 
 def without_rules(obj: StoredObject) -> Value:
-    """Return a ruleset as lists have it."""
+    """Return a ruleset in the form of lists."""
     return {
         "id": obj.id,
         "name": api_name(obj),
@@ -120,12 +120,12 @@ def without_rules(obj: StoredObject) -> Value:
 
 
 def version_of(obj: StoredObject) -> str:
-    """Return the version of a ruleset; each change has a higher one."""
+    """Return the version of a ruleset, which grows with each change."""
     return str(max(obj.revision, 1))
 
 
 def managed_ruleset() -> Value:
-    """Return the managed ruleset as lists have it."""
+    """Return the managed ruleset in the form of lists."""
     return {
         "id": RULESET_ID,
         "name": RULESET_NAME,
@@ -138,7 +138,7 @@ def managed_ruleset() -> Value:
 
 
 def managed_rule(rule: ManagedRule) -> Value:
-    """Return a managed rule as the API answers it; official clients know no other actions than these."""
+    """Return a managed rule as the API answers it; official clients know only these actions."""
     return {
         "id": rule.id,
         "version": RULESET_VERSION,
@@ -155,7 +155,7 @@ def managed_rule(rule: ManagedRule) -> Value:
 
 
 def with_refs(body: Any, new_ref: Callable[[], str]) -> Any:
-    """Return a ruleset's body in which each rule has a reference: one that has none keeps its id, or gets a new one."""
+    """Return a ruleset's body in which each rule has a reference: without one, its id or a new reference."""
     if not isinstance(body, dict) or not isinstance(body.get("rules"), list):
         return body
     return {**body, "rules": [with_ref(rule, new_ref) for rule in body["rules"]]}
@@ -169,7 +169,7 @@ def with_ref(rule: Any, new_ref: Callable[[], str]) -> Any:
 
 
 def moved(rules: Sequence[Value], rule: Value, position: Any) -> list[Value]:
-    """Return rules with another one at a position: `{before: ID}`, `{after: ID}`, `{index: 1}`; None is the end.
+    """Return rules with a rule at a position: `{before: ID}`, `{after: ID}`, `{index: 1}`; None for the end.
 
     Raises:
         BodyFault: If there is no such position.

@@ -1,6 +1,6 @@
 """Advanced TCP protection: `/accounts/{account}/magic/advanced_tcp_protection/configs`.
 
-Rules and filters of both components are of one section of the file each; their paths tell the component.
+Rules of both components are one section of the file, as are filters; paths contain the component.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from spectrum.core.tcp_protection.objects import (
 from spectrum.store.objects import StoredObject
 
 NOT_FOUND, INVALID = 1000, 1001
-# Of answers, where a value leaves them out.
+# Defaults in answers.
 _DEFAULTS: dict[str, Value] = {
     "tcp_protection": {"enabled": True},
     "tcp_prefixes": {"comment": "", "excluded": False},
@@ -33,7 +33,7 @@ _DEFAULTS: dict[str, Value] = {
 
 
 def _to_value(component: Component | None, keys: frozenset[str], body: Body, refs: References) -> Value:
-    """Return what stands below the name of an object with this body; a component in it is that of the path."""
+    """Return the value in the file of an object, from a body; it gets the component of the path."""
     taken = given(body, STAMPS)
     for key in taken.keys() - keys - {"component"}:
         raise refuse(INVALID, f"unknown field: {key}", key)
@@ -44,12 +44,12 @@ def _to_value(component: Component | None, keys: frozenset[str], body: Body, ref
 
 
 def to_body(value: Value, refs: References) -> Value:
-    """Return the body that makes an object."""
+    """Return the body of a request that makes an object."""
     return {key: item for key, item in to_body_with_component(value, refs).items() if key != "component"}
 
 
 def to_body_with_component(value: Value, refs: References) -> Value:
-    """Return the body that makes an object, also where the path does not tell the component."""
+    """Return the body of a request that makes an object, with the component, for paths without it."""
     names = {"place": "name"}
     return {names.get(key, key): item for key, item in value.items() if key != "account"}
 
@@ -74,7 +74,7 @@ def _code(place: Path) -> int:
 
 
 def api_name(obj: StoredObject) -> str:
-    """Return what an object is called: it has no name of its own."""
+    """Return the name of an object in the file: it has no other one."""
     return obj.name
 
 
@@ -110,7 +110,7 @@ FILTERS: dict[Component, Kind] = {
     "syn_protection": _kind("tcp_filters", "filter", TcpFilter, "expression mode", "syn_protection"),
     "tcp_flow_protection": _kind("tcp_filters", "filter", TcpFilter, "expression mode", "tcp_flow_protection"),
 }
-# As in the file: of both components.
+# As in the file: rules and filters of both components.
 SECTIONS = (
     STATUS,
     PREFIXES,

@@ -1,8 +1,8 @@
-"""Times as Cloudflare writes them."""
+"""Times in Cloudflare's format."""
 
 from datetime import UTC, datetime
 
 
 def timestamp(at: float) -> str:
-    """Return a time, in seconds since 1970, as RFC 3339 in UTC, to the microsecond."""
+    """Return a time, in seconds since 1970, in RFC 3339: UTC, with microseconds."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""Tokens: Cloudflare's policies and conditions, from and to what stands in the file."""
+"""Tokens: Cloudflare's policies and conditions, from and to values of the file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Owned:
     Attributes:
         get: Returns the one with an id, of a section.
         named: Returns the one with a name, of a section.
-        account_of: Returns the name of the account that one belongs to.
+        account_of: Returns the name of the account of a zone.
     """
 
     get: Callable[[str, str], StoredObject | None]
@@ -33,15 +33,15 @@ class Owned:
 
 
 def to_value(body: Mapping[str, Any], owned: Owned, account: str | None) -> dict[str, Any]:
-    """Return what stands in the file below a token's name, without its hash.
+    """Return the value in the file of a token, without its hash.
 
     Args:
-        body: The request's: `policies`, `condition`, `not_before`, `expires_on`, `status`.
-        owned: What policies may be about.
-        account: The account whose token it is, by name; None for the operator's own.
+        body: The request's body: `policies`, `condition`, `not_before`, `expires_on`, `status`.
+        owned: The accounts and zones that policies may name.
+        account: The name of the token's account; None for tokens of the operator.
 
     Raises:
-        BodyFault: If it says something that cannot be.
+        BodyFault: If the body is invalid.
     """
     policies = body.get("policies")
     if not isinstance(policies, list) or not policies:
@@ -67,13 +67,13 @@ def to_value(body: Mapping[str, Any], owned: Owned, account: str | None) -> dict
 
 
 def from_token(token: StoredToken, owned: Owned, status: str, last_used: float | None) -> dict[str, Any]:
-    """Return a token as it is sent; its text is not known.
+    """Return a token as it is sent, without its text, which is not stored.
 
     Args:
         token: The token.
-        owned: What policies may be about.
+        owned: The accounts and zones that policies may name.
         status: active, disabled, expired or not_yet.
-        last_used: When it was used last, in seconds since 1970; None where nobody knows of a use.
+        last_used: When it was last used, in seconds since 1970; None without a recorded use.
     """
     value = token.value
     shown: dict[str, Any] = {
@@ -96,7 +96,7 @@ def from_token(token: StoredToken, owned: Owned, status: str, last_used: float |
 
 
 def pointer_of(place: tuple[str | int, ...]) -> str:
-    """Return where in a body a fault of a token's value is."""
+    """Return the pointer in a body to a fault of a token's value."""
     words = {"addresses": "condition/request_ip/in", "not_addresses": "condition/request_ip/not_in"}
     return "".join(f"/{words.get(str(part), part)}" for part in place)
 
@@ -133,7 +133,7 @@ def _permissions(groups: Any, at: str) -> list[str]:
 
 
 def _resources(resources: Any, at: str, owned: Owned, account: str | None) -> tuple[list[str], list[str], bool]:
-    """Return the accounts and the zones that a policy is about, by name, and whether it is about everything."""
+    """Return the accounts and the zones of a policy, by name, and whether it covers all."""
     if not isinstance(resources, dict) or not resources:
         raise BodyFault(INVALID, f'resources: write {{"{_ACCOUNT}ID": "*"}}', at)
     accounts: list[str] = []

@@ -56,7 +56,7 @@ ROUTERS: Sequence[APIRouter] = (
     previews.router,
     balancing_search.router,
     balancing_state.router,
-    load_balancers.router,  # after those whose paths could be its ids
+    load_balancers.router,  # after routes whose paths its ids would match
     access_rules.router,
     lists.router,
     rulesets.router,

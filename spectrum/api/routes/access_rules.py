@@ -1,4 +1,4 @@
-"""IP access rules of accounts and zones. Those of an account are not those of its zones."""
+"""IP access rules of accounts and zones. The lists of an account and of its zones are separate."""
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ Order = Literal["configuration.target", "configuration.value", "mode"]
 
 
 def _check(call: Call, value: Value, before: StoredObject | None) -> None:
-    """Refuse a second rule about the same: which one would hold?"""
+    """Refuse a second rule with the same target: they could contradict each other."""
     whom = [value.get(key) for key in _WHOM]
     for one in _rules(call):
         if (before is None or one.id != before.id) and [one.value.get(key) for key in _WHOM] == whom:
@@ -56,7 +56,7 @@ def _shown(call: Call, one: StoredObject) -> Value:
     if call.zone is not None:
         scope = {"id": call.zone.id}
     else:
-        assert call.account is not None, "its path names one"
+        assert call.account is not None, "the path names one"
         scope = {"id": call.account.id, "type": "organization"}
     return OBJECTS.shown(call, one) | {"scope": scope}
 
@@ -104,7 +104,7 @@ async def list_access_rules(
 @router.post(_PATHS[0], openapi_extra=takes(ACCESS_RULES), responses=gives(ACCESS_RULES))
 @router.post(_PATHS[1], openapi_extra=takes(ACCESS_RULES), responses=gives(ACCESS_RULES))
 async def create_access_rule(call: Annotated[Call, InEither("access_rules", edit=True)]) -> Response:
-    """Make a rule, for all apps of the account or the zone that have ip_firewall."""
+    """Make a rule. It holds for all apps of the account or the zone that have ip_firewall."""
     return _answer(call, await OBJECTS.make(call))
 
 

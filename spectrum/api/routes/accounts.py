@@ -1,4 +1,4 @@
-"""Accounts: who shares the edge. To make and to delete them takes a permission for all accounts."""
+"""Accounts: tenants of the edge. To make and to delete them requires a permission for all accounts."""
 
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ IN_USE = 1005
 
 
 class AccountBody(BaseModel):
-    """A new account, or an account's new settings."""
+    """The settings of an account."""
 
     name: str = Field(min_length=1, max_length=100)
     type: Literal["standard", "enterprise"] = "standard"
@@ -50,7 +50,7 @@ async def create_account(call: Annotated[Call, Anywhere], body: AccountBody) -> 
     account_id = new_id()
     name = free_name(body.name, call.catalogue.names("accounts"), account_id)
     first = []
-    if (implied := call.catalogue.implied_account()) is not None:  # else what is its would be the new one's
+    if (implied := call.catalogue.implied_account()) is not None:  # the new account would otherwise own its objects
         first = [ObjectChange("accounts", implied.id, implied.name, {})]
     *_, made = await call.change([*first, ObjectChange("accounts", account_id, name, _value(name, body))])
     return success(from_account(made))
@@ -59,15 +59,15 @@ async def create_account(call: Annotated[Call, Anywhere], body: AccountBody) -> 
 @router.get("/accounts/{account_id}")
 async def get_account(call: Annotated[Call, InAccount("accounts")]) -> Response:
     """Show an account."""
-    assert call.account is not None, "its path names one"
+    assert call.account is not None, "the path names one"
     return success(from_account(call.account))
 
 
 @router.put("/accounts/{account_id}")
 async def update_account(call: Annotated[Call, InAccount("accounts", edit=True)], body: AccountBody) -> Response:
-    """Change what an account is called."""
+    """Change the name of an account."""
     account = call.account
-    assert account is not None, "its path names one"
+    assert account is not None, "the path names one"
     change = ObjectChange("accounts", account.id, account.name, _value(account.name, body))
     (made,) = await call.change([change])
     return success(from_account(made))
@@ -75,9 +75,9 @@ async def update_account(call: Annotated[Call, InAccount("accounts", edit=True)]
 
 @router.delete("/accounts/{account_id}")
 async def delete_account(call: Annotated[Call, InAccount("accounts", edit=True)]) -> Response:
-    """Delete an account that has nothing any more."""
+    """Delete an account without objects."""
     account = call.account
-    assert account is not None, "its path names one"
+    assert account is not None, "the path names one"
     if not call.caller.may("accounts", True, ANY):
         raise unauthorized()
     if len(call.catalogue.all("accounts")) == 1:
@@ -96,7 +96,7 @@ def _value(name: str, body: AccountBody) -> dict[str, str]:
 
 
 def in_use(call: Call, owner: StoredObject) -> str:
-    """Return of what an account or a zone has some; "" where it has nothing."""
+    """Return a description of an object that an account or a zone has; "" where it has none."""
     has = call.catalogue.in_zone if owner.section == "zones" else call.catalogue.in_account
     found = [one.key for one in SECTIONS if one.key != owner.section and has(one.key, owner.name)]
     return ", ".join(found).replace("_", " ")

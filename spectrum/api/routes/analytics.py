@@ -1,4 +1,4 @@
-"""Questions about what happened: Cloudflare's calls of a zone, and one of an account that can ask for everything."""
+"""Questions about past events: Cloudflare's calls of a zone, and a general one of an account."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ from spectrum.core.analytics.question import (
 router = APIRouter(tags=["Analytics"])
 INVALID = 1002
 _PATH = "/zones/{zone_id}/spectrum/analytics"
-# What `aggregate/current` is about.
+# The period of `aggregate/current`.
 CURRENT_S = 60.0
 _CURRENT = ("bytesIngress", "bytesEgress", "connections", "durationAvg")
 DEFAULT_LIMIT = 1000
@@ -75,7 +75,7 @@ async def get_current(
 
 
 class _EventsAsked(NamedTuple):
-    """The question of a request, and what the answer says of it."""
+    """The question of a request, and the parts of the answer that repeat it."""
 
     call: Call
     question: Question
@@ -175,7 +175,7 @@ async def get_by_time(asked: Annotated[_EventsAsked, Depends(_asked)], time_delt
 
 @router.post("/accounts/{account_id}/analytics/query", openapi_extra=takes_body(BODY_SCHEMA))
 async def ask_question(call: Annotated[Call, InAccount("analytics")]) -> Response:
-    """Answer a question about what happened: metrics by dimensions and by time, or single rows."""
+    """Answer a question about past events: metrics by dimensions and by time, or single rows."""
     now = time.time()
     names = AppNames(call)
     asked = asked_by(call.body, now, names)
@@ -191,7 +191,7 @@ async def ask_question(call: Annotated[Call, InAccount("analytics")]) -> Respons
 async def _previous(
     call: Call, question: Question, found: ResultTable, names: AppNames, app_ids: Sequence[int], compare: str | None
 ) -> dict[str, Any] | None:
-    """Return the same of the period before: by time all together, else of the same groups."""
+    """Return the values of the previous period: totals if by time, otherwise those of the same groups."""
     if compare is None or question.is_raw:
         return None
     shift_s = shift_of(compare, question)
@@ -265,7 +265,7 @@ def _instant(name: str, given: str | None, default: float) -> float:
 
 
 class _ShownDimensions:
-    """Shows the dimensions of rows, as texts: apps by their ids."""
+    """Converts the dimensions of rows to texts, with apps as ids."""
 
     def __init__(self, call: Call, query: Mapping[str, Any]) -> None:
         names = AppNames(call)
@@ -304,7 +304,7 @@ def _result(
 
 
 def _lag(found: ResultTable, now: float) -> float:
-    """Return how old the newest event is, in seconds."""
+    """Return the age of the newest event, in seconds."""
     return max(0.0, round(now - found.as_of, 3)) if found.as_of else 0.0
 
 

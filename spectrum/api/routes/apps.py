@@ -1,4 +1,4 @@
-"""`/zones/{zone_id}/spectrum`: apps, and the protocols that they may have."""
+"""`/zones/{zone_id}/spectrum`: apps, and the protocols of presets."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -44,7 +44,7 @@ async def list_apps(
 
 @router.post(_PATH, openapi_extra=takes(APPS), responses=gives(APPS))
 async def create_app(call: Annotated[Call, InZone("apps", edit=True)]) -> Response:
-    """Make an app. It is live when the answer comes."""
+    """Make an app. It is served when the answer arrives."""
     return OBJECTS.answer(call, await OBJECTS.make(call))
 
 
@@ -56,7 +56,7 @@ async def get_app(call: Annotated[Call, InZone("apps")], app_id: str) -> Respons
 
 @router.put(f"{_PATH}/{{app_id}}", openapi_extra=takes(APPS), responses=gives(APPS))
 async def replace_app(call: Annotated[Call, InZone("apps", edit=True)], app_id: str) -> Response:
-    """Put an app in another's place; what the body leaves out has its default again."""
+    """Replace an app; fields that the body leaves out get their defaults."""
     return OBJECTS.answer(call, await OBJECTS.replace(call, app_id))
 
 
@@ -68,13 +68,13 @@ async def edit_app(call: Annotated[Call, InZone("apps", edit=True)], app_id: str
 
 @router.delete(f"{_PATH}/{{app_id}}", responses=gives_id())
 async def delete_app(call: Annotated[Call, InZone("apps", edit=True)], app_id: str) -> Response:
-    """Delete an app. What becomes of its sessions its on_remove says."""
+    """Delete an app. Its on_remove decides about open sessions."""
     return success({"id": (await OBJECTS.delete(call, app_id)).id})
 
 
 @router.get("/zones/{zone_id}/spectrum/protocols")
 async def list_protocols(call: Annotated[Call, InZone("apps")]) -> Response:
-    """List the protocols that there are presets for; any other port can be had, too."""
+    """List the protocols with presets; an app can use any other port as well."""
     return success([_protocol(name, preset.protocol) for name, preset in PRESETS.items()])
 
 

@@ -1,6 +1,6 @@
-"""Attacks on an account's apps: those of now and past ones, with their rules and packets.
+"""Attacks on an account's apps, open and past ones, with their rules and packets.
 
-Attacks on addresses where no app listens are the machine's: who may look at everything sees them.
+Attacks on addresses without an app belong to the machine: callers who may read everything see them.
 """
 
 from base64 import b64decode
@@ -69,7 +69,7 @@ def _sees_all(call: Call) -> bool:
 
 
 def _apps(call: Call) -> list[str]:
-    # With none the list is not empty: an attack without an app has an empty name.
+    # Never an empty list: attacks without an app have an empty name.
     return [one.name for one in call.objects("apps")] or ["\0"]
 
 

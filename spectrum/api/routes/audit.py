@@ -1,4 +1,4 @@
-"""The audit log: who changed what, before, after, and from where; in both of Cloudflare's versions."""
+"""The audit log: who changed what, the values before and after, and from which address; both of Cloudflare's forms."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from spectrum.tasks import in_thread
 router = APIRouter(tags=["Audit logs"])
 BAD_TIME = 1002
 MOST_EXPORTED = 10_000
-# Pages are counted from the front each time.
+# Limit of the paged entries: each page is read from the front.
 MOST_PAGED = 50_000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FORMS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/csv": {}}}}
@@ -43,8 +43,8 @@ async def list_first_version(
     hide_user_logs: bool = False,
     export: bool = False,
 ) -> Response:
-    """List changes of an account's objects, the last ones first."""
-    assert call.account is not None, "its path names one"
+    """List changes of an account's objects, the latest first."""
+    assert call.account is not None, "the path names one"
     wanted = AuditFilter(
         since=_time(since, "since"),
         before=_time(before, "before", ends=True),
@@ -65,7 +65,7 @@ async def list_of_user(
     direction: Annotated[Literal["asc", "desc"], Query()] = "desc",
     export: bool = False,
 ) -> Response:
-    """List changes of what the caller may read the audit log of."""
+    """List changes in the accounts whose audit log the caller may read."""
     accounts = None
     if not call.caller.may("audit_logs", False, ANY):
         may = call.caller.may
@@ -84,7 +84,7 @@ async def _first_version(
     if page.number * page.per_page > MOST_PAGED:
         raise BodyFault(BAD_TIME, f"page: use `before` to go beyond {MOST_PAGED} entries")
     zones = {one.id for one in call.catalogue.all("zones") if zone and display_name(one) == zone}
-    # Pages are counted from the front; those that a filter of ours leaves out are not.
+    # Pages are read from the front; entries that are filtered here are not counted.
     entries = await in_thread(store.audit, wanted, page.number * page.per_page, 0, newest_first)
     found = [
         one for one in entries if (not zone or one.zone in zones) and not (hide_users and one.author.kind != "system")
@@ -106,7 +106,7 @@ def _csv(entries: Sequence[AuditEntry]) -> str:
 
 
 def _plain(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
+    """Return a cell that spreadsheets do not evaluate as a formula (OWASP, CSV injection)."""
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
@@ -126,9 +126,9 @@ async def list_second_version(
     id_: Annotated[str, Query(alias="audit_log_id")] = "",
     zone_id: str = "",
 ) -> Response:
-    """List changes of an account's objects, the last ones first; go on behind `result_info.cursors.after`."""
+    """List changes of an account's objects, the latest first; continue with `result_info.cursors.after`."""
     account = call.account
-    assert account is not None, "its path names one"
+    assert account is not None, "the path names one"
     wanted = AuditFilter(
         since=_time(since, "since"),
         before=_time(before, "before", ends=True),
@@ -166,7 +166,7 @@ def _number(cursor: str) -> int:
 
 
 def _time(text: str | None, name: str, ends: bool = False) -> float | None:
-    """Return a time, or the begin of a day (its end for `before`), in seconds since 1970."""
+    """Return a time, or the begin of a day (for `before` its end), in seconds since 1970."""
     if text is None:
         return None
     try:

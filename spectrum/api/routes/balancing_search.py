@@ -1,4 +1,4 @@
-"""Where load balancing is: `/accounts/{account_id}/load_balancers/search`, and the regions that pools can be for."""
+"""Search of load balancing objects: `/accounts/{account_id}/load_balancers/search`, and the regions of pools."""
 
 from typing import Annotated, Literal
 
@@ -27,7 +27,7 @@ async def search_load_balancing(
     query: Annotated[str, Query(description="Part of a name, in any case.")] = "",
     direction: Annotated[Literal["", "*", "referral", "referrer"], Query(alias="references")] = "",
 ) -> Response:
-    """Find load balancers, pools and monitors by their names."""
+    """Find load balancers, pools and monitors by name."""
     found = [
         one
         for section in _SECTIONS

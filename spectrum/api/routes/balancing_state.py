@@ -1,4 +1,4 @@
-"""How load balancing is now, and origins that are taken out of service by hand. These calls are ours."""
+"""The current state of load balancing, and manual changes of origins. Extensions of Cloudflare's API."""
 
 from typing import Annotated, Any, Literal
 
@@ -19,17 +19,17 @@ _PATH = "/accounts/{account_id}/load_balancers"
 
 
 class ByHand(BaseModel):
-    """What is set of an origin by hand; what is left out stays."""
+    """Manual settings of an origin; a field that is left out stays."""
 
     origin: str = Field(min_length=1)
     state: Literal["drain", "disable", "enable"] | None = None
-    # None where it is given: that of the configuration again.
+    # null: the weight of the configuration again.
     weight: float | None = Field(None, ge=0, le=1)
 
 
 @router.get(f"{_PATH}/state")
 async def get_state(call: Annotated[Call, InAccount("pools")]) -> Response:
-    """Return how all pools of an account and their origins are now, and which load balancers have fallen back."""
+    """Return the state of an account's pools and origins, and the load balancers on their fallback pool."""
     told = await call.context.supervisor.ask("GET", "/balancing")
     found = {section: {one.name: one for one in call.objects(section)} for section in ("pools", "load_balancers")}
     shown = {
@@ -41,7 +41,7 @@ async def get_state(call: Annotated[Call, InAccount("pools")]) -> Response:
 
 @router.post(f"{_PATH}/pools/{{pool_id}}/by_hand", openapi_extra=takes_body(ByHand.model_json_schema()))
 async def set_by_hand(call: Annotated[Call, InAccount("pools", edit=True)], pool_id: str) -> Response:
-    """Drain, disable or weigh an origin of a pool until that is undone; the configuration stays as it is."""
+    """Drain, disable or weigh an origin of a pool until that is undone; the configuration does not change."""
     pool, body = OBJECTS.found(call, pool_id), _by_hand(call.body)
     if body.origin not in [one["name"] for one in pool.value["origins"]]:
         raise BodyFault(INVALID, f"pool {pool.name} has no origin {body.origin!r}", "/origin")

@@ -1,7 +1,7 @@
 """`/zones/{zone_id}/ssl/certificate_packs`: certificates that the daemon orders by ACME.
 
-Of which CAs, and with which keys for DNS, the file says (`acme.authorities`). Orders count against the limits that CAs
-have for all accounts of a daemon together, so each account has limits of its own.
+The file defines the CAs, and the keys for DNS (`acme.authorities`). Limits of CAs hold for all accounts of a daemon
+together, so each account has limits of its own here.
 """
 
 import logging
@@ -32,15 +32,15 @@ log = logging.getLogger(__name__)
 router = APIRouter(tags=["Certificates"])
 TOO_MANY = 10429
 WEEK_S = 7 * 86400.0
-# What the audit log calls an order, beside the object that it makes.
+# The action in the audit log for an order, beside that of its object.
 ORDER = "order"
 _PATH = "/zones/{zone_id}/ssl/certificate_packs"
 _ONE = f"{_PATH}/{{certificate_pack_id}}"
 
 
 def _names_are_of_zone(call: Call, value: Value, before: StoredObject | None) -> None:
-    """Refuse names that are not in the zone, or are another account's."""
-    assert call.zone is not None, "its path names one"
+    """Refuse names outside the zone, and names of another account."""
+    assert call.zone is not None, "the path names one"
     domain = display_name(call.zone).lower()
     for index, host in enumerate(value["acme"]["names"]):
         name = server_name(host).removeprefix("*.")
@@ -55,10 +55,10 @@ def _is_in(name: str, domain: str) -> bool:
 
 
 def _is_of_account(call: Call, name: str) -> bool:
-    """Tell whether a name belongs to the caller's account, where zones of several have it.
+    """Return whether a name belongs to the caller's account, if zones of several accounts contain it.
 
-    Every name that leads to this edge passes the CA's look. So the zones of the file say whose it is, the closest one,
-    and without any of them the zone that was made first.
+    Every name that resolves to this edge passes the CA's validation. So ownership is decided here: by the closest zone
+    of the file, and without one by the zone that was made first.
     """
     assert call.account is not None, "the zone has one"
     zones = [zone for zone in call.catalogue.all("zones") if _is_in(name, display_name(zone).lower())]
@@ -85,7 +85,7 @@ async def list_packs(
     status: Literal["all"] | None = None,
     deploy: Literal["staging", "production"] = "production",
 ) -> Response:
-    """List the certificates of a zone that are ordered: the active ones, or with `status=all` all."""
+    """List ordered certificates of a zone: the active ones, or with `status=all` all."""
     served = await _served(call)
     packs = [_shown(call, one, served) for one in call.objects("certificates") if _is_ordered(one.value)]
     shown = [one for one in packs if deploy == "production" and (status == "all" or one["status"] == "active")]
@@ -94,13 +94,13 @@ async def list_packs(
 
 @router.get(f"{_PATH}/quota")
 async def get_quota(call: Annotated[Call, InZone("certificates")]) -> Response:
-    """Return how many certificates the zone's account may order, and how many it has."""
+    """Return the limit and the number of ordered certificates of the zone's account."""
     return success({"advanced": {"allocated": call.context.ordering.certificates, "used": _count(call)}})
 
 
 @router.post(f"{_PATH}/order", openapi_extra=takes_body(PACK_ORDER), responses=gives_result(PACK))
 async def order_pack(call: Annotated[Call, InZone("certificates", edit=True)]) -> Response:
-    """Order a certificate of one of the file's authorities. Its status says how far the order is."""
+    """Order a certificate from an authority of the file. Its status shows the progress of the order."""
     if not isinstance(call.body, dict):
         raise BodyFault(INVALID, "expected a JSON object", "")
     ordering = call.context.ordering
@@ -117,13 +117,13 @@ async def order_pack(call: Annotated[Call, InZone("certificates", edit=True)]) -
 
 @router.get(_ONE, responses=gives_result(PACK))
 async def get_pack(call: Annotated[Call, InZone("certificates")], certificate_pack_id: str) -> Response:
-    """Return an ordered certificate: how far it is, why the latest order failed, when the certificate ends."""
+    """Return an ordered certificate: progress, failure of the latest order, and the certificate's end."""
     return await _answer(call, OBJECTS.found(call, certificate_pack_id))
 
 
 @router.patch(_ONE, responses=gives_result(PACK))
 async def restart_pack(call: Annotated[Call, InZone("certificates", edit=True)], certificate_pack_id: str) -> Response:
-    """Order a certificate again at once whose order failed, without the pause after a failure."""
+    """Order a failed certificate again at once, without the pause after a failure."""
     found = OBJECTS.found(call, certificate_pack_id)
     if call.body not in (None, {}, {"cloudflare_branding": False}):
         raise BodyFault(INVALID, "an ordered certificate does not change; order another one: validation failed", "")
@@ -139,7 +139,7 @@ async def restart_pack(call: Annotated[Call, InZone("certificates", edit=True)],
 
 @router.delete(_ONE, responses=gives_id())
 async def delete_pack(call: Annotated[Call, InZone("certificates", edit=True)], certificate_pack_id: str) -> Response:
-    """Delete a certificate that no app names, with its key."""
+    """Delete a certificate that no app refers to, with its key."""
     gone = await OBJECTS.delete(call, certificate_pack_id)
     try:
         await call.context.supervisor.ask("POST", "/certificates/forget", {"name": gone.name})
@@ -149,14 +149,14 @@ async def delete_pack(call: Annotated[Call, InZone("certificates", edit=True)], 
 
 
 def _count(call: Call) -> int:
-    """Return how many certificates the account has ordered by the API."""
+    """Return the number of certificates that the account has ordered by the API."""
     assert call.account is not None, "the zone has one"
     own = call.catalogue.in_account("certificates", call.account.name)
     return sum(_is_ordered(one.value) and not one.is_in_file for one in own)
 
 
 async def _may_order(call: Call) -> None:
-    """Refuse an order where the account has had all of a week's."""
+    """Refuse an order beyond the account's weekly limit."""
     assert call.account is not None, "the zone has one"
     most, now = call.context.ordering.orders_per_week, time.time()
     ordered = AuditFilter(since=now - WEEK_S, accounts=(call.account.id,), actions=(ORDER,), sections=("certificates",))
@@ -169,7 +169,7 @@ async def _may_order(call: Call) -> None:
 
 
 async def _served(call: Call) -> dict[str, Mapping[str, Any]]:
-    """Return what the daemon says of certificates, by their names."""
+    """Return the daemon's state of certificates, by name."""
     told = await call.context.supervisor.ask("GET", "/certificates")
     return {one["name"]: one for one in told["certificates"]}
 

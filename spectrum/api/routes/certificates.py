@@ -1,4 +1,4 @@
-"""`/zones/{zone_id}/custom_certificates`: certificates that are sent with their keys. No call gives a key back."""
+"""`/zones/{zone_id}/custom_certificates`: certificates uploaded with their keys. No answer contains a key."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -25,8 +25,8 @@ _STATUSES = Literal["active", "expired", "deleted", "pending", "initializing"]
 
 
 def _names_are_of_zone(call: Call, value: Value, before: StoredObject | None) -> None:
-    """Refuse a certificate that is for no name of the zone."""
-    assert call.zone is not None, "its path names one"
+    """Refuse a certificate without a name in the zone."""
+    assert call.zone is not None, "the path names one"
     domain = display_name(call.zone).lower()
     if not any(f".{host}".lower().endswith(f".{domain}") for host in hosts_of(value)):
         raise refuse(INVALID, f"it is for no name in {domain}: validation failed", "certificate")
@@ -53,13 +53,13 @@ async def list_certificates(
 
 @router.post(_PATH, openapi_extra=takes(CERTIFICATES), responses=gives(CERTIFICATES))
 async def create_certificate(call: Annotated[Call, InZone("certificates", edit=True)]) -> Response:
-    """Take a certificate with its private key, which no call gives back."""
+    """Add a certificate with its private key, which no call returns."""
     return OBJECTS.answer(call, await OBJECTS.make(call, _sealed(call, None)))
 
 
 @router.put(f"{_PATH}/prioritize", openapi_extra=takes_body(PRIORITIES), responses=gives_list(CERTIFICATES))
 async def prioritize_certificates(call: Annotated[Call, InZone("certificates", edit=True)]) -> Response:
-    """Say which of several certificates for a name clients get: the one with the highest priority."""
+    """Set priorities of certificates for the same name: the one with the highest priority is served."""
     changes = []
     for certificate_id, priority in prioritized(call.body).items():
         one = _editable(call, certificate_id)
@@ -74,13 +74,13 @@ async def prioritize_certificates(call: Annotated[Call, InZone("certificates", e
 
 @router.get(f"{_PATH}/{{certificate_id}}", responses=gives(CERTIFICATES))
 async def get_certificate(call: Annotated[Call, InZone("certificates")], certificate_id: str) -> Response:
-    """Return what is in a certificate."""
+    """Return the properties of a certificate."""
     return OBJECTS.answer(call, OBJECTS.found(call, certificate_id))
 
 
 @router.patch(f"{_PATH}/{{certificate_id}}", openapi_extra=takes_part(CERTIFICATES), responses=gives(CERTIFICATES))
 async def edit_certificate(call: Annotated[Call, InZone("certificates", edit=True)], certificate_id: str) -> Response:
-    """Replace a certificate, with its private key or one that has the same key. Open sessions go on."""
+    """Replace a certificate, with a new private key or for the same key. Open sessions continue."""
     before = _editable(call, certificate_id)
     if "chain" not in before.value:
         raise refuse(INVALID, "it was not sent to the API: validation failed", "certificate")
@@ -89,7 +89,7 @@ async def edit_certificate(call: Annotated[Call, InZone("certificates", edit=Tru
 
 @router.delete(f"{_PATH}/{{certificate_id}}", responses=gives_id())
 async def delete_certificate(call: Annotated[Call, InZone("certificates", edit=True)], certificate_id: str) -> Response:
-    """Delete a certificate that no app names."""
+    """Delete a certificate that no app refers to."""
     return success({"id": (await OBJECTS.delete(call, certificate_id)).id})
 
 
@@ -98,7 +98,7 @@ def _all(call: Call) -> list[Value]:
 
 
 def _editable(call: Call, certificate_id: str) -> StoredObject:
-    """Return a certificate that is not the file's."""
+    """Return a certificate that is not in the file."""
     found = OBJECTS.found(call, certificate_id)
     if found.is_in_file:
         raise ReadOnly(f"{found.name} is read-only here: it stands in {call.catalogue.path}")

@@ -1,7 +1,7 @@
-"""Objects as they stand in the file: a whole section at once, where one stands, and what a change would make of it.
+"""Objects in the form of the file: a whole section, the place of an object, and previews of changes.
 
-These calls are ours; the dashboard is made of them. Cloudflare's answer pages of 100, and have other words than the
-file.
+Extensions of Cloudflare's API, used by the dashboard: Cloudflare's lists are paged, and their fields differ from those
+of the file.
 """
 
 from collections.abc import Mapping
@@ -59,26 +59,26 @@ _PREVIEWS = (f"{_PATH}/preview", "/zones/{zone_id}/spectrum/objects/{section}/pr
 
 @router.get("/spectrum/schemas/{section}")
 async def get_schema(call: Annotated[Call, Anywhere], section: Section) -> Response:
-    """Return the JSON Schema of a body that makes an object of a section."""
+    """Return the JSON Schema of the body for an object of a section."""
     return success(body_schema(_KINDS[section].kind))
 
 
 @router.get("/spectrum/presets")
 async def list_presets(call: Annotated[Call, Anywhere]) -> Response:
-    """List the presets: the port that a protocol has, how long its sessions pause, and what its servers answer to."""
+    """List the presets: port, idle timeout and health check of each protocol."""
     return success([{"name": name, **preset._asdict()} for name, preset in PRESETS.items()])
 
 
 @router.get(_PATH)
 async def list_configured(call: Annotated[Call, InSection()], section: Section) -> Response:
-    """List all objects of a section in one answer, as they stand in the file; of lists only how many items."""
+    """List all objects of a section in one answer, in the form of the file; lists with their number of items only."""
     kind = _KINDS[section].kind
     return success([_shown(call, kind, one) for one in call.objects(section)])
 
 
 @router.get(f"{_PATH}/{{object_id}}")
 async def get_configured(call: Annotated[Call, InSection()], section: Section, object_id: str) -> Response:
-    """Return an object as it stands in the file; one of the file with the file and the line where it stands."""
+    """Return an object in the form of the file; for an object of the file with its path and line."""
     found = call.object(section, object_id)
     if found is None:
         raise no_such(call.request)
@@ -96,7 +96,7 @@ async def preview_change(
     section: Section,
     object_id: Annotated[str, Query(alias="id", description="Of the object that is changed; none makes one.")] = "",
 ) -> Response:
-    """Check a change of an object, as its PATCH takes it, and tell what would stand in the file. Nothing is changed."""
+    """Check a change of an object, as its PATCH takes it, and return the resulting value. Nothing is changed."""
     before, change = await _KINDS[section].preview(call, object_id)
     assert change.value is not None, "nothing is deleted"
     shown = StoredObject(section, change.id, change.name, change.value, 0.0, 0.0)

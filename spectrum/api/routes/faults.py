@@ -1,7 +1,7 @@
-"""Faults of the file's checks as an answer of the API.
+"""Faults of the file's checks as answers of the API.
 
-A check sees all objects and names them: "taken by app X". What belongs to another account is not told, nor whether it
-is there: what a client wrote itself is left as it is.
+Checks see all objects, and their messages name them: "taken by app X". Names of another account's objects are hidden;
+names that the client sent itself are kept.
 """
 
 import re
@@ -15,22 +15,22 @@ from spectrum.api.kinds.kind import MAX_ERRORS, Kind
 from spectrum.core.features import SECTIONS
 
 HIDDEN = "(of another account)"
-# What an object is called in messages, before its name; the longest words come first.
+# The words for objects in messages, before a name; the longest first.
 _SECTION_OF: Mapping[str, str] = {section.kind: section.key for section in SECTIONS}
 _NOUNS = "|".join(sorted(_SECTION_OF, key=len, reverse=True))
 _NAMED = re.compile(rf'\b(?P<noun>{_NOUNS}) (?P<quote>"?)(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)')
-# They list the names of all objects.
+# Hints list the names of all objects.
 _HINTS = re.compile(r"; (?:did you mean|known here:) .*", re.DOTALL)
 
 
 def answer_to(refused: ChangeRefused, kind: Kind, name: str, body: Any, call: Call) -> ApiError:
-    """Return the answer to a change that was refused.
+    """Return the answer to a refused change.
 
     Args:
-        refused: What checks say.
-        kind: Of the object that was changed.
+        refused: The faults.
+        kind: The kind of the changed object.
         name: Its name in the file.
-        body: The request's.
+        body: The body of the request.
         call: The request.
     """
     first, *more = [_detail(fault, kind, name, body, call) for fault in refused.faults[:MAX_ERRORS]]
@@ -63,6 +63,6 @@ def without_others(message: str, call: Call) -> str:
 
 
 def _may_be_told(section: str, name: str, call: Call) -> bool:
-    """Tell whether a name is none of another account's objects."""
+    """Return whether a name belongs to no object of another account."""
     found = call.catalogue.named(section, name)
     return found is None or (call.account is not None and call.catalogue.owners(found)[0] == call.account.name)

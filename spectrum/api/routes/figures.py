@@ -1,4 +1,4 @@
-"""What the apps of an account have served since the daemon's start, and apps that are paused by hand. Calls of ours."""
+"""Totals of an account's apps since the daemon's start, and paused apps. Extensions of Cloudflare's API."""
 
 from typing import Annotated, Literal
 
@@ -16,9 +16,9 @@ _PATH = "/accounts/{account_id}/spectrum"
 
 @router.get(f"{_PATH}/figures")
 async def get_figures(call: Annotated[Call, InAccount("apps")]) -> Response:
-    """Return of each app that has served something: open sessions, and what was counted since the start; who is paused.
+    """Return open sessions and totals since the start of each app that has had traffic, and the paused apps.
 
-    Rates are the difference of two answers, over that of their `at`.
+    Rates are the difference of two answers, divided by that of their `at`.
     """
     told = await call.context.supervisor.ask("GET", "/apps/figures")
     own = {one.name: one.id for one in call.objects("apps")}
@@ -29,13 +29,13 @@ async def get_figures(call: Annotated[Call, InAccount("apps")]) -> Response:
 
 @router.post(f"{_PATH}/apps/{{app_id}}/pause")
 async def pause_app(call: Annotated[Call, InAccount("apps", edit=True)], app_id: str) -> Response:
-    """Refuse new sessions of an app until it is resumed; those that are open go on, and the configuration stays."""
+    """Refuse new sessions of an app until it is resumed; open ones continue, and the configuration does not change."""
     return await _set(call, app_id, "pause")
 
 
 @router.post(f"{_PATH}/apps/{{app_id}}/resume")
 async def resume_app(call: Annotated[Call, InAccount("apps", edit=True)], app_id: str) -> Response:
-    """Take new sessions of an app again."""
+    """Accept new sessions of an app again."""
     return await _set(call, app_id, "resume")
 
 

@@ -1,4 +1,4 @@
-"""`POST /graphql`: Cloudflare's GraphQL, in its own form of answers."""
+"""`POST /graphql`: Cloudflare's GraphQL. Its answers have no envelope."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ MISSING = 10404
 _ENCODER = msgspec.json.Encoder()
 
 
-# Its answers have another form than the OpenAPI document tells of.
+# The OpenAPI document describes enveloped answers only.
 @router.post("/graphql", include_in_schema=False)
 async def query(call: Annotated[Call, Anywhere]) -> Response:
     """Answer a query of GraphQL."""

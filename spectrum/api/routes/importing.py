@@ -1,4 +1,4 @@
-"""Takes objects as they stand in the file: `spectrum import`, for root and the daemon's user on this machine."""
+"""`spectrum import`: takes objects in the form of the file, from root and the daemon's user on this machine."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -19,25 +19,25 @@ from spectrum.store.tokens import StoredToken
 
 router = APIRouter(tags=["Import"])
 VALIDATION_FAILED = 1002
-# Who imports a whole configuration has no use for thousands.
+# Limit of the faults in an answer.
 MAX_FAULTS = 100
 
 
 class ImportBody(BaseModel):
-    """Per section of the file its objects by name."""
+    """Objects by section of the file and by name."""
 
     objects: dict[str, dict[str, dict[str, Any]]]
 
 
 @router.post("/spectrum/import", include_in_schema=False)
 async def import_objects(call: Annotated[Call, Anywhere], body: ImportBody) -> Response:
-    """Make objects, or replace those of the store with the same names: all, or none. Then tokens, by their hashes."""
+    """Make objects, or replace objects of the store with the same names: all, or none. Then tokens, by their hashes."""
     if not call.caller.is_local:
         raise unauthorized()
     tokens = list(_tokens(call, body.objects.pop("tokens", {})))
     counts = {"created": 0, "updated": 0, "unchanged": 0}
     changes = []
-    implied = call.catalogue.implied_account()  # nobody has made it yet
+    implied = call.catalogue.implied_account()  # no object defines it yet
     for section, objects in body.objects.items():
         for name, value in objects.items():
             before = call.catalogue.named(section, name)
@@ -62,7 +62,7 @@ def _what(before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> str:
 
 
 def _tokens(call: Call, values: Mapping[str, dict[str, Any]]) -> Iterator[tuple[StoredToken, StoredToken | None]]:
-    """Yield tokens as they are to be, each with what it was: the one with the same hash, whatever it is called."""
+    """Yield new values of tokens, each with its former one: the token with the same hash, whatever its name."""
     by_digest = {one.digest: one for one in call.context.tokens.all()}
     now = time.time()
     for name, value in values.items():

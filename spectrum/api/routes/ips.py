@@ -1,4 +1,4 @@
-"""The addresses that clients reach the edge at."""
+"""The addresses of the edge."""
 
 import hashlib
 from ipaddress import ip_network
@@ -15,7 +15,7 @@ router = APIRouter(tags=["IPs"])
 
 @router.get("/ips")
 async def list_ips(call: Annotated[Call, Anywhere]) -> Response:
-    """List the addresses that apps which the caller may read listen on, where they name any."""
+    """List the listening addresses of the apps that the caller may read."""
     found = set()
     for app in call.catalogue.all("apps"):
         if call.caller.may("apps", False, *call.catalogue.owners(app)):

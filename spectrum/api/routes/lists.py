@@ -1,6 +1,6 @@
 """`/accounts/{account_id}/rules/lists`: lists of addresses and autonomous systems, their items, and bulk operations.
 
-A bulk operation is over when its id is answered: Terraform's provider asks for its state without any limit of time.
+A bulk operation is complete when its id is answered: Terraform's provider polls its state without a time limit.
 """
 
 import time
@@ -23,7 +23,7 @@ from spectrum.store.objects import ObjectChange, StoredObject, new_id
 router = APIRouter(tags=["Lists"])
 _PATH = "/accounts/{account_id}/rules/lists"
 _ITEMS = f"{_PATH}/{{list_id}}/items"
-# Terraform polls within seconds.
+# Bulk operations that are remembered; Terraform polls within seconds.
 MAX_OPERATIONS = 10_000
 MOST_PER_PAGE, DEFAULT_PER_PAGE = 500, 25
 
@@ -32,13 +32,13 @@ OBJECTS = Objects(LISTS, lambda value: str(value["name"]))
 
 
 class BulkOperations:
-    """The bulk operations that were carried out, the latest ones, by account."""
+    """Completed bulk operations, the latest ones, by account."""
 
     def __init__(self) -> None:
         self._completed: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def add(self, account: str, now: float) -> str:
-        """Note that an operation is over; return its id."""
+        """Record a completed operation; return its id."""
         operation = new_id()
         self._completed[account, operation] = now
         if len(self._completed) > MAX_OPERATIONS:
@@ -46,7 +46,7 @@ class BulkOperations:
         return operation
 
     def completed(self, account: str, operation: str) -> float | None:
-        """Return when an operation of an account was over; None where it is not known."""
+        """Return when an operation of an account was completed; None where it is not known."""
         return self._completed.get((account, operation))
 
 
@@ -59,7 +59,7 @@ def _operations(request: Request) -> BulkOperations:
 
 
 def _account(call: Call) -> str:
-    assert call.account is not None, "its path names one"
+    assert call.account is not None, "the path names one"
     return call.account.id
 
 
@@ -87,7 +87,7 @@ async def create_list(call: Annotated[Call, InAccount("lists", edit=True)]) -> R
 
 @router.get(f"{_PATH}/bulk_operations/{{operation_id}}")
 async def get_bulk_operation(call: Annotated[Call, InAccount("lists")], operation_id: str) -> Response:
-    """Return the state of a bulk operation: it is over."""
+    """Return the state of a bulk operation: completed."""
     completed = _operations(call.request).completed(_account(call), operation_id)
     if completed is None:
         raise no_such(call.request)
@@ -102,7 +102,7 @@ async def get_list(call: Annotated[Call, InAccount("lists")], list_id: str) -> R
 
 @router.put(f"{_PATH}/{{list_id}}", openapi_extra=takes_part(LISTS), responses=gives(LISTS))
 async def describe_list(call: Annotated[Call, InAccount("lists", edit=True)], list_id: str) -> Response:
-    """Change the description of a list; what it is does not change."""
+    """Change the description of a list; name and kind cannot be changed."""
     before = OBJECTS.found(call, list_id)
     known = {"kind": before.value["kind"], "name": LISTS.api_name(before)}
     for key in known.keys() & (call.body if isinstance(call.body, dict) else {}).keys():
@@ -113,7 +113,7 @@ async def describe_list(call: Annotated[Call, InAccount("lists", edit=True)], li
 
 @router.delete(f"{_PATH}/{{list_id}}", responses=gives_id())
 async def delete_list(call: Annotated[Call, InAccount("lists", edit=True)], list_id: str) -> Response:
-    """Delete a list that no rule names."""
+    """Delete a list that no rule refers to."""
     return success({"id": (await OBJECTS.delete(call, list_id)).id})
 
 
@@ -136,7 +136,7 @@ async def list_list_items(
 
 @router.post(_ITEMS, openapi_extra=takes_body(ITEMS))
 async def add_list_items(call: Annotated[Call, InAccount("lists", edit=True)], list_id: str) -> Response:
-    """Add items to a list; one that is there gets the new comment."""
+    """Add items to a list; an existing item gets the new comment."""
     one = OBJECTS.found(call, list_id)
     return await _put(call, one, with_items(one, call.body, time.time(), replaces=False))
 
@@ -150,7 +150,7 @@ async def replace_list_items(call: Annotated[Call, InAccount("lists", edit=True)
 
 @router.delete(_ITEMS, openapi_extra=takes_body(ITEM_IDS))
 async def delete_list_items(call: Annotated[Call, InAccount("lists", edit=True)], list_id: str) -> Response:
-    """Take items out of a list, by their ids."""
+    """Remove items from a list, by their ids."""
     one = OBJECTS.found(call, list_id)
     return await _put(call, one, without_items(one, call.body))
 
@@ -169,7 +169,7 @@ _id = item_id
 
 
 async def _put(call: Call, one: StoredObject, value: Value) -> Response:
-    """Give a list its items. What another request did to it meanwhile is not lost: it is asked to come again."""
+    """Store a list with its items. If another request changed the list meanwhile, the client has to retry."""
     change = ObjectChange(one.section, one.id, one.name, value)
     await OBJECTS.change(call, call.body, change, {one.id: one.revision})
     return success({"operation_id": _operations(call.request).add(_account(call), time.time())})

@@ -1,4 +1,4 @@
-"""What is so now: a stream of an event each second, of which the dashboard is drawn."""
+"""Live figures: a stream with an event per second, for the dashboard."""
 
 import time
 from typing import Annotated
@@ -15,13 +15,13 @@ from spectrum.store.objects import StoredObject
 
 router = APIRouter(tags=["Live"])
 TOO_MANY = 10429
-# Of all connections, so that there are some for requests.
+# Share of all connections that streams may take.
 SHARE = 0.5
 
 
 @router.get("/accounts/{account_id}/live")
 async def follow(call: Annotated[Call, Anywhere], account_id: str) -> Response:
-    """Stream what is so now, once a second, as text/event-stream: traffic, the busiest apps, what is wrong."""
+    """Stream the current state, once per second, as text/event-stream: traffic, busiest apps, and what is wrong."""
     feed, account = call.context.live, call.catalogue.get("accounts", account_id)
     if account is None:
         raise no_such(call.request) if call.caller.may("apps", False, ANY) else unauthorized()
@@ -31,7 +31,7 @@ async def follow(call: Annotated[Call, Anywhere], account_id: str) -> Response:
     if feed.listeners >= max(1, int(Connection.most * SHARE)):
         message = f"{feed.listeners} streams are open, half of max_connections: close one, or raise max_connections"
         raise ApiError(503, TOO_MANY, message)
-    # What stands between would collect seconds before it passes them on.
+    # Proxies would otherwise buffer seconds.
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(feed.follow(scope, lambda: _is_good(call)), 200, headers, "text/event-stream")
 
@@ -48,7 +48,7 @@ def _scope(call: Call, account: StoredObject) -> LiveScope | None:
 
 
 def _is_good(call: Call) -> bool:
-    """Tell whether the token is still what it was when the stream began."""
+    """Return whether the token is still as it was when the stream began."""
     token = call.caller.token
     if token is None:
         return True

@@ -19,7 +19,7 @@ _PATHS = ("/zones/{zone_id}/load_balancers", "/accounts/{account_id}/load_balanc
 
 
 def _check(call: Call, value: Value, before: StoredObject | None) -> None:
-    """Refuse a name that is not in the zone."""
+    """Refuse a name outside the zone."""
     zone = call.catalogue.named("zones", call.catalogue.owners(before)[1]) if before else call.zone
     domain = str(zone.value.get("name") or zone.name) if zone else ""
     if domain and not f".{value['name']}".lower().endswith(f".{domain.lower()}"):
@@ -49,7 +49,7 @@ async def list_load_balancers(call: Annotated[Call, InEither("load_balancers")])
 @router.post(_PATHS[0], openapi_extra=takes(LOAD_BALANCERS), responses=gives(LOAD_BALANCERS))
 @router.post(_PATHS[1], openapi_extra=takes(LOAD_BALANCERS), responses=gives(LOAD_BALANCERS))
 async def create_load_balancer(call: Annotated[Call, InEither("load_balancers", edit=True)]) -> Response:
-    """Make a load balancer. An app leads to it by its name in `origin_dns`."""
+    """Make a load balancer. Apps refer to it by its name in `origin_dns`."""
     return _answer(call, await OBJECTS.make(call))
 
 
@@ -65,7 +65,7 @@ async def get_load_balancer(call: Annotated[Call, InEither("load_balancers")], l
 async def replace_load_balancer(
     call: Annotated[Call, InEither("load_balancers", edit=True)], load_balancer_id: str
 ) -> Response:
-    """Put a load balancer in another's place; what the body leaves out has its default again."""
+    """Replace a load balancer; fields that the body leaves out get their defaults."""
     return _answer(call, await OBJECTS.replace(call, load_balancer_id))
 
 
@@ -87,5 +87,5 @@ async def edit_load_balancer(
 async def delete_load_balancer(
     call: Annotated[Call, InEither("load_balancers", edit=True)], load_balancer_id: str
 ) -> Response:
-    """Delete a load balancer that no app leads to."""
+    """Delete a load balancer that no app refers to."""
     return success({"id": (await OBJECTS.delete(call, load_balancer_id)).id})

@@ -38,7 +38,7 @@ async def get_monitor_group(call: Annotated[Call, InAccount("monitor_groups")], 
 async def replace_monitor_group(
     call: Annotated[Call, InAccount("monitor_groups", edit=True)], group_id: str
 ) -> Response:
-    """Put a monitor group in another's place."""
+    """Replace a monitor group."""
     return OBJECTS.answer(call, await OBJECTS.replace(call, group_id))
 
 
@@ -52,11 +52,11 @@ async def edit_monitor_group(call: Annotated[Call, InAccount("monitor_groups", e
 async def delete_monitor_group(
     call: Annotated[Call, InAccount("monitor_groups", edit=True)], group_id: str
 ) -> Response:
-    """Delete a monitor group; the answer has all of it, as Cloudflare's."""
+    """Delete a monitor group; the answer has the whole group, as Cloudflare's."""
     return OBJECTS.answer(call, await OBJECTS.delete(call, group_id))
 
 
 @router.get(f"{_PATH}/{{group_id}}/references")
 async def list_monitor_group_references(call: Annotated[Call, InAccount("monitor_groups")], group_id: str) -> Response:
-    """List what has a monitor group."""
+    """List the objects that refer to a monitor group."""
     return success(referrers(call, OBJECTS.found(call, group_id)))

@@ -36,7 +36,7 @@ async def get_monitor(call: Annotated[Call, InAccount("monitors")], monitor_id: 
 
 @router.put(f"{_PATH}/{{monitor_id}}", openapi_extra=takes(MONITORS), responses=gives(MONITORS))
 async def replace_monitor(call: Annotated[Call, InAccount("monitors", edit=True)], monitor_id: str) -> Response:
-    """Put a monitor in another's place; what the body leaves out has its default again."""
+    """Replace a monitor; fields that the body leaves out get their defaults."""
     return OBJECTS.answer(call, await OBJECTS.replace(call, monitor_id))
 
 
@@ -48,11 +48,11 @@ async def edit_monitor(call: Annotated[Call, InAccount("monitors", edit=True)], 
 
 @router.delete(f"{_PATH}/{{monitor_id}}", responses=gives_id())
 async def delete_monitor(call: Annotated[Call, InAccount("monitors", edit=True)], monitor_id: str) -> Response:
-    """Delete a monitor that no pool has."""
+    """Delete a monitor that no pool refers to."""
     return success({"id": (await OBJECTS.delete(call, monitor_id)).id})
 
 
 @router.get(f"{_PATH}/{{monitor_id}}/references")
 async def list_monitor_references(call: Annotated[Call, InAccount("monitors")], monitor_id: str) -> Response:
-    """List what has a monitor."""
+    """List the objects that refer to a monitor."""
     return success(referrers(call, OBJECTS.found(call, monitor_id)))

@@ -1,4 +1,4 @@
-"""This node: its workers, what its kernel does, what is used of each limit, and what the machine lacks."""
+"""This node: its workers, kernel features, use of limits, and findings about the machine."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
@@ -11,9 +11,9 @@ from spectrum.api.caller import ANY
 from spectrum.api.envelope import success
 
 router = APIRouter(tags=["Node"])
-# What every account may see of the machine that serves it.
+# Parts of the status that every account may see.
 _OF_ALL = ("version", "generation", "uptime_s", "starting", "draining", "workers", "pauses", "kernel")
-# And what names paths of the machine, or objects of others: for who may look at everything.
+# Further parts, with paths of the machine or objects of others: for callers who may read everything.
 _OF_OPERATORS = ("pid", "config", "restart_needed", "names", "records", "api", "acme", "analytics")
 _SHARED = ("node", "supervisor", "helper", "api")
 
@@ -25,14 +25,14 @@ async def show_node(call: Annotated[Call, InAccount("diagnostics")]) -> Response
     status, limits = await supervisor.ask("GET", "/status"), await supervisor.ask("GET", "/limits")
     keys = (*_OF_ALL, *_OF_OPERATORS) if _is_operator(call) else _OF_ALL
     shown = {key: status[key] for key in keys if key in status}
-    if not _is_operator(call):  # why a part is off names files and lists of the machine
+    if not _is_operator(call):  # the reason why a part is off names files and lists of the machine
         shown["kernel"] = {part: str(state).partition(":")[0] for part, state in status["kernel"].items()}
     return success(shown | {"limits": list(_own(call, limits["limits"]))})
 
 
 @router.get("/accounts/{account_id}/doctor")
 async def examine_node(call: Annotated[Call, InAccount("diagnostics")]) -> Response:
-    """Tell what the machine lacks for the configuration, with the commands that make it: for who may see everything."""
+    """Return what the machine lacks for the configuration, with commands that help: for callers who may read all."""
     if not _is_operator(call):
         return success({"findings": [], "not_looked": []})
     return success(await call.context.supervisor.ask("GET", "/doctor"))
@@ -43,7 +43,7 @@ def _is_operator(call: Call) -> bool:
 
 
 def _own(call: Call, limits: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
-    """Return those of the node itself, and of the account's apps and pools."""
+    """Return the limits of the node itself, and of the account's apps and pools."""
     own = {one.name for section in ("apps", "pools") for one in call.objects(section)}
     for one in limits:
         whose = str(one["of"])

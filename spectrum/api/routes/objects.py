@@ -1,4 +1,4 @@
-"""The calls that kinds of objects have in common: make, get, replace, edit, delete, and who refers to one."""
+"""Calls that kinds of objects have in common: make, get, replace, edit, delete, and references."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _OWNERS = ("zone", "account")
 
 
 class NamedByCaller(References):
-    """What the caller of a request may refer to: objects of the account that it is about.
+    """The objects that a caller may refer to: those of the request's account.
 
     Args:
         call: The request.
@@ -34,28 +34,28 @@ class NamedByCaller(References):
         self._account = call.account.name
 
     def key_of(self, section: str, object_id: str) -> str | None:
-        """Return the name under which an object stands in its section; None where the caller has no such object."""
+        """Return the name of an object in the file, by its id; None where the caller has no such object."""
         return self._own(self._catalogue.get(section, object_id))
 
     def id_of(self, section: str, key: str) -> str | None:
-        """Return the id of an object by its name in the section."""
+        """Return the id of an object by its name in the file."""
         found = self._catalogue.named(section, key)
         return found.id if found else None
 
     def key_named(self, section: str, name: str) -> str | None:
-        """Return the name in the section of an object by the name that the API knows it by."""
+        """Return the name of an object in the file, by its name in the API."""
         if (key := self._own(self._catalogue.named(section, name))) is not None:
             return key
         own = self._catalogue.in_account(section, self._account)
         return next((one.name for one in own if one.value.get("name") == name), None)
 
     def name_of(self, section: str, key: str) -> str:
-        """Return the name that the API knows an object by, by its name in the section."""
+        """Return the name of an object in the API, by its name in the file."""
         found = self._catalogue.named(section, key)
         return str(found.value.get("name", key)) if found else key
 
     def kind_of_list(self, key: str) -> str:
-        """Return what a list holds, by its name in the section: ip or asn."""
+        """Return the kind of a list, by its name in the file: ip or asn."""
         found = self._catalogue.named("lists", key)
         return str(found.value["kind"]) if found else "ip"
 
@@ -77,10 +77,10 @@ class Objects:
 
     Attributes:
         kind: The kind.
-        wanted_name: Returns what an object is to be called in the file, from its value.
-        check: Raises `ApiError` where a value does not fit the zone or account; given also the object before a change.
-        missing: Code and message where there is no such object.
-        holds: Tells whether a value is of this kind, where a section has several.
+        wanted_name: Returns a name for a new object in the file, from its value.
+        check: Raises `ApiError` if a value does not fit the zone or account; called with the former object, too.
+        missing: Code and message for a missing object.
+        holds: Returns whether a value is of this kind, where a section has several.
     """
 
     kind: Kind
@@ -103,39 +103,39 @@ class Objects:
         raise no_such(call.request)
 
     def shown(self, call: Call, one: StoredObject) -> Value:
-        """Return an object as it is answered."""
+        """Return an object in the form of answers."""
         return self.kind.from_value(one, NamedByCaller(call))
 
     def answer(self, call: Call, one: StoredObject) -> Response:
-        """Return the answer that is an object, with its revision for If-Match."""
+        """Return the answer with an object, and its revision for If-Match."""
         return with_revision(success(self.shown(call, one)), one)
 
     async def make(self, call: Call, only: Body | None = None) -> StoredObject:
-        """Make an object of the request's body, or of `only` that.
+        """Make an object of the request's body, or of `only`.
 
         Raises:
-            ApiError: If it cannot be.
+            ApiError: If it cannot be made.
         """
         body = self._body(call) if only is None else only
         value = self.kind.checked(body, NamedByCaller(call))
         return await self._put(call, body, value, None)
 
     async def replace(self, call: Call, object_id: str) -> StoredObject:
-        """Put the request's body in an object's place; what it leaves out has its default again."""
+        """Replace an object by the request's body; fields that it leaves out get their defaults."""
         before, body = self.found(call, object_id), self._body(call)
         return await self._put(call, body, self.kind.checked(body, NamedByCaller(call)), before)
 
     async def edit(self, call: Call, object_id: str, only: Mapping[str, Any] | None = None) -> StoredObject:
-        """Change what stands in the request's body, or `only` that; null is the default again."""
+        """Change the fields of the request's body, or of `only`; null resets a field to its default."""
         before = self.found(call, object_id)
         body = self._edited(call, before, self._body(call) if only is None else only)
         return await self._put(call, body, self.kind.checked(body, NamedByCaller(call)), before)
 
     async def preview(self, call: Call, object_id: str) -> tuple[StoredObject | None, ObjectChange]:
-        """Return an object, and what the request's body would make of it; without an id, what it would make.
+        """Return an object, and the change that the request's body would make; without an id, a new object.
 
         Raises:
-            ApiError: If it could not be.
+            ApiError: If the change is invalid.
         """
         before, body = self.found(call, object_id) if object_id else None, self._body(call)
         if before is not None:
@@ -150,7 +150,7 @@ class Objects:
         return before, change
 
     async def delete(self, call: Call, object_id: str) -> StoredObject:
-        """Delete an object that none refers to."""
+        """Delete an object that no other one refers to."""
         found = self.found(call, object_id)
         if referring := call.catalogue.referrers(found.section, found.name):
             names = ", ".join(f"{one.section} {one.name}" for one in referring[:5])
@@ -161,7 +161,7 @@ class Objects:
     async def change(
         self, call: Call, body: Any, change: ObjectChange, expected: Mapping[str, int] | None = None
     ) -> StoredObject | None:
-        """Carry out one change; faults are told at their places in the body."""
+        """Apply one change; faults have their places in the body."""
         try:
             kept = await call.change([change], expected)
         except ChangeRefused as exc:
@@ -169,14 +169,14 @@ class Objects:
         return kept[0] if kept else None
 
     def new(self, call: Call, body: Body, taken: Collection[str]) -> ObjectChange:
-        """Return what makes an object of a body, beside others whose names are taken then."""
+        """Return the change that makes an object of a body; `taken` are names of other new objects."""
         value = dict(self.kind.checked(body, NamedByCaller(call))) | _owner(call, self.kind)
         object_id = new_id()
         names = {*call.catalogue.names(self.kind.section), *taken}
         return ObjectChange(self.kind.section, object_id, free_name(self.wanted_name(value), names, object_id), value)
 
     async def change_all(self, call: Call, changes: Sequence[ObjectChange]) -> list[StoredObject]:
-        """Carry out changes, all or none."""
+        """Apply changes, all or none."""
         try:
             return await call.change(changes)
         except ChangeRefused as exc:
@@ -207,7 +207,7 @@ class Objects:
             try:
                 kept = await self.change(call, body, change)
             except Conflict as exc:
-                # Another request took the name while this one waited: there are others.
+                # Another request took the name meanwhile: the next attempt chooses another one.
                 if is_last or before is not None or exc.is_stale:
                     raise
             else:
@@ -216,7 +216,7 @@ class Objects:
         raise AssertionError("the last one ends it")
 
     def _change(self, call: Call, value: Value, before: StoredObject | None, object_id: str) -> ObjectChange:
-        """Return what makes an object, or puts a value in its place."""
+        """Return the change that makes an object, or replaces its value."""
         value |= (
             {key: before.value[key] for key in _OWNERS if key in before.value} if before else _owner(call, self.kind)
         )
@@ -229,7 +229,7 @@ class Objects:
         return ObjectChange(self.kind.section, object_id, key, value)
 
     def _called(self, call: Call, name: str) -> Iterator[StoredObject]:
-        """Yield the account's objects of a name that the API knows them by."""
+        """Yield the account's objects with a name in the API."""
         assert call.account is not None, "objects belong to an account"
         for one in call.catalogue.in_account(self.kind.section, call.account.name):
             if self.kind.api_name(one) == name:
@@ -237,14 +237,14 @@ class Objects:
 
 
 def with_revision(answer: Response, one: StoredObject) -> Response:
-    """Return an answer with the ETag of the object that it has; those of the file have none."""
+    """Return an answer with the object's ETag; objects of the file have none."""
     if one.revision:
         answer.headers["etag"] = f'"{one.revision}"'
     return answer
 
 
 async def note_by_hand(call: Call, one: StoredObject, action: str, after: Value | None = None) -> None:
-    """Write a line of the audit log about what was done with an object beside its configuration, such as a drain."""
+    """Write a line of the audit log about a manual action that is not configuration, such as a drain."""
     cause = call.cause
     entry = AuditEntry(
         cause.author,
@@ -264,9 +264,9 @@ async def note_by_hand(call: Call, one: StoredObject, action: str, after: Value 
 
 
 def _owner(call: Call, kind: Kind) -> Value:
-    """Return the key of a new object that says whose it is; none for the account of those that say nothing."""
+    """Return the owner keys of a new object; none for the implied account, which objects do not name."""
     if "account" not in kind.model.model_fields and "zone" not in kind.model.model_fields:
-        return {}  # it is the machine's
+        return {}  # it belongs to the machine
     if call.zone is not None:
         return {"zone": call.zone.name}
     assert call.account is not None, "objects belong to an account"
@@ -274,12 +274,12 @@ def _owner(call: Call, kind: Kind) -> Value:
 
 
 def referrers(call: Call, one: StoredObject) -> list[Value]:
-    """Return what refers to an object, in the form of `.../references`."""
+    """Return the objects that refer to an object, in the form of `.../references`."""
     return [reference(other, "referrer") for other in call.catalogue.referrers(one.section, one.name)]
 
 
 def reference(one: StoredObject, direction: str) -> Value:
-    """Return an object as one that refers (`referrer`), or is referred to (`referral`)."""
+    """Return an object as a referrer (`referrer`), or as one that is referred to (`referral`)."""
     return {
         "reference_type": direction,
         "resource_id": one.id,
@@ -289,5 +289,5 @@ def reference(one: StoredObject, direction: str) -> Value:
 
 
 def name_of(one: StoredObject) -> str:
-    """Return what people call an object of load balancing."""
+    """Return the displayed name of an object of load balancing."""
     return str(one.value.get("name") or (one.value.get("description") if one.section == "monitors" else "") or one.name)

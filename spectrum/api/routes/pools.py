@@ -34,7 +34,7 @@ async def list_pools(
 
 
 def pools_of_monitor(call: Call, monitor: StoredObject) -> list[StoredObject]:
-    """Return the pools that have a monitor, or a monitor group that has it."""
+    """Return the pools with a monitor, or with a monitor group that has it."""
     referring = call.catalogue.referrers(monitor.section, monitor.name)
     groups = [one for one in referring if one.section == "monitor_groups"]
     return [one for one in referring if one.section == "pools"] + [
@@ -50,7 +50,7 @@ async def create_pool(call: Annotated[Call, InAccount("pools", edit=True)]) -> R
 
 @router.patch(_PATH)
 async def edit_pools(call: Annotated[Call, InAccount("pools", edit=True)]) -> Response:
-    """Take notification_email out of all pools: the only edit of many that Cloudflare has. None has one here."""
+    """Clear notification_email of all pools: Cloudflare's only bulk edit. Pools have no such setting here."""
     if call.body != {"notification_email": ""}:
         raise BodyFault(INVALID, 'expected {"notification_email": ""}: validation failed', "/notification_email")
     return success([OBJECTS.shown(call, one) for one in call.objects("pools")])
@@ -64,7 +64,7 @@ async def get_pool(call: Annotated[Call, InAccount("pools")], pool_id: str) -> R
 
 @router.put(f"{_PATH}/{{pool_id}}", openapi_extra=takes(POOLS), responses=gives(POOLS))
 async def replace_pool(call: Annotated[Call, InAccount("pools", edit=True)], pool_id: str) -> Response:
-    """Put a pool in another's place; what the body leaves out has its default again."""
+    """Replace a pool; fields that the body leaves out get their defaults."""
     return OBJECTS.answer(call, await OBJECTS.replace(call, pool_id))
 
 
@@ -76,19 +76,19 @@ async def edit_pool(call: Annotated[Call, InAccount("pools", edit=True)], pool_i
 
 @router.delete(f"{_PATH}/{{pool_id}}", responses=gives_id())
 async def delete_pool(call: Annotated[Call, InAccount("pools", edit=True)], pool_id: str) -> Response:
-    """Delete a pool that no load balancer has."""
+    """Delete a pool that no load balancer refers to."""
     return success({"id": (await OBJECTS.delete(call, pool_id)).id})
 
 
 @router.get(f"{_PATH}/{{pool_id}}/references")
 async def list_pool_references(call: Annotated[Call, InAccount("pools")], pool_id: str) -> Response:
-    """List what has a pool."""
+    """List the objects that refer to a pool."""
     return success(referrers(call, OBJECTS.found(call, pool_id)))
 
 
 @router.get(f"{_PATH}/{{pool_id}}/health")
 async def get_pool_health(call: Annotated[Call, InAccount("pools")], pool_id: str) -> Response:
-    """Return how the origins of a pool are, as this node's probes see them."""
+    """Return the health of a pool's origins, from this node's probes."""
     pool = OBJECTS.found(call, pool_id)
     told = await call.context.supervisor.ask("GET", "/pool", {"pool": pool.name})
     return success({"pool_id": pool.id, "pop_health": {told["node"]: pool_health(told)}})

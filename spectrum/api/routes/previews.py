@@ -1,4 +1,4 @@
-"""Previews: pools are probed once as a body says, and nothing that is served changes."""
+"""Previews: a pool is probed once with a monitor of the body, without an effect on traffic."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -26,9 +26,9 @@ _WAIT_S = 5
 
 @router.post(f"{_PATH}/monitors/{{monitor_id}}/preview", openapi_extra=takes(MONITORS))
 async def preview_monitor(call: Annotated[Call, InAccount("monitors", edit=True)], monitor_id: str) -> Response:
-    """Probe the pools of a monitor once, as the monitor in the body says. Nothing that is served changes."""
+    """Probe the pools of a monitor once, with the monitor of the body. Traffic is not affected."""
     monitor = monitors.OBJECTS.found(call, monitor_id)
-    assert call.account is not None, "its path names one"
+    assert call.account is not None, "the path names one"
     if not call.caller.may("pools", False, call.account.name):
         raise unauthorized()
     return await _begin(call, pools.pools_of_monitor(call, monitor))
@@ -36,14 +36,14 @@ async def preview_monitor(call: Annotated[Call, InAccount("monitors", edit=True)
 
 @router.post(f"{_PATH}/pools/{{pool_id}}/preview", openapi_extra=takes(MONITORS))
 async def preview_pool(call: Annotated[Call, InAccount("pools", edit=True)], pool_id: str) -> Response:
-    """Probe a pool once, as the monitor in the body says. Nothing that is served changes."""
+    """Probe a pool once, with the monitor of the body. Traffic is not affected."""
     return await _begin(call, [pools.OBJECTS.found(call, pool_id)])
 
 
 @router.get(f"{_PATH}/preview/{{preview_id}}")
 async def get_preview(call: Annotated[Call, InAccount("pools")], preview_id: str) -> Response:
-    """Return what a preview has found, for 10 minutes: each pool as soon as all of its origins are probed."""
-    assert call.account is not None, "its path names one"
+    """Return the results of a preview, for 10 minutes: each pool when all of its origins are probed."""
+    assert call.account is not None, "the path names one"
     asked = {"owner": call.account.id, "id": preview_id}
     told = await call.context.supervisor.ask("GET", "/preview", asked)
     if told["pools"] is None:
@@ -59,7 +59,7 @@ async def get_preview(call: Annotated[Call, InAccount("pools")], preview_id: str
 
 
 async def _begin(call: Call, probed: Sequence[StoredObject]) -> Response:
-    assert call.account is not None, "its path names one"
+    assert call.account is not None, "the path names one"
     if not isinstance(call.body, dict):
         raise BodyFault(INVALID, "expected a JSON object: a monitor", "")
     value = MONITORS.checked(call.body, NamedByCaller(call))

@@ -1,4 +1,4 @@
-"""Reports: what was carried in a time, what went wrong, and what to do, in sentences."""
+"""Reports of a time: traffic, problems, and recommendations, in sentences."""
 
 import socket
 import time
@@ -34,7 +34,7 @@ async def get_report(
     until: Annotated[str, Query(description="The end; midnight before now in UTC if left out.")] = "",
     form: Annotated[Literal["json", "pdf"], Query(alias="format")] = "json",
 ) -> Response:
-    """Make a report of a time: headline, figures against the time before, busiest apps, outages, what to do."""
+    """Make a report of a time: headline, figures compared with the time before, busiest apps, outages, advice."""
     begin, end = times_of(since, until, time.time())
     made = report(await facts_of(call.ask, subject_of(call), begin, end))
     return success(made) if form == "json" else Response(await in_thread(printed, made), media_type="application/pdf")
@@ -42,7 +42,7 @@ async def get_report(
 
 @router.get("/accounts/{account_id}/reports")
 async def list_reports(call: Annotated[Call, InAccount("analytics")]) -> Response:
-    """List the weekly reports that are kept, of all accounts together: for who may see everything."""
+    """List the stored weekly reports, which cover all accounts: for callers who may read everything."""
     folder = _folder(call)
     names = await in_thread(names_in, folder) if folder is not None else []
     return success([{"until": name} for name in names])
@@ -50,7 +50,7 @@ async def list_reports(call: Annotated[Call, InAccount("analytics")]) -> Respons
 
 @router.get("/accounts/{account_id}/reports/{until}", responses=_FORMS)
 async def get_kept_report(call: Annotated[Call, InAccount("analytics")], until: str) -> Response:
-    """Return the weekly report until a day, as PDF."""
+    """Return the weekly report that ends at a day, as PDF."""
     folder = _folder(call)
     if folder is None or until not in await in_thread(names_in, folder):
         raise no_such(call.request)
@@ -62,10 +62,10 @@ def _folder(call: Call) -> Path | None:
 
 
 def times_of(since: str, until: str, now: float) -> tuple[float, float]:
-    """Return the time of a report: as asked, otherwise the last seven whole days in UTC.
+    """Return the time of a report: as requested, by default the last seven whole days in UTC.
 
     Raises:
-        BodyFault: If it is none, or too long.
+        BodyFault: If it is invalid, or too long.
     """
     times = {}
     for name, text in (("until", until), ("since", since)):
@@ -81,8 +81,8 @@ def times_of(since: str, until: str, now: float) -> tuple[float, float]:
 
 
 def subject_of(call: Call) -> ReportSubject:
-    """Return whose report an account's is."""
-    assert call.account is not None, "its path names one"
+    """Return the subject of an account's report."""
+    assert call.account is not None, "the path names one"
     is_alone = len(call.catalogue.all("accounts")) == 1
     name = socket.gethostname() if is_alone else display_name(call.account)
     return ReportSubject(name, pools_of(call.objects("pools")), visible_to(call))

@@ -1,7 +1,7 @@
-"""Rulesets against attacks: the managed one, and the entry point of its phase, which says otherwise of its rules.
+"""Rulesets of DDoS protection: the managed ruleset, and the entry point of its phase with overrides.
 
-The filter is the machine's, not an account's: only the account that it belongs to has an entry point. Of the versions
-of a ruleset the latest one is kept; the audit log has the changes.
+The filter belongs to the machine: only the account that owns the machine has an entry point. Only the latest version
+of a ruleset is stored; the audit log has the changes.
 """
 
 import time
@@ -60,7 +60,7 @@ def _check(call: Call, value: Value, before: StoredObject | None) -> None:
 OBJECTS = Objects(RULESETS, lambda value: DEFAULT_NAME, _check)
 
 
-# --- what there is ------------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------------------------
 
 
 @router.get(_PATH)
@@ -71,19 +71,19 @@ async def list_rulesets(call: Reading) -> Response:
 
 @router.get(_ENTRY, responses=gives(RULESETS))
 async def get_entry_point(call: Reading, phase: str) -> Response:
-    """Return what is said otherwise of the managed rules."""
+    """Return the overrides of managed rules."""
     return _answer(call, _entry_point(call, phase))
 
 
 @router.get(f"{_ENTRY}/versions")
 async def list_entry_point_versions(call: Reading, phase: str) -> Response:
-    """List the versions that are kept: the latest one."""
+    """List the stored versions: the latest one."""
     return success([without_rules(_entry_point(call, phase))])
 
 
 @router.get(f"{_ENTRY}/versions/{{version}}")
 async def get_entry_point_version(call: Reading, phase: str, version: str) -> Response:
-    """Return a version that is kept."""
+    """Return a stored version."""
     return _version(call, _entry_point(call, phase), version)
 
 
@@ -95,13 +95,13 @@ async def get_ruleset(call: Reading, ruleset_id: str) -> Response:
 
 @router.get(f"{_ONE}/versions")
 async def list_ruleset_versions(call: Reading, ruleset_id: str) -> Response:
-    """List the versions that are kept: the latest one."""
+    """List the stored versions: the latest one."""
     return success([managed_ruleset() if ruleset_id == RULESET_ID else without_rules(_found(call, ruleset_id))])
 
 
 @router.get(f"{_ONE}/versions/{{version}}")
 async def get_ruleset_version(call: Reading, ruleset_id: str, version: str) -> Response:
-    """Return a version that is kept."""
+    """Return a stored version."""
     if ruleset_id != RULESET_ID:
         return _version(call, _found(call, ruleset_id), version)
     if version not in (managed_ruleset()["version"], "latest"):
@@ -114,7 +114,7 @@ async def get_ruleset_version(call: Reading, ruleset_id: str, version: str) -> R
 
 @router.put(_ENTRY, openapi_extra=takes(RULESETS), responses=gives(RULESETS))
 async def put_entry_point(call: Editing, phase: str, dry_run: DryRun = False) -> Response:
-    """Replace all that is said otherwise of the managed rules."""
+    """Replace all overrides of managed rules."""
     _check_phase(phase)
     check_owner(call)
     return _answer(call, await _put(call, call.body, _of_account(call), dry_run))
@@ -122,7 +122,7 @@ async def put_entry_point(call: Editing, phase: str, dry_run: DryRun = False) ->
 
 @router.post(_PATH, openapi_extra=takes(RULESETS), responses=gives(RULESETS))
 async def create_ruleset(call: Editing, dry_run: DryRun = False) -> Response:
-    """Make the entry point of the phase, where there is none."""
+    """Make the entry point of the phase, if there is none."""
     check_owner(call)
     if (before := _of_account(call)) is not None:
         raise BodyFault(INVALID, f"phase {PHASE} has an entry point already, {before.id}: change that", "/phase")
@@ -138,14 +138,14 @@ async def put_ruleset(call: Editing, ruleset_id: str, dry_run: DryRun = False) -
 
 @router.delete(_ONE, status_code=204)
 async def delete_ruleset(call: Editing, ruleset_id: str, dry_run: DryRun = False) -> Response:
-    """Delete the entry point: managed rules are as they are by default."""
+    """Delete the entry point: managed rules get their defaults."""
     await _change(call, None, _changeable(call, ruleset_id), None, dry_run)
     return Response(status_code=204)
 
 
 @router.delete(f"{_ONE}/versions/{{version}}")
 async def delete_ruleset_version(call: Editing, ruleset_id: str, version: str) -> Response:
-    """Refuse: the latest version is the only one that is kept."""
+    """Refuse: the latest version is the only one that is stored."""
     found = _changeable(call, ruleset_id)
     if version not in (version_of(found), "latest"):
         raise _no_version(version)
@@ -185,7 +185,7 @@ async def delete_rule(call: Editing, ruleset_id: str, id_of_rule: str, dry_run: 
     return _answer(call, await _put(call, body, before, dry_run))
 
 
-# --- parts of these -----------------------------------------------------------------------------------------------
+# --- parts --------------------------------------------------------------------------------------------------------
 
 
 def _answer(call: Call, one: StoredObject) -> Response:
@@ -244,7 +244,7 @@ def _rule_of(call: Call) -> Value:
 
 
 def _with_rule(call: Call, one: StoredObject, id_of_rule: str) -> tuple[Value, int]:
-    """Return the body of a ruleset, and where in it a rule stands."""
+    """Return the body of a ruleset, and the index of a rule in it."""
     body = to_body(one.value, NamedByCaller(call))
     for index, rule in enumerate(body["rules"]):
         if rule_id(rule["ref"]) == id_of_rule:
@@ -255,7 +255,7 @@ def _with_rule(call: Call, one: StoredObject, id_of_rule: str) -> tuple[Value, i
 async def _put_rule(
     call: Call, before: StoredObject, body: Value, rule: Value, position: Any, dry_run: bool
 ) -> Response:
-    """Put a rule into a ruleset; faults of it are told at their places in the rule."""
+    """Put a rule into a ruleset; faults have their places in the rule."""
     rules = moved(body["rules"], rule, position)
     prefix = f"/rules/{rules.index(rule)}"
     try:
@@ -268,7 +268,7 @@ async def _put_rule(
 
 
 async def _put(call: Call, body: Any, before: StoredObject | None, dry_run: bool) -> StoredObject:
-    """Give a ruleset what a body says. Its name and its rules stay where that does not speak of them."""
+    """Replace a ruleset by a body. It keeps its name and its rules if the body has none."""
     if not isinstance(body, dict):
         raise BodyFault(INVALID, "expected a ruleset: an object with rules", "")
     stays = to_body(before.value, NamedByCaller(call)) | {"name": RULESETS.api_name(before)} if before else {}
@@ -282,7 +282,7 @@ async def _put(call: Call, body: Any, before: StoredObject | None, dry_run: bool
 async def _change(
     call: Call, body: Any, before: StoredObject | None, value: Value | None, dry_run: bool
 ) -> StoredObject | None:
-    """Carry out a change, or check whether it could be. What others changed meanwhile is not lost."""
+    """Apply a change, or check it. If another request changed the ruleset meanwhile, the client has to retry."""
     object_id = before.id if before else new_id()
     wanted = str((value or {}).get("name", DEFAULT_NAME))
     name = before.name if before else free_name(wanted, call.catalogue.names("rulesets"), object_id)

@@ -1,6 +1,6 @@
-"""What the OpenAPI document says of bodies: for each kind the schema of its model in the file, in the API's shape.
+"""Schemas of bodies in the OpenAPI document: for each kind that of its model in the file, in the API's form.
 
-Making them takes longer than starting the API. Routes name them, and `resolved` puts them into the document.
+They are built on demand, as that takes longer than starting the API. Routes refer to them, and `resolved` inserts them.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,12 +38,12 @@ _SETTING: Schema = {
 
 
 def _overrides_of(key: str, schema: Schema) -> Schema:
-    """Return the schema of a list of overrides of what a key names."""
+    """Return the schema of a list of overrides with a key."""
     one = {"type": "object", "required": [key], "properties": {key: schema, **_SETTING}}
     return {"type": "array", "items": one}
 
 
-# One of a ruleset's rules.
+# A rule of a ruleset.
 RULE: Schema = {
     "type": "object",
     "required": ["action", "action_parameters", "expression"],
@@ -77,7 +77,7 @@ _RULESET: Schema = {
     "kind": {"const": "root"},
     "phase": {"const": PHASE},
 }
-# Where a body is not what the file has.
+# Differences of bodies to the file.
 _BODIES: Mapping[str, Schema] = {
     "access_rules": {
         "type": "object",
@@ -141,7 +141,7 @@ _BODIES: Mapping[str, Schema] = {
         },
     },
 }
-# Where an answer is not what a body has, with what else there is.
+# Differences of answers to bodies, and further fields.
 _RESULTS: Mapping[str, Schema] = {
     "rulesets": {
         "type": "object",
@@ -194,7 +194,7 @@ ITEM_IDS: Schema = {
     "properties": {"items": {"type": "array", "items": {"type": "object", "properties": {"id": ID}}}},
 }
 
-# Which of several certificates for a name is served.
+# The priorities of certificates for the same name.
 PRIORITIES: Schema = {
     "type": "object",
     "required": ["certificates"],
@@ -209,7 +209,7 @@ PRIORITIES: Schema = {
         },
     },
 }
-# The order of a certificate, and what becomes of it.
+# The order of a certificate, and its answer.
 PACK_ORDER: Schema = {
     "type": "object",
     "required": ["type", "hosts", "validation_method", "validity_days", "certificate_authority"],
@@ -238,22 +238,22 @@ PACK: Schema = {
     },
 }
 
-# By what stands for a schema, what makes it.
+# The functions that build schemas, by reference.
 _makers: dict[str, Callable[[], Schema]] = {}
 
 
 def takes(kind: Kind) -> Schema:
-    """Return what a route's operation says besides: its body is an object of a kind."""
+    """Return the body of a route's operation: an object of a kind."""
     return takes_body(_later(f"{kind.section}/body", lambda: body_schema(kind)))
 
 
 def takes_part(kind: Kind) -> Schema:
-    """Return the same for a body with some of an object's fields."""
+    """Return the body of a route's operation: some fields of an object."""
     return takes_body(_later(f"{kind.section}/part", lambda: _part_schema(kind)))
 
 
 def takes_body(schema: Schema) -> Schema:
-    """Return what a route's operation says besides: its body has a schema."""
+    """Return the body of a route's operation, with a schema."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
@@ -283,7 +283,7 @@ def gives_id() -> dict[int | str, Schema]:
 
 
 def resolved(node: Any) -> Any:
-    """Return a part of the document with the schemas that routes only name."""
+    """Return a part of the document with references replaced by schemas."""
     if isinstance(node, list):
         return [resolved(item) for item in node]
     if not isinstance(node, dict):
@@ -293,7 +293,7 @@ def resolved(node: Any) -> Any:
 
 
 def _later(name: str, make: Callable[[], Schema]) -> Schema:
-    """Return what stands for a schema until the document is asked for."""
+    """Return a reference to a schema that is built on demand."""
     reference = f"schemas:{name}"
     _makers[reference] = make
     return {"$ref": reference}
@@ -301,7 +301,7 @@ def _later(name: str, make: Callable[[], Schema]) -> Schema:
 
 @cache
 def body_schema(kind: Kind) -> Schema:
-    """Return the JSON Schema of a body that makes an object of a kind."""
+    """Return the JSON Schema of the body that makes an object of a kind."""
     if kind.section in _BODIES:
         return _BODIES[kind.section]
     plain = kind.model.model_json_schema(schema_generator=ModelSchema)
@@ -353,7 +353,7 @@ def _envelope(result: Schema) -> Schema:
 
 
 def _inlined(schema: Schema) -> Any:
-    """Return a schema with its definitions where they are used: those of one kind are no other document's."""
+    """Return a schema with its definitions inserted where they are used, as other documents have other definitions."""
     definitions = schema.pop("$defs", {})
 
     def walk(node: Any) -> Any:

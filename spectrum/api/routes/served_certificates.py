@@ -1,4 +1,4 @@
-"""The certificates that are served, with their ends. This call is ours."""
+"""The served certificates, with their ends. An extension of Cloudflare's API."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ router = APIRouter(tags=["Certificates"])
 
 @router.get("/accounts/{account_id}/spectrum/certificates")
 async def list_served_certificates(call: Annotated[Call, InAccount("certificates")]) -> Response:
-    """List the certificates of an account that are served: their names, when they end, and orders by ACME."""
+    """List the served certificates of an account: names, end, and the state of orders by ACME."""
     told = await call.context.supervisor.ask("GET", "/certificates")
     own = {one.name: one for one in call.objects("certificates")}
     shown = [one | _more(call, own[one["name"]]) for one in told["certificates"] if one["name"] in own]

@@ -1,6 +1,6 @@
-"""Open sessions of an account's apps: shown, ended, and why a client goes where it goes.
+"""Open sessions of an account's apps: listed, ended, and explanations of routing.
 
-The daemon has them. It is asked for those of one account, so that another one's are neither shown nor ended.
+The daemon has them. It is asked for those of one account, so that sessions of others are neither shown nor ended.
 """
 
 import time
@@ -59,7 +59,7 @@ async def list_sessions(
 
 @router.post("/accounts/{account_id}/sessions/kill", openapi_extra=_KILL)
 async def kill_sessions(call: Annotated[Call, InAccount("diagnostics", edit=True)]) -> Response:
-    """End sessions and flows of an account's apps, by their ids or by the same filters as the list has."""
+    """End sessions and flows of an account's apps, by id or by the filters of the list."""
     body = _kill_body(call.body)
     asked = _scoped(call, body.pop("app", ""), body) | {"by": described(call.caller.author)}
     answer = await ask(call, "POST", "/sessions/kill", asked)
@@ -74,16 +74,16 @@ async def explain(
     client: Annotated[str, Query(description="An address.")],
     port: Annotated[int, Query(ge=0, le=65535, description="The client's, where affinity is by address and port.")] = 0,
 ) -> Response:
-    """Tell step by step where a client of an app would go now, and why."""
+    """Explain step by step to which origin a client of an app would go now."""
     asked = {"app": named_app(call, app), "client": client, "port": str(port)}
     return success(await ask(call, "GET", "/explain", asked))
 
 
 async def ask(call: Call, method: str, path: str, asked: Mapping[str, str]) -> Any:
-    """Return what the daemon answers.
+    """Return an answer of the daemon.
 
     Raises:
-        BodyFault: If it does not understand a value.
+        BodyFault: If it refuses a value.
         NotLive: If it does not answer.
     """
     try:
@@ -96,7 +96,7 @@ def named_app(call: Call, app: str) -> str:
     """Return the name of an app of the account, by its id or its name.
 
     Raises:
-        BodyFault: If the account has none such.
+        BodyFault: If the account has no such app.
     """
     found = call.object("apps", app) or call.catalogue.named("apps", app)
     if found is None or call.object("apps", found.id) is None:
@@ -105,14 +105,14 @@ def named_app(call: Call, app: str) -> str:
 
 
 def _scoped(call: Call, app: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return what is asked of the daemon: of the account's apps alone."""
-    assert call.account is not None, "its path names one"
+    """Return the daemon's parameters, limited to the account's apps."""
+    assert call.account is not None, "the path names one"
     asked = {key: value for key, value in given.items() if value} | {"account": call.account.name}
     return asked | ({"app": named_app(call, app)} if app else {})
 
 
 def _kill_body(body: Any) -> dict[str, str]:
-    """Return what a body asks to end, as the daemon is asked."""
+    """Return the daemon's parameters for a body that ends sessions."""
     if not isinstance(body, dict) or not body:
         raise BodyFault(BAD_VALUE, f"expected a JSON object with ids, or some of {', '.join(_FILTERS)}", "")
     for key, value in body.items():
@@ -125,7 +125,7 @@ def _kill_body(body: Any) -> dict[str, str]:
 
 
 def _audited(call: Call, killed: int) -> AuditEntry:
-    assert call.account is not None, "its path names one"
+    assert call.account is not None, "the path names one"
     request = call.request
     return AuditEntry(
         call.caller.author,
@@ -143,6 +143,6 @@ def _audited(call: Call, killed: int) -> AuditEntry:
 
 
 def _shown(call: Call, one: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a session with its app's id; a process of the daemon is nobody's business here."""
+    """Return a session with its app's id, without the worker's process id."""
     app = call.catalogue.named("apps", one["app"])
     return {**{key: value for key, value in one.items() if key != "worker_pid"}, "app_id": app.id if app else None}

@@ -1,4 +1,4 @@
-"""One client's story: all that is kept of it at an account's apps, in the store of analytics or in the journal."""
+"""The story of a client: all stored records at an account's apps, from the store of analytics or the journal."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -31,11 +31,11 @@ async def tell_story(
     until: str = "",
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> Response:
-    """Tell what happened to a client or a session: refusals with their rule or limit, sessions with their end."""
+    """Tell the story of a client or session: refusals with their rule or limit, sessions with their end."""
     if call.context.asking.service.store is not None:
         told = await _from_store(call, subject, since, until, limit)
         return success(told | {"ids": _ids(call, told["rows"])})
-    assert call.account is not None, "its path names one"
+    assert call.account is not None, "the path names one"
     asked = {"subject": subject, "since": since, "until": until, "limit": str(limit), "account": call.account.name}
     told = await ask(call, "GET", "/story", {key: value for key, value in asked.items() if value})
     if busy := told.get("busy"):
@@ -56,7 +56,7 @@ async def tell_story(
 
 
 def _ids(call: Call, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return the ids of the apps and access rules that rows name, as far as the account has them still."""
+    """Return the ids of apps and access rules that rows name, where the account still has them."""
     found: dict[str, dict[str, str]] = {"apps": {}, "access_rules": {}}
     for row in rows:
         for section, name in (("apps", row["app"]), ("access_rules", row["access_rule"])):
@@ -67,7 +67,7 @@ def _ids(call: Call, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, s
 
 
 async def _from_store(call: Call, subject: str, since: str, until: str, limit: int) -> dict[str, Any]:
-    """Return the same from the store of analytics, which knows more of the past; a prefix is a subject there, too."""
+    """Return the same from the store of analytics, which covers more time; the subject may be a prefix."""
     now = datetime.now(UTC)
     try:
         where, is_client = _subject(subject)
@@ -108,10 +108,10 @@ async def _from_store(call: Call, subject: str, since: str, until: str, limit: i
 
 
 def _subject(text: str) -> tuple[Compare, bool]:
-    """Return what the rows of a subject have, and whether it is a client.
+    """Return the condition of a subject's rows, and whether the subject is a client.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the text is not a subject.
     """
     if "/" in text:
         with suppress(ValueError):
@@ -129,6 +129,6 @@ def _rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return records as rows of `events`."""
     rows = []
     for record in records:
-        with suppress(ValueError):  # another program's, in the same folder
+        with suppress(ValueError):  # a record of another program in the same folder
             rows.append(event_row(record))
     return rows

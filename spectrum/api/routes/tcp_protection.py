@@ -1,6 +1,6 @@
-"""Advanced TCP protection: whether it is on, prefixes, allowlist, and the rules and filters of both components.
+"""Advanced TCP protection: its switch, prefixes, allowlist, and the rules and filters of both components.
 
-The filter is the machine's: only the account that it belongs to has any of it.
+The filter belongs to the machine: only the account that owns the machine may use these calls.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from spectrum.store.objects import ObjectChange, StoredObject
 
 router = APIRouter(tags=["Advanced TCP protection"])
 _PATH = "/accounts/{account_id}/magic/advanced_tcp_protection/configs"
-# Of one request.
+# Objects of one request.
 MAX_BULK = 1000
 PER_PAGE = 25
 Reading = Annotated[Call, InAccount("tcp_protection")]
@@ -39,22 +39,22 @@ Editing = Annotated[Call, InAccount("tcp_protection", edit=True)]
 Direction = Annotated[Literal["ASC", "DESC", "asc", "desc"], Query(description="Of the order.")]
 Order = Annotated[str, Query(description="A field of the objects.")]
 Paging = Annotated[Page, Depends(page_query(PER_PAGE))]
-# What an object is by: what another one says of the same would be at odds with it.
+# Keys that identify an object; they cannot be changed.
 _FIXED = {"tcp_prefixes": ("prefix",), "tcp_allowlist": ("prefix",), "tcp_rules": ("scope", "name"), "tcp_filters": ()}
 
 
-# --- whether it is on ---------------------------------------------------------------------------------------------
+# --- the switch ---------------------------------------------------------------------------------------------------
 
 
 @router.get(f"{_PATH}/tcp_protection_status")
 async def get_tcp_protection_status(call: Reading) -> Response:
-    """Tell whether TCP protection is on. It is unless somebody says otherwise, and does what rules and filters say."""
+    """Return whether TCP protection is on. It is by default, and follows its rules and filters."""
     return _status(call)
 
 
 @router.patch(f"{_PATH}/tcp_protection_status", openapi_extra=takes(STATUS))
 async def edit_tcp_protection_status(call: Editing) -> Response:
-    """Switch all of it off, or on again."""
+    """Switch TCP protection off, or on again."""
     check_owner(call)
     if not isinstance(call.body, dict) or not isinstance(call.body.get("enabled"), bool):
         raise BodyFault(INVALID, "expected enabled: true or false", "/enabled")
@@ -74,8 +74,8 @@ def _status(call: Call) -> Response:
 
 
 def check_owner(call: Call) -> None:
-    """Refuse other accounts than the machine's: a flood is of all who share it."""
-    assert call.account is not None, "its path names one"
+    """Refuse accounts other than the machine's: a flood affects all accounts."""
+    assert call.account is not None, "the path names one"
     if call.account.name != call.catalogue.default_account:
         raise ApiError(403, UNAUTHORIZED, "the protection of this machine is not this account's to change")
 
@@ -84,7 +84,7 @@ def _check(call: Call, value: Value, before: StoredObject | None) -> None:
     check_owner(call)
 
 
-# Objects as the file has them, for previews.
+# Objects in the form of the file, for previews.
 SECTIONS = tuple(Objects(kind, wanted_name, _check) for kind in KINDS_AS_IN_FILE)
 
 
@@ -92,8 +92,8 @@ class _Collection:
     """The objects of a path.
 
     Args:
-        kind: Of them.
-        component: Of rules and filters.
+        kind: Their kind.
+        component: The component of rules and filters.
     """
 
     def __init__(self, kind: Kind, component: Component | None = None) -> None:
@@ -147,8 +147,8 @@ class _Collection:
         return self._objects.answer(call, self._found(call, object_id))
 
     async def edit(self, call: Call, object_id: str) -> Response:
-        """Change some fields of one; what it is about stays."""
-        before = self._found(call, object_id)  # first: what another account has looks as what is not there
+        """Change some fields of one; the keys that identify it cannot be changed."""
+        before = self._found(call, object_id)  # first: objects of another account answer as missing ones
         check_owner(call)
         shown = self.kind.from_value(before, NamedByCaller(call))
         for key in _FIXED[self.kind.section]:

@@ -1,4 +1,4 @@
-"""Tokens: the operator's own under /user/tokens, those of an account under /accounts/{account_id}/tokens."""
+"""Tokens: the operator's under /user/tokens, those of an account under /accounts/{account_id}/tokens."""
 
 import time
 from dataclasses import replace
@@ -28,7 +28,7 @@ INVALID_TOKEN, MORE_THAN_ITSELF, VALID = 1000, 9109, 10000
 
 
 class TokenBody(BaseModel):
-    """A token's settings. The shapes of policies and conditions are Cloudflare's."""
+    """A token's settings, with policies and conditions in Cloudflare's form."""
 
     name: str = Field(min_length=1, max_length=MAX_NAME)
     policies: list[dict[str, Any]] = Field(min_length=1)
@@ -39,11 +39,11 @@ class TokenBody(BaseModel):
 
 
 class TokenRoll(BaseModel):
-    """Nothing has to be said to get a new text for a token."""
+    """The body for a new text of a token: empty."""
 
 
 async def _own(request: Request) -> Call:
-    """The operator's tokens are for whoever may read tokens everywhere."""
+    """Authorize a call for the operator's tokens: callers must have permission for tokens in all accounts."""
     return _everywhere(request, edit=False)
 
 
@@ -81,13 +81,13 @@ def _verified(request: Request, account: str | None) -> Response:
 
 @router.get("/user/tokens/verify")
 async def verify_own(request: Request) -> Response:
-    """Tell whether the token that is sent is good."""
+    """Verify the token of the request."""
     return _verified(request, None)
 
 
 @router.get("/accounts/{account_id}/tokens/verify")
 async def verify_of_account(request: Request, account_id: str) -> Response:
-    """Tell whether the token that is sent, one of this account, is good."""
+    """Verify the token of the request, which must belong to this account."""
     context: Context = request.app.state.context
     account = context.catalogue.get("accounts", account_id)
     if account is None:
@@ -147,13 +147,13 @@ def _list(call: Call, page: Page, direction: str) -> Response:
 
 @router.post("/user/tokens")
 async def create_own(call: OwnTokensEdit, body: TokenBody) -> Response:
-    """Make a token. Its text is in this answer alone."""
+    """Make a token. Only this answer contains its text."""
     return await _create(call, body)
 
 
 @router.post("/accounts/{account_id}/tokens")
 async def create_of_account(call: TheirTokensEdit, body: TokenBody) -> Response:
-    """Make a token of an account. Its text is in this answer alone."""
+    """Make a token of an account. Only this answer contains its text."""
     return await _create(call, body)
 
 
@@ -179,13 +179,13 @@ async def get_of_account(call: TheirTokens, token_id: str) -> Response:
 
 @router.put("/user/tokens/{token_id}")
 async def update_own(call: OwnTokensEdit, token_id: str, body: TokenBody) -> Response:
-    """Give a token other settings; its text stays."""
+    """Change the settings of a token; its text stays."""
     return await _update(call, token_id, body)
 
 
 @router.put("/accounts/{account_id}/tokens/{token_id}")
 async def update_of_account(call: TheirTokensEdit, token_id: str, body: TokenBody) -> Response:
-    """Give a token of an account other settings; its text stays."""
+    """Change the settings of a token of an account; its text stays."""
     return await _update(call, token_id, body)
 
 
@@ -199,13 +199,13 @@ async def _update(call: Call, token_id: str, body: TokenBody) -> Response:
 
 @router.put("/user/tokens/{token_id}/value")
 async def roll_own(call: OwnTokensEdit, token_id: str, body: TokenRoll | None = None) -> Response:
-    """Give a token another text, which is in this answer alone; the former one is good for nothing at once."""
+    """Replace the text of a token; only this answer contains it. The former one is invalid at once."""
     return await _roll(call, token_id)
 
 
 @router.put("/accounts/{account_id}/tokens/{token_id}/value")
 async def roll_of_account(call: TheirTokensEdit, token_id: str, body: TokenRoll | None = None) -> Response:
-    """Give a token of an account another text; the former one is good for nothing at once."""
+    """Replace the text of an account's token; only this answer contains it. The former one is invalid at once."""
     return await _roll(call, token_id)
 
 
@@ -248,7 +248,7 @@ def _token(call: Call, token_id: str) -> StoredToken:
 
 
 def _changeable(call: Call, token_id: str) -> StoredToken:
-    """Return a token that the caller may change: not one that may more than theirs, whose text they would learn."""
+    """Return a token that the caller may change: one with more permissions than the caller's would leak by its text."""
     found = _token(call, token_id)
     if found.is_in_file:
         raise ReadOnly(f"the token {found.name} is read-only here: it is defined in the file")
@@ -269,10 +269,10 @@ def _value(call: Call, body: TokenBody) -> dict[str, Any]:
 
 
 def _check_reach(call: Call, other: Token) -> None:
-    """Refuse a token that may more than the caller's: by what, where from, or how long.
+    """Refuse a token that exceeds the caller's: in permissions, addresses, or lifetime.
 
     Raises:
-        ApiError: If it may more.
+        ApiError: If it does.
     """
     own = call.caller.limits
     if own is None:
@@ -318,7 +318,7 @@ async def put_token(call: Call, token: StoredToken, before: StoredToken | None, 
     """Make or change a token.
 
     Raises:
-        NotLive: If it cannot be kept.
+        NotLive: If it cannot be saved.
     """
     try:
         await call.context.tokens.put(token, [_entry(call, action, before, token)], now)

@@ -1,4 +1,4 @@
-"""The user, and the accounts that the caller belongs to."""
+"""The user, and its memberships of accounts."""
 
 from functools import partial
 from typing import Annotated
@@ -18,7 +18,7 @@ router = APIRouter(tags=["User"])
 
 @router.get("/user")
 async def get_user(call: Annotated[Call, Anywhere]) -> Response:
-    """Show the user: there is one, the operator, whose tokens are `/user/tokens`."""
+    """Show the user. There is one, the operator, whose tokens are `/user/tokens`."""
     return success(user())
 
 
@@ -30,7 +30,7 @@ async def list_memberships(
     name: Annotated[str | None, Query(description="Of the account.")] = None,
     account_name: Annotated[str | None, Query(alias="account.name", description="Of the account.")] = None,
 ) -> Response:
-    """List the accounts that the caller may read something of."""
+    """List the accounts in which the caller may read something."""
     wanted = name or account_name
     found = [
         account
@@ -42,7 +42,7 @@ async def list_memberships(
 
 @router.get("/memberships/{membership_id}")
 async def get_membership(call: Annotated[Call, Anywhere], membership_id: str) -> Response:
-    """Show one of them."""
+    """Show a membership."""
     for account in call.catalogue.all("accounts"):
         if file_id("memberships", account.id) == membership_id and _belongs(call, account):
             return success(from_membership(account, partial(_may, call, account)))

@@ -1,4 +1,4 @@
-"""Zones: domains, in which apps have their names."""
+"""Zones: domains that contain the DNS names of apps."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
 
 router = APIRouter(tags=["Zones"])
 ALREADY_THERE, INVALID_NAME, INVALID_ACCOUNT, NOT_HERE = 1061, 1049, 1068, 1004
-# Before the value of a filter, as in `name=contains:example`; without one it has to be equal.
+# Operators of a filter, as in `name=contains:example`; without one, values have to be equal.
 _OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "equal": lambda name, value: name == value,
     "not_equal": lambda name, value: name != value,
@@ -47,7 +47,7 @@ class ZoneBody(BaseModel):
 
 
 class ZoneEdit(BaseModel):
-    """What may be said of a zone that is there; only what it is already does not fail."""
+    """Changes of a zone; only values that it has already are accepted."""
 
     paused: bool | None = None
     type: Literal["full", "partial", "secondary", "internal"] | None = None
@@ -99,7 +99,7 @@ async def list_zones(
 
 @router.post("/zones")
 async def create_zone(call: Annotated[Call, Anywhere], body: ZoneBody) -> Response:
-    """Make a zone. Its names are resolved where you have them resolved: it is a domain for apps to have names in."""
+    """Make a zone: a domain for the DNS names of apps. Its names are resolved elsewhere."""
     account = _account_for(call, body.account.id)
     if not call.caller.may("zones", True, account.name):
         raise unauthorized()
@@ -122,14 +122,14 @@ async def create_zone(call: Annotated[Call, Anywhere], body: ZoneBody) -> Respon
 @router.get("/zones/{zone_id}")
 async def get_zone(call: Annotated[Call, InZone("zones")]) -> Response:
     """Show a zone."""
-    assert call.zone is not None, "its path names one"
+    assert call.zone is not None, "the path names one"
     return success(_shown(call, call.zone))
 
 
 @router.patch("/zones/{zone_id}")
 async def edit_zone(call: Annotated[Call, InZone("zones", edit=True)], body: ZoneEdit) -> Response:
-    """Say of a zone what it is already; nothing of that can be changed here."""
-    assert call.zone is not None, "its path names one"
+    """Accept the present values of a zone; no setting can be changed here."""
+    assert call.zone is not None, "the path names one"
     if body.paused:
         message = "paused: a zone cannot be paused here; `spectrum app pause` pauses an app"
         raise BodyFault(NOT_HERE, message, "/paused")
@@ -142,9 +142,9 @@ async def edit_zone(call: Annotated[Call, InZone("zones", edit=True)], body: Zon
 
 @router.delete("/zones/{zone_id}")
 async def delete_zone(call: Annotated[Call, InZone("zones", edit=True)]) -> Response:
-    """Delete a zone that has nothing any more."""
+    """Delete a zone without objects."""
     zone = call.zone
-    assert zone is not None, "its path names one"
+    assert zone is not None, "the path names one"
     if what := in_use(call, zone):
         raise ApiError(400, IN_USE, f"The zone still has {what}")
     await call.change([ObjectChange("zones", zone.id, zone.name, None)])
@@ -152,7 +152,7 @@ async def delete_zone(call: Annotated[Call, InZone("zones", edit=True)]) -> Resp
 
 
 def _account_for(call: Call, account_id: str | None) -> StoredObject:
-    """Return the account of a new zone: the one that is named, or the only one where the caller may make zones."""
+    """Return the account of a new zone: the one of the body, or the only one in which the caller may make zones."""
     if account_id is not None:
         found = call.catalogue.get("accounts", account_id)
         if found is None:
