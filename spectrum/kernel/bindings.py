@@ -50,12 +50,12 @@ _MAPS = {
 
 
 class BindingError(PinError):
-    """A binding or socket is refused; the message says why."""
+    """A binding or socket is refused; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Binding:
-    """Packets to a prefix and port (0 for any) go to the socket of a service."""
+    """A rule that packets to a prefix and port (0 for any) go to the socket of a service."""
 
     label: str
     protocol: str
@@ -64,11 +64,11 @@ class Binding:
 
     @classmethod
     def checked(cls, label: str, protocol: str, prefix: str, port: int) -> "Binding":
-        """Return a binding that another process sent.
+        """Validate a binding from another process, and return it.
 
         Raises:
-            ValueError: If it is none.
-            BindingError: If a label has another length.
+            ValueError: If it is invalid.
+            BindingError: If its label is too long or empty.
         """
         if protocol not in PROTOCOLS or not 0 <= port <= 65535:
             raise ValueError(f"{protocol!r} port {port} is no transport and port")
@@ -90,7 +90,7 @@ def _of_key(key: bytes, label: str) -> Binding:
 
 
 class Bindings(Pinned):
-    """The bindings of this network namespace, as they are pinned.
+    """The pinned bindings of this network namespace.
 
     Args:
         filesystem: A BPF file system.
@@ -155,9 +155,9 @@ class Bindings(Pinned):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Return a context in which all changes are made or none; but a replaced socket of a service is not put back.
+        """Return a context in which all changes are made or none. A replaced socket of a service is not restored.
 
-        The kernel does not give sockets back. Whoever has the former one registers it again.
+        The kernel does not return sockets; the owner of the former socket has to register it again.
         """
         before = {name: dict(self.maps[name].items()) for name in ("bindings", "services")}
         try:
@@ -192,7 +192,7 @@ class Bindings(Pinned):
     def _bind(self, binding: Binding) -> None:
         key = binding.key()
         present = self.maps["bindings"].get(key)
-        # The lookup may find a prefix of another length: only one of the same length is the same binding.
+        # The lookup may find a prefix of another length; only the same length is the same binding.
         if present is not None and _BINDING.unpack(present)[1] == _KEY.unpack(key)[0]:
             owner = next((b for b in self.all() if b.key() == key), binding)
             if owner.label != binding.label:
@@ -217,7 +217,7 @@ class Bindings(Pinned):
         """Remove a binding; open connections continue.
 
         Raises:
-            BindingError: If there is no such one.
+            BindingError: If there is no such binding.
         """
         with self.locked():
             if binding not in self.all():
@@ -227,16 +227,16 @@ class Bindings(Pinned):
             self._leave(binding.label, binding.protocol, number, max(count - 1, 0))
 
     def apply(self, wanted: Iterable[Binding], services: Collection[tuple[str, str]] | None = None) -> tuple[int, int]:
-        """Replace all bindings by these; return how many were added and removed.
+        """Replace all bindings by these; return the number of added and of removed ones.
 
-        What stays is never without its binding; a prefix that changes its service does so at once.
+        Bindings that stay are never removed in between; a prefix that changes its service is replaced atomically.
 
         Args:
             wanted: The bindings.
-            services: Labels with protocols that these are all of; others' stay as they are. None: of all.
+            services: Labels with protocols that `wanted` is complete for; bindings of others stay. None: all services.
 
         Raises:
-            BindingError: If one is another service's, or there is no room; then nothing has changed.
+            BindingError: If a prefix is bound to another service, or there is no room; then nothing has changed.
         """
         with self.locked():
             by_key = {binding.key(): binding for binding in wanted}
@@ -248,7 +248,7 @@ class Bindings(Pinned):
                 number, _ = self._number(label, protocol)
                 numbers[label, protocol] = number
                 self.set("services", _label(label, protocol), _SERVICE.pack(number, count))
-            # There may be a million, of which most stay: they are compared in the kernel's form.
+            # There may be a million, most of them unchanged: they are compared in the kernel's form.
             present = dict(self.maps["bindings"].items())
             values = {
                 key: _BINDING.pack(numbers[binding.label, binding.protocol], _KEY.unpack(key)[0])
@@ -272,7 +272,7 @@ class Bindings(Pinned):
             return len(fresh), len(gone)
 
     def _refuse_strangers(self, by_key: Mapping[bytes, Binding], services: Collection[tuple[str, str]]) -> None:
-        """Refuse bindings to services that are not ours."""
+        """Refuse bindings of prefixes that other services have."""
         owners = {number: (label, protocol) for label, protocol, number, _ in self._services()}
         for key, value in self.maps["bindings"].items():
             owner = owners.get(_BINDING.unpack(value)[0])
@@ -281,7 +281,7 @@ class Bindings(Pinned):
                 raise BindingError(f"{binding.prefix} port {binding.port or 'any'} is bound to {owner[0]}")
 
     def _leave(self, label: str, protocol: str, number: int, count: int) -> None:
-        """Note how many bindings a service has left; one without bindings and sockets is removed."""
+        """Record the number of bindings that a service has left; without bindings and sockets it is removed."""
         if count or self._has_socket(2 * number) or self._has_socket(2 * number + 1):
             self.set("services", _label(label, protocol), _SERVICE.pack(number, count))
         else:
@@ -290,10 +290,10 @@ class Bindings(Pinned):
     def register(self, label: str, sock: socket.socket) -> list[str]:
         """Register a socket for a service: a listening TCP or a bound UDP socket; return its families.
 
-        One of a SO_REUSEPORT group stands for all of it.
+        One socket of a SO_REUSEPORT group stands for the whole group.
 
         Raises:
-            BindingError: If it is none of these.
+            BindingError: If it is neither.
         """
         protocol = _NAMES.get(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL), "")
         if sock.family not in (socket.AF_INET, socket.AF_INET6) or not protocol:
@@ -319,10 +319,10 @@ def _label(label: str, protocol: str) -> bytes:
 def load(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
     """Load the program and attach it to this network namespace; return whether it replaced another one.
 
-    Bindings and sockets that are pinned stay: a program that is there already is replaced from one packet to the next.
+    Pinned bindings and sockets stay: a program that is already attached is replaced atomically.
 
     Raises:
-        PinError: If it cannot be.
+        PinError: If the program cannot be loaded or attached.
     """
     folder = prepare(filesystem)
     program = load_program(PROGRAM, folder, _MAPS)
@@ -341,7 +341,7 @@ def load(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
 
 
 def empty_document() -> dict[str, Any]:
-    """Return what `Bindings.document` does where nothing is bound, or the program is not loaded."""
+    """Return the document of `Bindings.document` without bindings, or without the program."""
     return {"bindings": [], "services": [], "counts": dict.fromkeys(COUNTS, 0)}
 
 

@@ -10,18 +10,18 @@ _MEMBERSHIPS = Path("/proc/self/cgroup")
 
 
 def usable_processors(root: Path = _ROOT, memberships: Path = _MEMBERSHIPS) -> int:
-    """Return the smaller of both, at least 1; a quota of 1.5 processors counts as 2.
+    """Return the smaller of the two, at least 1; a quota of 1.5 processors counts as 2.
 
     Args:
-        root: Where control groups are mounted.
-        memberships: The file that tells the groups of this process.
+        root: The mount point of control groups.
+        memberships: The file with the groups of this process.
     """
     quotas = [math.ceil(quota) for quota in _quotas(root, memberships)]
     return max(1, min(len(os.sched_getaffinity(0)), *quotas)) if quotas else len(os.sched_getaffinity(0))
 
 
 def _quotas(root: Path, memberships: Path) -> Iterator[float]:
-    """Yield the quotas of the groups that this process is in, and of those above them."""
+    """Yield the quotas of the groups of this process, and of their parents."""
     try:
         lines = memberships.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -35,7 +35,7 @@ def _quotas(root: Path, memberships: Path) -> Iterator[float]:
         else:
             continue
         for mount in mounts:
-            # In a container the path may be that of the host, while only the root of the mount exists.
+            # In a container the path may be that on the host, while only the root of the mount exists.
             group = mount / path.lstrip("/")
             for folder in (group, *group.parents):
                 if folder.is_relative_to(mount) and (quota := read(folder)):
@@ -43,7 +43,7 @@ def _quotas(root: Path, memberships: Path) -> Iterator[float]:
 
 
 def _quota_v2(folder: Path) -> float:
-    """Return cpu.max of a group; 0 where it has none."""
+    """Return cpu.max of a group; 0 without one."""
     match _words(folder / "cpu.max"):
         case [quota, period] if quota != "max":
             return int(quota) / int(period)

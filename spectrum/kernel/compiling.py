@@ -1,10 +1,10 @@
-"""Compile a flow program with clang, in a process that may do nothing else.
+"""Compile a flow program with clang, in a sandboxed process.
 
 `python -m spectrum.kernel.compiling CLANG FOLDER` is that process.
 
-The source comes by standard input, the object goes to standard output, and what clang says to standard error. The
-process has no capability, can open no file but those of the system and of the source's folder, and writes none; it is
-ended when it takes too long, or too much.
+It reads the source from standard input, and writes the object to standard output and clang's messages to standard
+error. It has no capability, can open only files of the system and of the source's folder, and writes none; it is killed
+at its limits of time and memory.
 """
 
 import os
@@ -25,7 +25,7 @@ from spectrum.kernel.privileges import confine
 MODULE = "spectrum.kernel.compiling"
 HEADERS = Path(__file__).with_name("bpf") / "include"
 TIMEOUT_S = 20.0
-# Of the process: seconds of a CPU, bytes of memory, and none of files.
+# Limits of the process: seconds of a CPU, bytes of memory, and bytes of files that it may write.
 _MOST = {
     resource.RLIMIT_CPU: 15,
     resource.RLIMIT_AS: 4 * 2**30,
@@ -33,32 +33,32 @@ _MOST = {
     resource.RLIMIT_FSIZE: 0,
 }
 MAX_SOURCE_BYTES = 2**20
-# What clang is told, beside where to find headers.
+# Arguments of clang, beside the include folders.
 FLAGS = (
     *("-x", "c", "-O2", "-g", "-Wall", "-Wno-unused", "-fno-jump-tables", "-target", "bpf", "-mcpu=v2"),
     *("-ffreestanding", "-nostdlibinc"),
 )
 _SYSTEM = tuple(map(Path, ("/usr", "/lib", "/lib64", "/etc/alternatives")))
-# Debian has each version under a name of its own, and the others may have no plain one.
+# Debian has a name for each version, and possibly no plain one.
 _NEWEST, _OLDEST = 30, 10
 _FORBIDDEN = (*(call for call in seccomp.FORBIDDEN if call != "execve"), "socket")
-# What clang says of a line: FILE:LINE:COLUMN: error: MESSAGE.
+# clang's error messages: FILE:LINE:COLUMN: error: MESSAGE.
 _SAID = re.compile(r"(?P<where>[^:\n]+:\d+):\d+: (?:fatal )?error: (?P<what>.*)")
 
 
 class CompileError(Exception):
-    """It cannot be compiled; the message has FILE:LINE and what clang says of it, a line for each of its errors."""
+    """The source cannot be compiled; the message has FILE:LINE and clang's text, a line for each error."""
 
 
 def find_clang() -> str | None:
-    """Return the path of clang, of any version; None where there is none."""
+    """Return the path of clang, of any version; None if it is not installed."""
     names = ["clang", *(f"clang-{version}" for version in range(_NEWEST, _OLDEST, -1))]
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @lru_cache(maxsize=1)
 def compiler_digest() -> bytes:
-    """Return what tells our flags and headers from those of other versions of this package."""
+    """Return a digest of the flags and headers, which differ between versions of this package."""
     made = sha256("\0".join(FLAGS).encode())
     for path in sorted(HEADERS.iterdir()):
         made.update(sha256(path.name.encode()).digest() + sha256(path.read_bytes()).digest())
@@ -66,14 +66,14 @@ def compiler_digest() -> bytes:
 
 
 def compile_flow_program(source: bytes, path: Path) -> bytes:
-    """Return the object of a flow program in C; it takes a tenth of a second, in which it blocks.
+    """Compile a flow program in C; return the object. It blocks, for some 0.1 s.
 
     Args:
         source: The program.
-        path: Its file, which messages name; files beside it can be included.
+        path: Its file, for messages; files in the same folder can be included.
 
     Raises:
-        CompileError: If there is no clang, or it finds errors, or does not end.
+        CompileError: If clang is missing, reports errors, or exceeds its limits.
     """
     clang = find_clang()
     if clang is None:
@@ -115,14 +115,14 @@ def command(clang: str, folder: str) -> list[str]:
     """Return the command that compiles standard input."""
     return [
         *(clang, *FLAGS),
-        # Of headers those of clang itself, as stdint.h, ours, and what lies beside the source.
+        # Include folders: clang's own (stdint.h), this package's, and the source's.
         *("-I", str(HEADERS), "-I", folder),
         *("-fno-color-diagnostics", "-fno-caret-diagnostics", "-c", "-", "-o", "-"),
     ]
 
 
 def main() -> None:
-    """Give up what is not needed, and become clang."""
+    """Drop privileges, and execute clang."""
     clang, folder = sys.argv[1:]
     for kind, most in _MOST.items():
         resource.setrlimit(kind, (most, most))

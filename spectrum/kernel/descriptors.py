@@ -1,4 +1,4 @@
-"""Close several descriptors, make memory files, and open 0, 1 and 2 if the process was started without them."""
+"""Descriptors: close several, make memory files, and open 0, 1 and 2 if the process was started without them."""
 
 import os
 import sys
@@ -22,13 +22,13 @@ def memory_file(name: str, data: bytes) -> int:
 def open_standard() -> None:
     """Open /dev/null in place of standard input, output and error where they are closed, as daemon(3) does.
 
-    Else the next files and sockets that are opened get these numbers: messages would be written into them, and libuv
-    aborts where it is to close one.
+    Otherwise the next files and sockets that are opened get these numbers: messages would be written into them, and
+    libuv aborts when it closes one.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
-    # Python has no file objects for those that were closed at its start.
+    # Python has no file objects for descriptors that were closed at its start.
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Create folders for the daemon's files, and check whether existing ones can be trusted."""
+"""Create folders for the daemon's files, and check that other users cannot change existing ones."""
 
 import os
 import stat
@@ -8,13 +8,13 @@ _OTHERS, _GROUP_AND_OTHERS = stat.S_IWOTH, stat.S_IWGRP | stat.S_IWOTH
 
 
 class FolderError(Exception):
-    """Another user could replace files of a folder; the message says why."""
+    """Another user could replace files of a folder; the message has the reason."""
 
 
 def check_folder(folder: Path) -> None:
     """Check that only this user and root can create files in a folder or replace the folder.
 
-    That is what sshd asks of a user's files (`StrictModes`). A link is refused: who made it could lead it elsewhere.
+    The same check as sshd's of a user's files (`StrictModes`). A symbolic link is refused: its owner could redirect it.
 
     Raises:
         FolderError: If another user can.
@@ -36,10 +36,10 @@ def check_folder(folder: Path) -> None:
 
 
 def give_folder(folder: Path, uid: int, gid: int) -> None:
-    """Give a folder to a user; the target of a symbolic link is left alone.
+    """Change the owner of a folder; the target of a symbolic link is not changed.
 
     Raises:
-        OSError: If that cannot be.
+        OSError: If the kernel refuses.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

@@ -1,4 +1,4 @@
-"""What a process of the daemon gives up that serves others, or reads what anybody sends."""
+"""Confinement of processes of the daemon that serve clients or parse their input."""
 
 import os
 import pwd
@@ -9,18 +9,18 @@ from spectrum.kernel import seccomp
 from spectrum.kernel.landlock import limit_files
 from spectrum.kernel.privileges import become, confine
 
-# The user that a process stays.
+# Keeps the current user.
 SAME_USER = "-"
 
 
 def harden(user: str, readable: Iterable[str], folders: Sequence[Path], forbids_calls: bool) -> None:
-    """Give up all rights but those to read some paths, and to keep files in some folders.
+    """Drop all rights except to read some paths, and to write files in some folders.
 
     Args:
-        user: Whom to become; `SAME_USER` to stay.
+        user: The user to run as; `SAME_USER` to keep the current one.
         readable: Files and folders that can be read.
-        folders: Here alone files can be written; the first one is made where it is not there.
-        forbids_calls: Whether system calls are forbidden, too.
+        folders: The only folders with writable files; the first one is created if missing.
+        forbids_calls: Whether system calls are restricted, too.
 
     Raises:
         OSError: If the kernel refuses.
@@ -29,7 +29,7 @@ def harden(user: str, readable: Iterable[str], folders: Sequence[Path], forbids_
     if user != SAME_USER and pwd.getpwnam(user).pw_uid != os.geteuid():
         become(pwd.getpwnam(user))
     confine(())
-    folders[0].mkdir(mode=0o700, parents=True, exist_ok=True)  # a path that is not there gets no rule
+    folders[0].mkdir(mode=0o700, parents=True, exist_ok=True)  # Landlock ignores a path that does not exist
     limit_files(map(Path, readable), (), folders)
     if forbids_calls:
         seccomp.forbid(seccomp.FORBIDDEN)

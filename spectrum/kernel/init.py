@@ -1,8 +1,8 @@
-"""A small parent of the daemon, for containers: the container ends when it does.
+"""A small parent of the daemon, for containers, which end with their first process.
 
-An upgrade makes another process the daemon, which the first process of a container cannot be followed by: the kernel
-ends all others with it (pid_namespaces(7)), and `docker run --init` ends when the process does that it started. The
-parent stays. It passes signals on, reaps processes whose own parents are gone, and ends as the daemon ends.
+An upgrade makes another process the daemon. The first process of a container cannot be replaced: when it ends, the
+kernel ends all others (pid_namespaces(7)), and `docker run --init` ends with the process that it started. So the parent
+stays. It forwards signals, reaps orphaned processes, and ends when the daemon ends.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from pathlib import Path
 
 # In the daemon's environment: the descriptor by which it tells the parent its successor.
 VARIABLE = "SPECTRUM_PARENT"
-# They start one process and end with it.
+# Init programs that start one process and end with it.
 _TINY_INITS = {"tini", "docker-init", "dumb-init", "catatonit"}
 # linux/include/uapi/linux/prctl.h
 _SET_CHILD_SUBREAPER = 36
@@ -23,9 +23,9 @@ _FIRST_OTHER_DESCRIPTOR = 3
 
 
 def is_needed() -> bool:
-    """Return whether a container ends with this process: it is the first one there, or a tiny init started it.
+    """Return whether the container ends with this process: it is the first one, or was started by a minimal init.
 
-    The parent is 0 for the first process of a PID namespace, and for one that was started into it from outside.
+    The parent's id is 0 for the first process of a PID namespace, and for one that was started into it from outside.
     """
     if VARIABLE in os.environ:
         return False
@@ -42,11 +42,11 @@ def _is_tiny_init() -> bool:
 def become_parent() -> None:
     """Fork, and return in the child, which becomes the daemon; this process stays as its parent.
 
-    The child has a session of its own, so that a terminal's signals come once, through the parent.
+    The child has its own session, so that a terminal's signals reach it once, through the parent.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    if os.getpid() != 1:  # before the daemon can leave a process behind; it does not inherit this
+    if os.getpid() != 1:  # before the daemon can leave a process behind; the setting is not inherited
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     reading, writing = os.pipe()
     parent = str(os.getpid())
@@ -64,13 +64,13 @@ def become_parent() -> None:
 
 
 def descriptors() -> list[int]:
-    """Return the descriptors that a successor of this process needs."""
+    """Return the descriptors that a successor of this process must inherit."""
     told = os.environ.get(VARIABLE)
     return [int(told)] if told else []
 
 
 def followed_by(pid: int) -> bool:
-    """Tell the parent which process is the daemon from now on; return False if there is no parent."""
+    """Tell the parent the id of the new daemon; return False if there is no parent."""
     with suppress(OSError):
         for descriptor in descriptors():
             os.write(descriptor, f"{pid}\n".encode())
@@ -80,13 +80,13 @@ def followed_by(pid: int) -> bool:
 
 def _stay(daemon: int, told: int) -> int:
     """Forward signals and reap children until the daemon ends without a successor; return its exit status."""
-    # Passed sockets belong to the daemon alone, which must be able to close them.
+    # Only the daemon may hold passed sockets, so that it can close them.
     os.closerange(_FIRST_OTHER_DESCRIPTOR, told)
     os.closerange(told + 1, os.sysconf("SC_OPEN_MAX"))
     os.set_blocking(told, False)
     while True:
         number = signal.sigwait(signal.valid_signals())
-        # First, because kill(2) succeeds for a process that has ended and was not reaped.
+        # First, because kill(2) succeeds for a zombie.
         for pid, status in _ended():
             if pid != daemon:
                 continue

@@ -1,4 +1,4 @@
-"""The installed code of this process: its place, whether other packages mix with it, and how workers run the same."""
+"""The installed code of this process: its location, conflicts with other packages, and a fingerprint for workers."""
 
 import hashlib
 import os
@@ -22,22 +22,22 @@ _APART = (
 
 
 def readable() -> tuple[str, ...]:
-    """Return the folders that Python and this package are read from, for processes that may open no other files.
+    """Return the folders from which Python and this package are imported, for processes with restricted file access.
 
-    Installed as editable (`make run`) the package is below none of the others, and some modules are imported late.
+    An editable installation (`make run`) is in none of the other folders, and some modules are imported late.
     """
     return (str(PACKAGE), sys.prefix, sys.base_prefix, *sys.path, "/usr", "/lib", "/lib64", "/proc")
 
 
 class PackageChanged(Exception):
-    """The files of this package are no longer those that this process was started from."""
+    """The files of this package have changed since this process was started."""
 
 
 def leave_current_folder() -> None:
     """Stop importing from the current folder, here and in child processes.
 
-    `python -m` puts it before all else, and a relative or empty entry of PYTHONPATH somewhere. Where this package
-    itself comes from there, as in a checkout that is not installed, it stays, behind all else.
+    `python -m` puts it first in the path; a relative or empty entry of PYTHONPATH adds it elsewhere. If this package is
+    imported from there, as in a checkout that is not installed, the entry is moved to the end of the path.
     """
     given = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
     entries = given.split(os.pathsep) if given else []
@@ -69,7 +69,7 @@ def python(module: str, interpreter: str = "") -> list[str]:
 
 
 def fault() -> str:
-    """Return why this package is mixed with another one; empty if it is not."""
+    """Return the reason if this package is mixed with another one; empty otherwise."""
     if getattr(spectrum, "__distribution__", None) != DISTRIBUTION:
         return f"{PACKAGE}: another project's files lie among ours; {_APART}"
     folder = PACKAGE.parent
@@ -88,7 +88,7 @@ def _has_our_package(metadata: Path) -> bool:
 
 
 def fingerprint() -> str:
-    """Return a fingerprint of the code: its path, and a hash of the files as they are now."""
+    """Return a fingerprint of the code: its path, and a hash of the current files."""
     digest = hashlib.blake2b(str(PACKAGE).encode(), digest_size=16)
     for folder, folders, names in os.walk(PACKAGE):
         folders.sort()
@@ -102,15 +102,15 @@ def fingerprint() -> str:
 
 
 def remember() -> None:
-    """Remember this process's code, so that workers run the same."""
+    """Store the fingerprint in the environment, so that workers can verify it."""
     os.environ[CODE_VARIABLE] = fingerprint()
 
 
 def verify() -> None:
-    """Compare the code with what this process, or the one that started it, has remembered.
+    """Compare the code with the stored fingerprint.
 
     Raises:
-        PackageChanged: If it is something else.
+        PackageChanged: If they differ.
     """
     try:
         now = fingerprint()

@@ -1,4 +1,4 @@
-"""Restrict the files that this process can open, for good, by Landlock (landlock(7)); needs no privilege."""
+"""Restrict file access of this process irrevocably, by Landlock (landlock(7)); needs no privilege."""
 
 import ctypes
 import os
@@ -11,8 +11,8 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 # linux/landlock.h
 _VERSION, _PATH_BENEATH = 1, 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 14
-# Execute, write, read, remove and make: all of the first version; later ones also tell truncate(2) apart. Folders may
-# be listed: libbpf opens "/" where it only needs a descriptor (libbpf.c, bpf_map__reuse_fd).
+# Rights of the first version (execute, write, read, remove, make), and truncate(2) of later ones. Listing folders
+# stays allowed: libbpf opens "/" where it only needs a descriptor (libbpf.c, bpf_map__reuse_fd).
 _EVERYTHING = (1 << 13) - 1 & ~_READ_DIR
 _TRUNCATE_SINCE = 3
 _RULE = struct.Struct("=Qi")
@@ -23,15 +23,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def limit_files(
     readable: Iterable[Path], writable: Iterable[Path], own: Iterable[Path], executable: Iterable[Path] = ()
 ) -> bool:
-    """Forbid to open other files from now on; return False without Landlock (Linux 5.13).
+    """Restrict which files can be opened from now on; return False without Landlock (Linux 5.13).
 
-    Descriptors that are open stay so, and folders may be listed. A path that cannot be reached is passed over.
+    Open descriptors stay usable, and folders may be listed. Paths that cannot be opened are skipped.
 
     Args:
-        readable: Below these it may read.
-        writable: Below these it may also write files that are there.
-        own: Below these it may do everything.
-        executable: Below these it may run programs, and read them.
+        readable: Read access below these paths.
+        writable: Read access, and write access to existing files, below these paths.
+        own: Full access below these paths.
+        executable: Read and execute access below these paths.
 
     Raises:
         OSError: If the kernel refuses. no_new_privs must be set.

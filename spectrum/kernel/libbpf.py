@@ -1,6 +1,6 @@
 """libbpf by ctypes: load BPF objects, read and write maps, attach, pin and replace links.
 
-Only what is needed of it; its documentation is at libbpf.readthedocs.io, that of the kernel in bpf(2).
+Only the functions in use; for documentation see libbpf.readthedocs.io, for the kernel's side bpf(2).
 """
 
 import ctypes
@@ -21,18 +21,18 @@ LIBRARY = "libbpf.so.1"
 ANY = 0
 # linux/bpf.h, BPF_TCX_INGRESS and BPF_TCX_EGRESS, of Linux 6.6; libbpf 1.1 has no names for them.
 _TCX_INGRESS, _TCX_EGRESS = 46, 47
-# Handle and priority of our filters at tc, for kernels without links: no other filter has both ("SP" in ASCII).
+# Handle and priority of Spectrum's filters at tc, for kernels without links; unique to it ("SP" in ASCII).
 _FILTER = 0x5350
 _TC_INGRESS, _TC_EGRESS, _TC_REPLACE = 1, 2, 1
-# Keys and values per call.
+# Keys and values per batch call.
 BATCH = 65536
 
 
 class BpfError(Exception):
-    """The kernel or libbpf refused an operation; the message says which and why.
+    """The kernel or libbpf refused an operation; the message names it and the reason.
 
     Attributes:
-        number: The errno; 0 where there is none.
+        number: The errno; 0 if there is none.
     """
 
     def __init__(self, what: str, number: int = 0) -> None:
@@ -41,7 +41,7 @@ class BpfError(Exception):
 
 
 _PRINTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-# How much of the verifier's log is searched.
+# Bytes of the verifier's log that are searched.
 _LINE_BYTES = 65536
 
 
@@ -54,7 +54,7 @@ def _to_log(level: int, form: bytes, arguments: int) -> int:
 
 
 _printer = _PRINTER(_to_log)
-# What a map is like, by the names that libbpf has for it.
+# Properties of a map, by libbpf's names.
 _SHAPE = ("type", "key_size", "value_size", "max_entries", "map_flags")
 _POINTERS = (
     "bpf_object__open_mem",
@@ -135,7 +135,7 @@ def version() -> str:
     """Return libbpf's version.
 
     Raises:
-        BpfError: If it is not on this machine.
+        BpfError: If it is not installed.
     """
     library = _library()
     return f"{library.libbpf_major_version()}.{library.libbpf_minor_version()}"
@@ -147,12 +147,12 @@ def _checked(what: str, outcome: int) -> int:
     return outcome
 
 
-# Of enum bpf_map_type of linux/bpf.h.
+# Values of enum bpf_map_type of linux/bpf.h.
 _PER_CPU = (5, 6, 10, 21)
 
 
 class Shape(NamedTuple):
-    """What a map is like: its type (enum bpf_map_type), bytes of a key and of a value, entries, flags."""
+    """The shape of a map: type (enum bpf_map_type), bytes of a key and of a value, number of entries, flags."""
 
     kind: int
     key_bytes: int
@@ -162,11 +162,11 @@ class Shape(NamedTuple):
 
     @property
     def is_per_cpu(self) -> bool:
-        """Whether each CPU has a value of its own."""
+        """Whether each CPU has its own value."""
         return self.kind in _PER_CPU
 
 
-# struct bpf_map_info of linux/bpf.h begins so: the type, an identifier, and the rest of the shape.
+# The begin of struct bpf_map_info of linux/bpf.h: the type, an id, and the rest of the shape.
 _INFO = struct.Struct("=6I")
 
 
@@ -174,9 +174,9 @@ class Map:
     """A map.
 
     Args:
-        descriptor: Owned from here on.
-        key_bytes: How long a key is.
-        value_bytes: How long a value is; for a per-processor map those of all processors, each rounded up to eight.
+        descriptor: Its descriptor; owned by this object.
+        key_bytes: The length of a key.
+        value_bytes: The length of a value; for a per-CPU map of the values of all CPUs, each rounded up to eight.
     """
 
     def __init__(self, descriptor: int, key_bytes: int, value_bytes: int) -> None:
@@ -189,7 +189,7 @@ class Map:
         """Return the map that is pinned at a path.
 
         Raises:
-            BpfError: If there is none, or it cannot be had.
+            BpfError: If there is none, or it cannot be opened.
         """
         return cls(_checked(str(path), _library().bpf_obj_get(bytes(path))), key_bytes, value_bytes)
 
@@ -197,7 +197,7 @@ class Map:
         """Return its shape.
 
         Raises:
-            BpfError: If the kernel does not tell.
+            BpfError: If the kernel refuses.
         """
         info, size = ctypes.create_string_buffer(_INFO.size), ctypes.c_uint32(_INFO.size)
         outcome = _library().bpf_obj_get_info_by_fd(self.descriptor, info, ctypes.byref(size))
@@ -216,7 +216,7 @@ class Map:
         """Add or replace a value.
 
         Raises:
-            BpfError: If the map is full, or the kernel does not take it.
+            BpfError: If the map is full, or the kernel refuses.
         """
         _checked("a map's value", _library().bpf_map_update_elem(self.descriptor, key, value, ANY))
 
@@ -239,12 +239,12 @@ class Map:
         """Yield every key with its value; entries that change meanwhile may be missed.
 
         Raises:
-            BpfError: If the kernel does not tell them.
+            BpfError: If the kernel refuses.
         """
         key_bytes, value_bytes = self._key_bytes, self._value_bytes
         keys = ctypes.create_string_buffer(BATCH * key_bytes)
         values = ctypes.create_string_buffer(BATCH * value_bytes)
-        # The position of the batch; for a hash a number of the kernel's, shorter than any key here.
+        # The position of the batch; for a hash an opaque number of the kernel, shorter than any key here.
         before, after = None, ctypes.create_string_buffer(max(key_bytes, 8))
         while True:
             count = ctypes.c_uint32(BATCH)
@@ -260,7 +260,7 @@ class Map:
                     key_data[n * key_bytes : (n + 1) * key_bytes],
                     value_data[n * value_bytes : (n + 1) * value_bytes],
                 )
-            if number:  # that was the last
+            if number:  # that was the last batch
                 return
             before = ctypes.create_string_buffer(after.raw, len(after.raw))
 
@@ -308,7 +308,7 @@ class RingBuffer:
     """Reads a map of type BPF_MAP_TYPE_RINGBUF.
 
     Args:
-        descriptor: The map's, which must stay open.
+        descriptor: The map's descriptor, which must stay open.
 
     Raises:
         BpfError: If it cannot be mapped.
@@ -316,7 +316,7 @@ class RingBuffer:
 
     def __init__(self, descriptor: int) -> None:
         self._records: list[bytes] = []
-        # libbpf calls it as long as the buffer lives.
+        # Referenced here: libbpf calls it as long as the buffer exists.
         self._take = _SAMPLER(self._record)
         self._ring: int | None = _library().ring_buffer__new(descriptor, self._take, None, None)
         if not self._ring:
@@ -343,13 +343,13 @@ class Object:
     """A BPF object file, loaded into the kernel.
 
     Args:
-        code: The file's content.
-        pins: By the name of a map, where it is pinned: one that is there is used, if it has the same shape.
-        entries: By the name of a map, how many it holds, where the file does not say.
-        constants: What stands in place of the file's constants; empty for these.
+        code: The content of the file.
+        pins: The paths of pinned maps by name: an existing one is used if it has the same shape.
+        entries: The number of entries of maps by name, where the file has none.
+        constants: Values that replace the file's constants; empty for the file's.
 
     Raises:
-        BpfError: If the kernel does not take it.
+        BpfError: If the kernel refuses it.
     """
 
     def __init__(
@@ -372,7 +372,7 @@ class Object:
 
     @classmethod
     def shapes(cls, code: bytes, names: Iterable[str]) -> dict[str, Shape]:
-        """Return the shapes of maps of an object file, which is not loaded.
+        """Return the shapes of maps of an object file without loading it.
 
         Raises:
             BpfError: If it cannot be read, or has no such map.
@@ -400,7 +400,7 @@ class Object:
         return found
 
     def table(self, name: str, key_bytes: int, value_bytes: int) -> Map:
-        """Return a map, whose descriptor the object owns: it is not to be closed.
+        """Return a map. The object owns its descriptor: the caller must not close it.
 
         Raises:
             BpfError: If there is none of that name.
@@ -408,7 +408,7 @@ class Object:
         return Map(_library().bpf_map__fd(self._map(name)), key_bytes, value_bytes)
 
     def program(self, name: str) -> int:
-        """Return the descriptor of a program, which the object owns."""
+        """Return the descriptor of a program; owned by the object."""
         return int(_library().bpf_program__fd(self._program(name)))
 
     def _program(self, name: str) -> int:
@@ -418,7 +418,7 @@ class Object:
         return found
 
     def attach_to_network(self, name: str, namespace: int, pin: Path) -> None:
-        """Attach a program to a network namespace (a descriptor) by a link that is pinned, so it outlives this process.
+        """Attach a program to a network namespace (a descriptor) by a pinned link, which outlives this process.
 
         Raises:
             BpfError: If it cannot be attached.
@@ -426,7 +426,7 @@ class Object:
         self._pin(name, _library().bpf_program__attach_netns(self._program(name), namespace), pin)
 
     def attach_to_interface(self, name: str, index: int, pin: Path) -> None:
-        """Attach an XDP program to an interface, in the driver if it supports that, by a link that is pinned.
+        """Attach an XDP program to an interface by a pinned link, in driver mode if supported.
 
         Raises:
             BpfError: If it cannot be attached.
@@ -434,7 +434,7 @@ class Object:
         self._pin(name, _library().bpf_program__attach_xdp(self._program(name), index), pin)
 
     def attach_to_ingress(self, name: str, index: int, pin: Path) -> None:
-        """Attach a program to the ingress of an interface (tc), by a link that is pinned.
+        """Attach a program to the ingress of an interface (tc), by a pinned link.
 
         Raises:
             BpfError: If it cannot be attached.
@@ -442,7 +442,7 @@ class Object:
         self._attach_to_tc(name, index, pin, _TCX_INGRESS)
 
     def attach_to_egress(self, name: str, index: int, pin: Path) -> None:
-        """Attach a program to the egress of an interface likewise.
+        """Attach a program to the egress of an interface (tc), by a pinned link.
 
         Raises:
             BpfError: If it cannot be attached.
@@ -459,9 +459,9 @@ class Object:
             os.close(descriptor)
 
     def attach_as_filter(self, name: str, index: int, pin: Path, at_egress: bool = False) -> None:
-        """Attach a program by a classic filter at tc, for kernels before 6.6, in place of our former one.
+        """Attach a program by a classic filter at tc, for kernels before 6.6; a former filter of Spectrum is replaced.
 
-        The filter goes on without us; the program is pinned as a sign that it is there.
+        The filter outlives this process; the pin of the program only marks that it is attached.
 
         Raises:
             BpfError: If it cannot be attached.
@@ -469,7 +469,7 @@ class Object:
         library, what = _library(), f"{name} cannot be attached"
         hook, filter_ = _Hook.of(index, at_egress), _Filter.ours(self.program(name))
         created = library.bpf_tc_hook_create(ctypes.byref(hook))
-        if created != -errno.EEXIST:  # somebody's filters are there already
+        if created != -errno.EEXIST:  # another program has created the hook already
             _checked(what, created)
         _checked(what, library.bpf_tc_attach(ctypes.byref(hook), ctypes.byref(filter_)))
         pin.unlink(missing_ok=True)
@@ -482,7 +482,7 @@ class Object:
         try:
             _checked(str(pin), library.bpf_link__pin(link, bytes(pin)))
         finally:
-            library.bpf_link__destroy(link)  # our descriptor of it
+            library.bpf_link__destroy(link)  # frees this process's handle of it
 
     def close(self) -> None:
         """Close the object; pinned maps and attached programs stay."""
@@ -490,10 +490,10 @@ class Object:
 
 
 class VerifierRefused(BpfError):
-    """The verifier does not take a program; the message is what it says.
+    """The verifier refused a program; the message is its reason.
 
     Attributes:
-        at: At which instruction; -1 where it does not say.
+        at: The index of the instruction; -1 if unknown.
     """
 
     def __init__(self, why: str, at: int) -> None:
@@ -551,7 +551,7 @@ _LOG_BYTES = 1 << 20
 _TOTALS = re.compile(r"processed (\d+) insns")
 _INSTRUCTION = re.compile(r"^(\d+): \(", re.MULTILINE)
 _NAMED_INSTRUCTION = re.compile(r"\binsn (\d+)")
-# What the verifier's log has that is not the reason.
+# Lines of the verifier's log other than the reason.
 _NO_REASON = re.compile(
     r"\d+: |processed |func#|verification time|stack depth|from \d+|\s*(?:frame\d+: )?R\d+\w*="
     r"|last_idx|regs=|parent |mark_precise|;|--|$"
@@ -559,7 +559,7 @@ _NO_REASON = re.compile(
 
 
 def create_table(name: str, shape: Shape) -> int:
-    """Return the descriptor of a new map, which the caller owns.
+    """Create a map; return its descriptor, which the caller owns.
 
     Raises:
         BpfError: If there is no memory for it.
@@ -569,16 +569,15 @@ def create_table(name: str, shape: Shape) -> int:
 
 
 def load_xdp(name: str, instructions: bytes, most_steps: int) -> int:
-    """Return the descriptor of an XDP program of these instructions, which the caller owns.
+    """Load an XDP program from instructions; return its descriptor, which the caller owns.
 
     Args:
         name: Its name, 15 bytes at most.
-        instructions: As the kernel gets them.
-        most_steps: It is refused if the verifier has to follow more than this many instructions, which is no fewer than
-            one run of it takes.
+        instructions: In the kernel's form.
+        most_steps: The limit of instructions that the verifier may follow, an upper bound of those that one run takes.
 
     Raises:
-        VerifierRefused: If the verifier refuses it, or it has too many steps.
+        VerifierRefused: If the verifier refuses it, or it exceeds the limit.
         BpfError: If it cannot be loaded.
     """
     log_buffer = ctypes.create_string_buffer(_LOG_BYTES)
@@ -610,7 +609,7 @@ def load_xdp(name: str, instructions: bytes, most_steps: int) -> int:
 
 
 def run_xdp(program: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
-    """Run an XDP program on a frame, without an interface; return its result, and how many ns one run took.
+    """Run an XDP program on a frame, without an interface; return its result, and the time of a run in ns.
 
     Raises:
         BpfError: If the kernel does not run it.
@@ -624,10 +623,10 @@ def run_xdp(program: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
 
 
 def replace_program(link: Path, program: int) -> None:
-    """Replace the program of a pinned link, from the next packet on.
+    """Replace the program of a pinned link, atomically.
 
     Raises:
-        BpfError: If it cannot.
+        BpfError: If the kernel refuses.
     """
     descriptor = _checked(str(link), _library().bpf_obj_get(bytes(link)))
     try:
@@ -637,7 +636,7 @@ def replace_program(link: Path, program: int) -> None:
 
 
 def detach(link: Path) -> None:
-    """Detach a pinned link immediately and remove its pin, which alone would detach it some time later."""
+    """Detach a pinned link at once, and remove its pin. Without the pin alone it would be detached some time later."""
     descriptor = _library().bpf_obj_get(bytes(link))
     if descriptor >= 0:
         _library().bpf_link_detach(descriptor)
@@ -646,7 +645,7 @@ def detach(link: Path) -> None:
 
 
 def detach_filter(index: int, pin: Path, at_egress: bool = False) -> None:
-    """Detach our classic filter from an interface, which may be gone, and remove its pin."""
+    """Detach Spectrum's classic filter from an interface, which may no longer exist, and remove its pin."""
     hook, filter_ = _Hook.of(index, at_egress), _Filter.ours()
     _library().bpf_tc_detach(ctypes.byref(hook), ctypes.byref(filter_))
     pin.unlink()

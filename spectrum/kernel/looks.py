@@ -1,34 +1,34 @@
-"""Packets that the filter's program shows the detector: a ring buffer of records of one length, read as it lies.
+"""Packets that the filter's program passes to the detector: a ring buffer of records of one length.
 
-The buffer is mapped directly, without libbpf, which calls back for each record and asks the kernel by bpf(2): here
-records are copied in one piece, and who reads needs no right but the descriptor (linux/kernel/bpf/ringbuf.c; the layout
-is part of its interface).
+The buffer is mapped directly, without libbpf, which calls back for each record and uses bpf(2): here records are copied
+in one piece, and the reader needs no privilege besides the descriptor (linux/kernel/bpf/ringbuf.c; the layout is part
+of its interface).
 """
 
 import mmap
 import threading
 from typing import Self
 
-# struct look of bpf/flows.h, behind the header of a record of the ring buffer.
+# struct look of bpf/flows.h, after the header of a record of the ring buffer.
 LOOK_BYTES = 184
 HEADER_BYTES = 8
 RECORD_BYTES = HEADER_BYTES + LOOK_BYTES
-# The buffer's length: LOOKS_BYTES of bpf/flows.h.
+# The size of the buffer: LOOKS_BYTES of bpf/flows.h.
 RING_BYTES = 4 * 2**20
-# In the first word of a record: it is still being written; it was given up. The program does not give up any.
+# Bits in the first word of a record: being written; discarded. The program never discards.
 _BUSY = 1 << 31
 
 
 class LooksError(Exception):
-    """The ring buffer cannot be read; the message says why."""
+    """The ring buffer cannot be read; the message has the reason."""
 
 
 class Looks:
-    """Reads the looks of the filter; there can be one reader.
+    """Reads the records of the filter; there can be one reader.
 
     Args:
-        descriptor: Of the ring buffer; it may be closed behind this.
-        ring_bytes: How long the buffer is.
+        descriptor: The ring buffer's; the caller may close it afterwards.
+        ring_bytes: The size of the buffer.
 
     Raises:
         LooksError: If it cannot be mapped.
@@ -37,12 +37,12 @@ class Looks:
     def __init__(self, descriptor: int, ring_bytes: int = RING_BYTES) -> None:
         page = mmap.PAGESIZE
         self._ring_bytes = ring_bytes
-        # Taken and let go between looking at what is there and reading it, so that a processor that reads ahead (arm64)
-        # reads no records older than their headers.
+        # Locked and unlocked between reading the headers and the records: a barrier, so that a weakly ordered CPU
+        # (arm64) does not read records that are older than their headers.
         self._barrier = threading.Lock()
         try:
             self._consumer = mmap.mmap(descriptor, page, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-            # The data follow twice in a row, so that no record has a gap.
+            # The data are mapped twice in a row, so that no record wraps around.
             self._producer = mmap.mmap(descriptor, page + 2 * ring_bytes, prot=mmap.PROT_READ, offset=page)
         except (OSError, ValueError) as exc:
             raise LooksError(f"the ring buffer of looks cannot be mapped: {exc}") from exc
@@ -51,7 +51,7 @@ class Looks:
         self._data = memoryview(self._producer)[page:]
 
     def read(self) -> bytes:
-        """Return the records since the last call, each of `RECORD_BYTES`; the first eight of each are the buffer's."""
+        """Return the records since the last call, each of `RECORD_BYTES`; its first eight bytes are the buffer's."""
         at, end = self._read_at[0], self._written_at[0]
         if at == end:
             return b""
@@ -63,14 +63,14 @@ class Looks:
         return found
 
     def _whole(self, start: int, size: int) -> int:
-        """Return how many bytes of the records from a place on are of such that are no longer written."""
+        """Return the number of bytes from a position on whose records are completely written."""
         words = self._data[start : start + size].cast("I")[:: RECORD_BYTES // 4]
         if max(words) < _BUSY:
             return size
         return next(n for n, word in enumerate(words) if word & _BUSY) * RECORD_BYTES
 
     def discard(self) -> None:
-        """Forget what is there: it may be old."""
+        """Skip all records: they may be old."""
         while self.read():
             pass
 

@@ -1,6 +1,6 @@
-"""UDP flows that the kernel forwards at ingress (tc); the program is bpf/offload.bpf.c.
+"""UDP flows forwarded by the kernel at ingress (tc); the program is bpf/offload.bpf.c.
 
-This loads and attaches it; the engine of each worker fills its tables (engine/offload.pyx).
+This module loads and attaches it; the engine of each worker fills its tables (engine/offload.pyx).
 """
 
 import fcntl
@@ -34,9 +34,9 @@ MAPS = {"flows": (TUPLE.size, WAY.size), "tallies": (4, TALLY.size), "leases": (
 # ioctl(2), linux/sockios.h; linux/if_arp.h.
 _SIOCGIFHWADDR = 0x8927
 _ETHERNET, _LOOPBACK = 1, 772
-# Packets that are rewritten are routed as what this machine sends itself, which the kernel looks up for a program only
-# where lo forwards; those for this machine come in by lo, with addresses of this machine at both ends. All of it is
-# about packets that come from lo alone (Documentation/networking/ip-sysctl.rst).
+# The kernel routes rewritten packets for a program like packets of this machine only if lo forwards; packets for this
+# machine enter by lo, with local addresses at both ends. The settings affect packets from lo only
+# (Documentation/networking/ip-sysctl.rst).
 _SYSCTLS = {
     "ipv4/conf/lo/forwarding": "1",
     "ipv4/conf/lo/accept_local": "1",
@@ -51,8 +51,8 @@ class OffloadStatus:
     """The state of the offload.
 
     Attributes:
-        interfaces: Where it is attached.
-        flows: How many are known, of two directions each.
+        interfaces: The interfaces that it is attached to.
+        flows: The number of known flows, of two directions each.
     """
 
     interfaces: list[str]
@@ -60,7 +60,7 @@ class OffloadStatus:
 
 
 class PinnedOffload(Pinned):
-    """The offload of this network namespace, as it is pinned.
+    """The pinned offload of this network namespace.
 
     Args:
         filesystem: A BPF file system.
@@ -83,15 +83,15 @@ class PinnedOffload(Pinned):
 
 
 def may_use(tables: Sequence[int]) -> bool:
-    """Return whether this process may access the tables that it was given: flows, tallies and leases.
+    """Return whether this process may access the tables flows, tallies and leases by their descriptors.
 
-    Before Linux 5.19 that takes a right where kernel.unprivileged_bpf_disabled is set (linux/kernel/bpf/syscall.c).
+    Before Linux 5.19 that needs a privilege if kernel.unprivileged_bpf_disabled is set (linux/kernel/bpf/syscall.c).
     """
     return Map(tables[-1], *MAPS["leases"]).get(bytes(4)) is not None
 
 
 def ethernet_interfaces() -> list[str]:
-    """Return the interfaces whose packets begin with an Ethernet header, lo among them."""
+    """Return the interfaces with Ethernet headers, lo among them."""
     return [name for _, name in socket.if_nameindex() if _has_ethernet(name)]
 
 
@@ -99,7 +99,7 @@ def _has_ethernet(interface: str) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             answer = fcntl.ioctl(sock.fileno(), _SIOCGIFHWADDR, struct.pack("16s24x", interface.encode()))
-        except OSError:  # it went away
+        except OSError:  # the interface was removed
             return False
     return struct.unpack_from("=H", answer, 16)[0] in (_ETHERNET, _LOOPBACK)
 
@@ -108,13 +108,13 @@ def load(interfaces: Collection[str], flows: int, filesystem: Path = DEFAULT_FIL
     """Load the program and attach it to exactly these interfaces; an attached one is replaced atomically.
 
     Args:
-        interfaces: Where datagrams of clients and origins come in.
-        flows: So many can be known; where the tables are there in another size they begin anew.
+        interfaces: The interfaces of clients' and origins' datagrams.
+        flows: The size of the tables; existing ones of another size are recreated empty.
         filesystem: A BPF file system.
-        by_links: By tcx links, of Linux 6.6, where the kernel has them; else by classic filters.
+        by_links: Use tcx links (Linux 6.6), if the kernel has them; otherwise classic filters.
 
     Raises:
-        PinError: If an interface does not exist, or the kernel cannot have it.
+        PinError: If an interface does not exist, or the kernel refuses it.
     """
     for name in interfaces:
         if not _has_ethernet(name):
@@ -148,7 +148,7 @@ def _open_loopback() -> None:
     for name, value in _SYSCTLS.items():
         path = Path("/proc/sys/net", name)
         try:
-            if path.exists():  # a kernel without IPv6 has none of it
+            if path.exists():  # missing in a kernel without IPv6
                 path.write_text(value, encoding="ascii")
         except OSError as exc:
             raise PinError(f"{path} cannot be set to {value}: {(exc.strerror or str(exc)).lower()}") from exc
@@ -160,5 +160,5 @@ def is_loaded(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
 
 
 def remove(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
-    """Detach the program from all interfaces, and remove all flows; return whether there was one."""
+    """Detach the program from all interfaces, and remove all flows; return whether it was attached."""
     return unload(folder_of(filesystem), PROGRAM)

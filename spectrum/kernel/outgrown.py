@@ -1,8 +1,8 @@
-"""Load a program whose maps have another shape than those that a version before has pinned.
+"""Load a program whose maps have another shape than those that a previous version has pinned.
 
-libbpf refuses to use a pinned map of another shape. Where new fields are at the end of a value, and more entries behind
-the former ones, what is in it can be taken over: the former map gives its place to a new one, and is gone with the
-program that uses it. Per-CPU values are counters, and begin anew; so do ring buffers.
+libbpf refuses to use a pinned map of another shape. If values have grown at their end, or maps have more entries, the
+contents are copied: a new map replaces the former one, which is freed with the program that uses it. Per-CPU values are
+counters, and start at zero; ring buffers start empty.
 """
 
 import sys
@@ -25,17 +25,17 @@ def load_over(
     entries: Mapping[str, int] | None = None,
     constants: bytes = b"",
 ) -> Object:
-    """Load a program with the maps that are pinned, or with what is in those of another shape; the caller closes it.
+    """Load a program with the pinned maps, or with copies of those of another shape; the caller closes it.
 
     Args:
         program: Its name.
-        folder: Where maps are pinned.
+        folder: The folder of pinned maps.
         maps: Their names.
-        entries: By the name of a map, how many it holds, if not as many as the object says.
-        constants: What stands in place of the object's constants; empty for these.
+        entries: The number of entries of maps by name, if it differs from the object's.
+        constants: Values that replace the object's constants; empty for the object's.
 
     Raises:
-        PinError: If the kernel does not take it; the pinned maps are as before then.
+        PinError: If the kernel refuses it; the pinned maps are then unchanged.
     """
     try:
         _put_back(folder / f"{program}_{name}" for name in maps)
@@ -62,7 +62,7 @@ def _differs(path: Path, shape: Shape) -> bool:
 
 
 def shape_of(path: Path) -> Shape:
-    """Return the shape of the map that is pinned at a path.
+    """Return the shape of a pinned map.
 
     Raises:
         BpfError: If there is none.
@@ -79,7 +79,7 @@ def _former(path: Path) -> Path:
 
 
 def _put_back(paths: Iterable[Path]) -> None:
-    """Put pins back that a process had set aside that was killed then: no program uses their successors yet."""
+    """Restore pins that were moved by a process that was killed meanwhile: no program uses the new maps yet."""
     for path in paths:
         if (former := _former(path)).exists():
             former.replace(path)
@@ -87,7 +87,7 @@ def _put_back(paths: Iterable[Path]) -> None:
 
 @contextmanager
 def _aside(paths: Collection[Path]) -> Iterator[None]:
-    """Return a context in which pins have another path; they are removed after it, or put back if it fails."""
+    """Return a context in which pins are moved aside; afterwards they are removed, or restored on failure."""
     moved: list[Path] = []
     try:
         for path in paths:
@@ -102,7 +102,7 @@ def _aside(paths: Collection[Path]) -> Iterator[None]:
 
 
 def _take_over(path: Path, shape: Shape) -> None:
-    """Copy what was in a map to the new one at its path."""
+    """Copy the contents of a map to the new one at its path."""
     before = shape_of(_former(path))
     if (before.kind, before.key_bytes) != (shape.kind, shape.key_bytes) or shape.is_per_cpu or shape.kind == _RING:
         return

@@ -1,4 +1,4 @@
-"""The process at the other end of a UNIX socket (unix(7), SO_PEERCRED), and how to signal it and no other."""
+"""The process at the other end of a UNIX socket (unix(7), SO_PEERCRED), and signals to exactly that process."""
 
 import os
 import signal
@@ -12,11 +12,11 @@ _UCRED = struct.Struct("=iII")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The process that connected, or that listened, as the kernel knows it.
+    """The process that connected, or that listens, from the kernel.
 
     Attributes:
-        pid: The process; 0 where it is in another PID namespace.
-        uid: Its user then.
+        pid: Its id; 0 if it is in another PID namespace.
+        uid: Its user at the time of connect or listen.
     """
 
     pid: int
@@ -30,15 +30,15 @@ class Peer:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether it is this process's own user, or root."""
+        """Whether it runs as this process's user, or as root."""
         return self.uid in (0, os.geteuid())
 
 
 class PinnedProcess:
-    """A process to be signalled later: by a descriptor, as its pid may be reused by then (pidfd_open(2)).
+    """A process to be signalled later: by descriptor, as its pid may be reused (pidfd_open(2)).
 
     Args:
-        descriptor: The process's, owned from here on.
+        descriptor: The pidfd; owned by this object.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -46,19 +46,19 @@ class PinnedProcess:
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """Open a process that is known to run.
+        """Open a running process.
 
         Raises:
-            OSError: If it does not run, or there is no descriptor for it.
+            OSError: If it does not run, or the kernel refuses a descriptor.
         """
         return cls(os.pidfd_open(pid))
 
     def fileno(self) -> int:
-        """Return the descriptor; -1 once it is closed."""
+        """Return the descriptor; -1 after `close`."""
         return self._descriptor
 
     def kill(self) -> None:
-        """Kill it; one that has ended is left alone."""
+        """Kill the process; no effect if it has ended."""
         if self._descriptor >= 0:
             try:
                 signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """Maps and links that stay in the kernel without a process, pinned in a BPF file system.
 
-They lie in one folder for each network namespace, as programs are attached to one, and each version of the layout. Who
-changes them holds a lock.
+There is a folder per network namespace, as programs are attached to one, and per version of the layout. Changes are
+made under a lock.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ _BPF_MAGIC = 0xCAFE4A11
 # The version of the structs in bpf/*.bpf.c: other layouts have other folders. Names there have no dot, which the kernel
 # reserves (kernel/bpf/inode.c).
 LAYOUT = "v2"
-# A change holds the lock for milliseconds, with a million prefixes for some seconds.
+# Timeout of the lock. Changes hold it for milliseconds, with a million prefixes for some seconds.
 LOCK_TIMEOUT_S = 10.0
 LOCK_STEP_S = 0.05
 
@@ -37,7 +37,7 @@ LOCK_STEP_S = 0.05
 def possible_processors(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
     """Return the number of values per entry of a per-CPU map: one for each possible CPU.
 
-    C libraries differ in what they count as configured. Without the file (no /sys), theirs is taken.
+    C libraries differ in their number of configured CPUs. Without the file (no /sys), their number is used.
     """
     try:
         ranges = [part.split("-") for part in path.read_text(encoding="ascii").strip().split(",")]
@@ -51,14 +51,14 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 
 class PinError(Exception):
-    """The kernel refused an operation; the message says why."""
+    """The kernel refused an operation; the message has the reason."""
 
 
 def mount(filesystem: Path) -> None:
     """Mount a BPF file system if there is none.
 
     Raises:
-        PinError: If it cannot be.
+        PinError: If it cannot be mounted.
     """
     if is_bpf(filesystem):
         return
@@ -69,7 +69,7 @@ def mount(filesystem: Path) -> None:
 
 
 def is_bpf(path: Path) -> bool:
-    """Tell whether a path is on a BPF file system."""
+    """Return whether a path is on a BPF file system."""
     library = ctypes.CDLL(None, use_errno=True)
     answer = ctypes.create_string_buffer(256)
     return bool(library.statfs(bytes(path), answer) == 0 and struct.unpack_from("=q", answer)[0] == _BPF_MAGIC)
@@ -84,7 +84,7 @@ def prepare(filesystem: Path) -> Path:
     """Return the folder for this network namespace; create it if it is missing.
 
     Raises:
-        PinError: If it cannot be had.
+        PinError: If it cannot be created, or is not trusted.
     """
     mount(filesystem)
     folder = folder_of(filesystem)
@@ -99,10 +99,10 @@ def prepare(filesystem: Path) -> Path:
 
 
 def probe(program: str) -> Object:
-    """Load a program with maps of its own, which are not pinned; the caller closes it.
+    """Load a program with unpinned maps; the caller closes it.
 
     Raises:
-        PinError: If the kernel does not take it.
+        PinError: If the kernel refuses it.
     """
     return load(program, Path(), {})
 
@@ -114,17 +114,17 @@ def load(
     entries: Mapping[str, int] | None = None,
     constants: bytes = b"",
 ) -> Object:
-    """Load a program, with the maps that are pinned; the caller closes it.
+    """Load a program with the pinned maps; the caller closes it.
 
     Args:
         program: Its name.
-        folder: Where maps are pinned.
+        folder: The folder of pinned maps.
         maps: Their names.
-        entries: How many a map holds, where the object does not say.
-        constants: What stands in place of its constants; empty for these.
+        entries: The number of entries of maps by name, where the object has none.
+        constants: Values that replace its constants; empty for the object's.
 
     Raises:
-        PinError: If the kernel does not take it.
+        PinError: If the kernel refuses it.
     """
     try:
         pins = {name: folder / f"{program}_{name}" for name in maps}
@@ -135,18 +135,17 @@ def load(
 
 @lru_cache(maxsize=8)
 def program_code(program: str) -> bytes:
-    """Return a program's object file as this process first read it, so that it fits the code of this process."""
+    """Return a program's object file as this process first read it, so that it matches the code of this process."""
     return Path(__file__).with_name("bpf").joinpath(f"{program}.bpf.o").read_bytes()
 
 
-# How a program is attached to an interface, in the name of its pin: by a link, or by a classic filter at tc, where
-# packets come in or where they go out.
+# Kinds of attachments, in the names of their pins: by link, or by classic filter at tc, at ingress or egress.
 _LINK, _FILTER, _EGRESS_FILTER = "link", "tc", "tcout"
 _KINDS = _LINK, _FILTER, _EGRESS_FILTER
 
 
 def _pin_of(folder: Path, program: str, kind: str, interface: str) -> Path:
-    # eth0.10 is a VLAN's; no interface has a colon in its name.
+    # eth0.10 is a VLAN; names of interfaces contain no colon.
     return folder / f"{program}_{kind}_{interface.replace('.', ':')}"
 
 
@@ -171,19 +170,19 @@ def attach_to_interfaces(
     attach_filter: Callable[[int, Path], None] | None = None,
     at_egress: bool = False,
 ) -> None:
-    """Attach a program to exactly these interfaces; an attached one is replaced from one packet to the next.
+    """Attach a program to exactly these interfaces; an attached one is replaced atomically.
 
     Args:
-        folder: Where it is pinned.
+        folder: The folder of its pins.
         program: Its name.
         interfaces: Their names.
-        descriptor: Of the program that is to run from now on.
-        attach: Attaches it to the interface of an index, by a link that is pinned to a path; None for no links.
-        attach_filter: The same by a classic filter, for kernels that have no such links.
-        at_egress: It sees what goes out by them.
+        descriptor: The program's.
+        attach: Attaches it to the interface with an index, by a link pinned at a path; None for no links.
+        attach_filter: The same by a classic filter, for kernels without such links.
+        at_egress: Whether the program sees outgoing packets.
 
     Raises:
-        PinError: If an interface does not exist, or cannot have it.
+        PinError: If an interface does not exist, or does not support the program.
     """
     indices = {}
     for name in interfaces:
@@ -230,14 +229,14 @@ def _detach(pin: Path) -> None:
         return
     try:
         index = socket.if_nametoindex(interface)
-    except OSError:  # it is gone, and the filter with it
+    except OSError:  # the interface was removed, and the filter with it
         pin.unlink()
     else:
         detach_filter(index, pin, kind == _EGRESS_FILTER)
 
 
 def _replaced(link: Path, descriptor: int) -> bool:
-    """Replace the program of a link; return False if there is none, or another interface has the name by now."""
+    """Replace the program of a link; return False if there is none, or its interface was renamed."""
     if not link.exists():
         return False
     try:
@@ -251,13 +250,13 @@ def _replaced(link: Path, descriptor: int) -> bool:
 
 
 def unload(folder: Path, program: str = "") -> bool:
-    """Detach a program whose pins are in a folder, or all, and remove its maps; return whether there was one."""
+    """Detach a program with pins in a folder, or all, and remove its maps; return whether there was one."""
     try:
         if not folder.is_dir():
             return False
-    except PermissionError:  # so it is root's, and not ours
+    except PermissionError:  # it belongs to root
         return False
-    # Attachments first, so that no program runs with some of its maps removed.
+    # Attachments first, so that no program runs without some of its maps.
     found = sorted(folder.glob(f"{program}_*" if program else "*"), key=lambda path: not _kind_and_interface(path)[0])
     for path in found:
         if _kind_and_interface(path)[0]:
@@ -271,7 +270,7 @@ def unload(folder: Path, program: str = "") -> bool:
 
 
 def explained(exc: BpfError) -> str:
-    """Return an explanation of an error of the kernel."""
+    """Return an explanation of a kernel error."""
     if exc.number in (1, 13):
         return f"{exc}; it needs root, or CAP_BPF and CAP_NET_ADMIN"
     if exc.number == 22:
@@ -313,11 +312,11 @@ class Pinned:
 
     Args:
         program: Its name.
-        maps: How long a key and a value of each map are.
+        maps: The lengths of a key and a value of each map.
         filesystem: A BPF file system.
 
     Raises:
-        PinError: If the program is not loaded, or another version is.
+        PinError: If the program is not loaded, or another version of it is.
     """
 
     def __init__(self, program: str, maps: Mapping[str, tuple[int, int]], filesystem: Path) -> None:
@@ -337,7 +336,7 @@ class Pinned:
             raise PinError(str(exc)) from exc
 
     def close(self) -> None:
-        """Close the descriptors; the programs continue in the kernel."""
+        """Close the descriptors; the programs stay in the kernel."""
         for one in self.maps.values():
             one.close()
         self.maps.clear()
@@ -353,7 +352,7 @@ class Pinned:
         """Return a context in which no other process changes the maps.
 
         Raises:
-            PinError: If another process has not let go of the lock in time; it may stand still.
+            PinError: If another process holds the lock for too long; it may hang.
         """
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -366,7 +365,7 @@ class Pinned:
         """Add or replace a value of a map.
 
         Raises:
-            PinError: If the kernel does not take it.
+            PinError: If the kernel refuses it.
         """
         try:
             self.maps[name].set(key, value)

@@ -1,4 +1,4 @@
-"""Drop privileges: change the user, or stay root, with only the capabilities that are needed (capabilities(7))."""
+"""Drop privileges: change the user, or stay root, with only the required capabilities (capabilities(7))."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 # linux/include/uapi/linux/capability.h: for ports below 1024; for pings and clients' source addresses.
 CAP_NET_BIND_SERVICE, CAP_NET_RAW = 10, 13
 KEPT = (CAP_NET_BIND_SERVICE, CAP_NET_RAW)
-# The helper's: to load and attach eBPF programs, and to lengthen queues of sockets. The verifier accepts the filter's
+# For the helper: to load and attach eBPF programs, and to enlarge socket buffers. The verifier accepts the filter's
 # arithmetic on packet pointers with CAP_PERFMON only.
 CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF = 12, 38, 39
 
@@ -25,16 +25,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def become(user: pwd.struct_passwd) -> None:
-    """Become a user for good, with that user's groups, and keep `KEPT` across exec.
+    """Change to a user irrevocably, with that user's groups, and keep `KEPT` across exec.
 
-    What this process starts has no more than that either. Threads that run already keep no capability: call it before
-    there are any.
+    Child processes have no more than that. Other threads lose all capabilities: call it before starting any.
 
     Args:
         user: Its entry in the password database.
 
     Raises:
-        OSError: If this process is not root, or not allowed to.
+        OSError: If this process is not root, or not permitted to.
     """
     _bound(KEPT)
     _prctl(_SET_KEEPCAPS, 1)
@@ -45,14 +44,14 @@ def become(user: pwd.struct_passwd) -> None:
     for capability in KEPT:
         _prctl(_AMBIENT, _AMBIENT_RAISE, capability)
     _prctl(_SET_NO_NEW_PRIVS, 1)
-    # Without it a process that has changed its user cannot read its own /proc/self/fd (proc(5)).
+    # Otherwise a process that has changed its user cannot read its own /proc/self/fd (proc(5)).
     _prctl(_SET_DUMPABLE, 1)
 
 
 def confine(capabilities: Collection[int]) -> None:
-    """Drop all other capabilities for good, and stay the same user; child programs have none.
+    """Drop all other capabilities irrevocably, and stay the same user; child programs have none.
 
-    Of those that this process does not have it gets none.
+    Capabilities that this process lacks are not gained.
 
     Raises:
         OSError: If the kernel refuses.
@@ -82,7 +81,7 @@ def _last_capability() -> int:
 
 
 def _prctl(option: int, *arguments: int) -> None:
-    """Pass all five arguments: the kernel refuses some options if unused ones are not zero."""
+    """Call prctl(2) with all five arguments: the kernel refuses some options if unused ones are not zero."""
     padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
     if _libc.prctl(option, *padded) != 0:
         raise _failure()

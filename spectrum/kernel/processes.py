@@ -11,10 +11,10 @@ _PIDFD_GETFD = 438
 
 
 def sockets_of(pid: int) -> Iterator[socket.socket]:
-    """Yield copies of a process's sockets, which the caller closes.
+    """Yield duplicates of a process's sockets; the caller closes them.
 
     Raises:
-        OSError: If there is no such process, or it is another user's (ptrace(2), PTRACE_MODE_ATTACH_REALCREDS).
+        OSError: If there is no such process, or it belongs to another user (ptrace(2), PTRACE_MODE_ATTACH_REALCREDS).
     """
     library = ctypes.CDLL(None, use_errno=True)
     process = os.pidfd_open(pid)

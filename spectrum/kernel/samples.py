@@ -1,4 +1,4 @@
-"""The filter's samples: one in `sample_one_in` packets, which the program writes into a ring buffer."""
+"""Samples of the filter: one in `sample_one_in` packets, from the program's ring buffer."""
 
 import struct
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ _SAMPLE = struct.Struct("=QII128s")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A packet as it was received.
+    """A received packet.
 
     Attributes:
-        at_s: When, of the monotonic clock.
-        frame_bytes: How long the whole frame is.
-        verdict: What became of it, as it is counted: "passed", "list x", ...
-        header: The frame's first 128 bytes, zeros behind them.
+        at_s: The time of the monotonic clock, in seconds.
+        frame_bytes: The length of the whole frame.
+        verdict: Its result, by the name of the counter: "passed", "list x", ...
+        header: The first 128 bytes of the frame, padded with zeros.
     """
 
     at_s: float
@@ -32,11 +32,11 @@ class Samples:
     """Reads the samples of a filter; there can be one reader.
 
     Args:
-        descriptor: Of the filter's ring buffer. It stays open as long as this.
-        places: By which number the program counts a list, a rule, or what is of none (`PinnedFilter.places`).
+        descriptor: The ring buffer's, which must stay open.
+        places: The index of the counters of each list, rule and other result (`PinnedFilter.places`).
 
     Raises:
-        BpfError: If the ring buffer cannot be had.
+        BpfError: If the ring buffer cannot be mapped.
     """
 
     def __init__(self, descriptor: int, places: Mapping[str, int]) -> None:
@@ -44,7 +44,7 @@ class Samples:
         self.name(places)
 
     def name(self, places: Mapping[str, int]) -> None:
-        """Go by other numbers from now on; lists and rules have come and gone."""
+        """Replace the indexes, after lists and rules have changed."""
         self._verdicts = {number: name for name, number in places.items()}
 
     def read(self) -> list[Sample]:

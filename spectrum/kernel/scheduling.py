@@ -1,4 +1,4 @@
-"""How soon the kernel runs a process that wakes while others compute on its processor (sched(7), sched_setattr(2))."""
+"""Scheduling latency of a process that wakes while others compute on its CPU (sched(7), sched_setattr(2))."""
 
 import ctypes
 import os
@@ -14,14 +14,14 @@ SHORT_TURN_NS = 200_000
 
 
 def take_short_turns(turn_ns: int = SHORT_TURN_NS) -> bool:
-    """Have the kernel give this thread shorter turns on a processor, and these sooner; its share stays the same.
+    """Request short time slices for this thread, and thereby earlier ones; its share stays the same.
 
-    Linux 6.12 and later take the length of a turn for ordinary threads (EEVDF): one that wakes precedes those with
-    longer turns, where it would otherwise wait for a tick of the kernel, up to 4 ms. It needs no privilege. A thread
-    of another policy than the ordinary one is left alone, and so is its priority.
+    Linux 6.12 and later accept the length of a slice for ordinary threads (EEVDF): a waking thread precedes those with
+    longer slices, where it would otherwise wait for a scheduler tick, up to 4 ms. It needs no privilege. Threads of
+    other scheduling policies are not changed, nor is the nice value.
 
     Returns:
-        Whether the kernel took it. An older one may, too, and does nothing.
+        Whether the kernel accepted it. An older kernel may accept it without effect.
     """
     number = _SET_ATTRIBUTES.get(platform.machine())
     if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
@@ -32,16 +32,16 @@ def take_short_turns(turn_ns: int = SHORT_TURN_NS) -> bool:
 
 
 def give_way(nice: int) -> None:
-    """Have this thread leave the processor to others that want it, and run in what is left.
+    """Lower the priority of this thread, so that it runs in the time that other threads leave.
 
-    A thread that wakes up just after it slept precedes one that computes only if it has had less than its share by
-    then, and otherwise waits for the next tick of the kernel, up to 4 ms (EEVDF). Beside one with little weight it
-    nearly always has.
+    Without that, a thread that wakes shortly after it slept precedes a computing one only if it has had less than its
+    share, and otherwise waits for the next scheduler tick, up to 4 ms (EEVDF). Against a thread of low weight it nearly
+    always has had less.
 
-    It cannot be undone without a privilege, and holds for threads and processes that this thread starts.
+    It cannot be undone without a privilege, and is inherited by threads and processes that this thread starts.
 
     Args:
-        nice: Added to its nice value. Beside a thread with the value before, 5 leave a quarter of a processor, and 10 a
+        nice: Added to its nice value. Against a thread with the former value, 5 leave a quarter of a CPU, and 10 a
             tenth (sched_prio_to_weight in the kernel's sources).
     """
     os.nice(nice)

@@ -1,4 +1,4 @@
-"""Forbid system calls for good, by libseccomp (seccomp(2), seccomp_init(3))."""
+"""Forbid system calls irrevocably, by libseccomp (seccomp(2), seccomp_init(3))."""
 
 import ctypes
 import errno
@@ -9,12 +9,12 @@ _ACT_ALLOW = 0x7FFF0000
 _ACT_ERRNO = 0x00050000
 _LIBRARY = "libseccomp.so.2"
 _EQUAL, _GREATER = 4, 6
-# linux/bpf.h, enum bpf_cmd: BPF_MAP_LOOKUP_ELEM, _UPDATE_ELEM, _DELETE_ELEM and _LOOKUP_BATCH, on maps that a process
-# was given. A worker fills the kernel's table of UDP flows.
+# linux/bpf.h, enum bpf_cmd: BPF_MAP_LOOKUP_ELEM, _UPDATE_ELEM, _DELETE_ELEM and _LOOKUP_BATCH, on maps whose
+# descriptors were passed to a process. A worker fills the kernel's table of UDP flows.
 _BPF_ON_ELEMENTS = (1, 2, 3, 24)
 
-# Calls that help an attacker who runs code in a worker, and that a worker never needs: other programs and processes,
-# mounts and namespaces, the kernel itself.
+# Calls that are useful to an attacker with code execution in a worker, and that workers never use: other programs and
+# processes, mounts and namespaces, the kernel itself.
 FORBIDDEN = (
     "execve",
     "execveat",
@@ -41,7 +41,7 @@ FORBIDDEN = (
     "open_by_handle_at",
     "unshare",
     "setns",
-    # Its operations do what other calls do, and bypass this filter.
+    # io_uring performs other calls, and bypasses this filter.
     "io_uring_setup",
     "io_uring_enter",
     "io_uring_register",
@@ -87,7 +87,7 @@ FORBIDDEN = (
 
 
 class _Comparison(ctypes.Structure):
-    """struct scmp_arg_cmp of seccomp.h: an argument's place, how it compares, and with what."""
+    """struct scmp_arg_cmp of seccomp.h: the index of an argument, the comparison, and its operands."""
 
     _fields_ = (
         ("place", ctypes.c_uint),
@@ -97,7 +97,7 @@ class _Comparison(ctypes.Structure):
     )
 
 
-# The first argument of bpf(2) for all but those, a rule each.
+# The first argument of bpf(2), except for these, a rule each.
 _BPF_OTHERS = [
     *((_Comparison(0, _EQUAL, n, 0),) for n in range(max(_BPF_ON_ELEMENTS)) if n not in _BPF_ON_ELEMENTS),
     (_Comparison(0, _GREATER, max(_BPF_ON_ELEMENTS), 0),),
@@ -112,8 +112,7 @@ def is_present() -> bool:
 def forbid(calls: Iterable[str] = FORBIDDEN) -> bool:
     """Make system calls fail with EPERM from now on, in this thread and its children; False without libseccomp.
 
-    A name that this architecture does not know is passed over. Of "bpf" all is forbidden but what is about the elements
-    of maps.
+    Names that this architecture does not have are skipped. "bpf" forbids all commands except those on elements of maps.
 
     Raises:
         OSError: If the kernel refuses the filter.

@@ -1,7 +1,6 @@
-"""Signals (signal(7)): which are handled, and how none is handled too early.
+"""Signals (signal(7)): which ones are handled, and blocking of those that arrive before their handlers exist.
 
-Each has an effect that docs/operations.md tells, or none: one that is meant for another program ends no process that
-serves.
+docs/operations.md lists the effect of each. All others are ignored: a stray signal ends no process that serves.
 """
 
 import signal
@@ -15,10 +14,10 @@ STOP = (Signals.SIGTERM, Signals.SIGINT, Signals.SIGQUIT)
 EARLY = (Signals.SIGHUP, Signals.SIGQUIT)
 # Signals of a terminal (Ctrl-C, Ctrl-\, hang-up) reach all processes of its group.
 OF_TERMINAL = (Signals.SIGHUP, Signals.SIGINT, Signals.SIGQUIT)
-# A background process that writes to its terminal, or reads from it: a handler would be called for ever.
+# A background process writes to its terminal, or reads from it: a handler would be called endlessly.
 _OF_BACKGROUND = (Signals.SIGTTIN, Signals.SIGTTOU)
-# Faults dump core; job control stops and continues; limits that were set for the process (setrlimit(2)) hold; Python
-# ignores SIGPIPE and SIGXFSZ; the rest does nothing by default.
+# Faults dump core; job control stops and continues; resource limits (setrlimit(2)) apply; Python ignores SIGPIPE and
+# SIGXFSZ; the rest does nothing by default.
 _OF_SYSTEM = {
     *(
         Signals.SIGILL,
@@ -32,17 +31,17 @@ _OF_SYSTEM = {
     *(Signals.SIGKILL, Signals.SIGSTOP, Signals.SIGTSTP, Signals.SIGCONT),
     *(Signals.SIGXCPU, Signals.SIGXFSZ, Signals.SIGPIPE, Signals.SIGCHLD, Signals.SIGURG, Signals.SIGWINCH),
 }
-# The others would end a process, and are ignored: SIGUSR1, SIGALRM, SIGPWR, the real-time signals.
+# All others would end a process, and are ignored: SIGUSR1, SIGALRM, SIGPWR, the real-time signals.
 SPARE = tuple(
     sorted(number for number in signal.valid_signals() if number not in {*_OF_SYSTEM, *STOP, *EARLY, *_OF_BACKGROUND})
 )
 
 
 def prepare(hold: Collection[int] = ()) -> None:
-    """Ignore the signals that are not handled, and undo what the parent has blocked or ignored.
+    """Ignore the signals that are not handled, and reset those that the parent has blocked or ignored.
 
     Args:
-        hold: These wait until they are released.
+        hold: Signals to block until `release`.
     """
     for number in (*SPARE, *_OF_BACKGROUND):
         signal.signal(number, signal.SIG_IGN)
@@ -79,5 +78,5 @@ def name(number: int) -> str:
 
 
 def how_ended(status: int) -> str:
-    """Return how a process ended, by its exit status, which is negative for a signal."""
+    """Return how a process ended, from its exit status, which is negative for a signal."""
     return f"killed by {name(-status)}" if status < 0 else f"exit status {status}"

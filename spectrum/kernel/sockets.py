@@ -14,8 +14,8 @@ from spectrum.core.address import parse_address
 
 # The kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
-# What a UDP listener holds while its worker is busy: 208 KiB, the default, are 90 full datagrams. Beyond
-# net.core.rmem_max it needs CAP_NET_ADMIN.
+# The receive buffer of a UDP listener, for times when its worker is busy: the default of 208 KiB holds 90 full
+# datagrams. Beyond net.core.rmem_max it needs CAP_NET_ADMIN.
 RECEIVE_BUFFER_BYTES = 4 * 2**20
 # linux/include/uapi/asm-generic/socket.h and linux/in.h; Python 3.11's socket module has no names for them.
 SO_RCVBUFFORCE = 33
@@ -27,11 +27,11 @@ FIRST_PASSED = 3
 
 
 class ListenError(Exception):
-    """A listening socket cannot be opened; the message says for which address, and why.
+    """A listening socket cannot be opened; the message has the address and the reason.
 
     Attributes:
-        where: The address and port, as a person reads it.
-        reason: Why, and what to do; the same for all addresses with the same cause.
+        where: The address and port as text.
+        reason: The reason, and a remedy; the same for all addresses with the same cause.
     """
 
     def __init__(self, where: str, reason: str = "") -> None:
@@ -49,18 +49,18 @@ def open_listeners(
 ) -> list[socket.socket]:
     """Return `count` non-blocking listening sockets that share one address and port (SO_REUSEPORT, socket(7)).
 
-    The kernel spreads connections, or the datagrams of different clients, evenly over them by a hash of the client's
-    address. What all sessions need is set here, because accepted sockets inherit it: TCP_NODELAY.
+    The kernel distributes connections, or the datagrams of different clients, evenly by a hash of the client's address.
+    Options of all sessions are set here, because accepted sockets inherit them: TCP_NODELAY.
 
     Args:
         address: An IPv4 or IPv6 address; empty for every address of both families.
         port: 1 to 65535; 0 for any, the same for all.
         count: 1 gives a socket without SO_REUSEPORT.
         transport: "tcp" or "udp".
-        transparent: It takes what TPROXY rules or bindings send to it, and answers from any address (ip(7),
+        transparent: Receives packets from TPROXY rules or bindings, and answers from any address (ip(7),
             IP_TRANSPARENT).
-        beside: Sockets of this process on the same port that overlap, such as those of one address where this is every
-            address. Where there are any, another process's listener is found only if it has no SO_REUSEPORT.
+        beside: Overlapping sockets of this process on the same port, such as one address beside the wildcard. If there
+            are any, another process's listener is found only if it has no SO_REUSEPORT.
 
     Raises:
         ListenError: If the address is taken, not of this machine, or not permitted.
@@ -95,7 +95,7 @@ def may_listen(address: str, port: int, transport: str = "tcp", beside: Sequence
 def may_bind(port: int) -> bool:
     """Return whether this process may listen on a port: low ones need CAP_NET_BIND_SERVICE (ip(7)).
 
-    Whether the port is free is another question, which the kernel asks after this one.
+    Whether the port is free is not checked; the kernel checks that later.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         try:
@@ -107,10 +107,10 @@ def may_bind(port: int) -> bool:
 
 @contextmanager
 def _sharing(sockets: Sequence[socket.socket]) -> Iterator[None]:
-    """Return a context in which bound sockets share their port, so that others can be bound beside them.
+    """Return a context in which bound sockets share their port, so that others can be bound to it.
 
-    The kernel compares the option at bind(2) and listen(2) only, whenever it was set (net/ipv4/inet_connection_sock.c,
-    inet_csk_bind_conflict; net/ipv4/udp.c, udp_lib_lport_inuse).
+    The kernel compares the option at bind(2) and listen(2) only, regardless of when it was set
+    (net/ipv4/inet_connection_sock.c, inet_csk_bind_conflict; net/ipv4/udp.c, udp_lib_lport_inuse).
     """
     changed = [sock for sock in sockets if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)]
     try:
@@ -130,7 +130,7 @@ def add_listener(address: str, port: int, transport: str = "tcp", transparent: b
     """Return one more socket for an address that this process has opened with SO_REUSEPORT.
 
     Raises:
-        ListenError: If it cannot be had.
+        ListenError: If it cannot be opened.
     """
     try:
         return _open(address, port, transport, True, transparent)
@@ -139,15 +139,15 @@ def add_listener(address: str, port: int, transport: str = "tcp", transparent: b
 
 
 def bind_unix(path: Path, mode: int) -> socket.socket:
-    """Return a UNIX socket that is bound to a path; one that a dead process left there is replaced, nothing else is.
+    """Return a UNIX socket bound to a path; a socket that a dead process left there is replaced, nothing else.
 
     Args:
-        path: In a folder that is there.
-        mode: Who may connect.
+        path: The path, in an existing folder.
+        mode: The permissions to connect.
 
     Raises:
-        FileExistsError: If something else is there.
-        OSError: If it cannot be had; EADDRINUSE where another process answers there.
+        FileExistsError: If there is another kind of file.
+        OSError: If it cannot be bound; EADDRINUSE if another process answers there.
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
@@ -177,7 +177,7 @@ def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]
     """Return the sockets that systemd passed to this process (sd_listen_fds(3)), once.
 
     Args:
-        environment: Has LISTEN_PID and LISTEN_FDS where there are any; they are removed, so that no child takes them.
+        environment: Has LISTEN_PID and LISTEN_FDS, if any; they are removed, so that no child takes the sockets.
     """
     pid, count = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "0")
     environment.pop("LISTEN_FDNAMES", None)
@@ -191,9 +191,9 @@ def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]
 
 
 def adapt_listener(sock: socket.socket) -> tuple[str, int, str] | None:
-    """Set our options on a listening socket that was passed to us; return its address, port and transport.
+    """Set Spectrum's options on a passed listening socket; return its address, port and transport.
 
-    None where it is no TCP or UDP socket that can be served. The address is as for `open_listeners`.
+    None if it is not a TCP or UDP socket that can be served. The address is as for `open_listeners`.
     """
     kinds = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}
     if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type not in kinds:
@@ -229,14 +229,14 @@ def raise_descriptor_limit() -> int:
 
 
 def descriptor_limit() -> int:
-    """Return how many descriptors this process may have open."""
+    """Return the limit of open descriptors of this process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def open_descriptors() -> int:
-    """Return the number of open descriptors of this process; its limit if none is left to find out."""
+    """Return the number of open descriptors of this process; the limit if none is left to count them."""
     try:
-        # Linux 6.2 and later tell how many there are (proc(5)); a list of 10,000 takes ten milliseconds.
+        # Linux 6.2 and later have the number (proc(5)); a list of 10,000 takes ten milliseconds.
         return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
     except OSError as exc:
         if exc.errno != errno.EMFILE:
@@ -308,7 +308,7 @@ def _intercept(sock: socket.socket, transport: str) -> None:
 
 
 def _prepare_datagrams(sock: socket.socket, address: str) -> None:
-    """Lengthen the queue for bursts, and let a wildcard socket report the destination of datagrams (ip(7), ipv6(7))."""
+    """Enlarge the receive buffer, and let a wildcard socket report the destination of datagrams (ip(7), ipv6(7))."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
     except PermissionError:
@@ -341,7 +341,7 @@ def _socket(address: str, transport: str) -> socket.socket:
         if address or exc.errno != errno.EAFNOSUPPORT:
             raise
         sock = socket.socket(socket.AF_INET, kind)
-    if transport == "tcp":  # where it spares the wait after a restart; on UDP it would let two daemons share a port
+    if transport == "tcp":  # for TCP it avoids the wait after a restart; on UDP it would let two daemons share a port
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, bool(address))

@@ -1,6 +1,6 @@
 """Choose the socket of a SO_REUSEPORT group by client: a classic BPF program per group (socket(7)).
 
-Without one it scales a hash to the number of sockets, and every second client moves when that number changes.
+Without one, the kernel scales a hash to the number of sockets, and every second client moves when that number changes.
 """
 
 import ctypes
@@ -29,11 +29,11 @@ def place_datagrams(sock: socket.socket, table: Sequence[int], key: int) -> None
     Args:
         sock: Any socket of the group. Its members are numbered in the order in which they were bound.
         table: The number of a socket for each bucket; its length is a power of two, 256 at most.
-        key: 32 bits that nobody outside knows, so that clients cannot choose their socket. Flows keep their place as
-            long as it stays the same.
+        key: 32 secret bits, so that clients cannot choose their socket. The socket of a flow stays the same as long as
+            the key does.
 
     Raises:
-        OSError: If the kernel does not take the program.
+        OSError: If the kernel refuses the program.
     """
     code = _assembled(tuple(table), key)
     buffer = ctypes.create_string_buffer(code, len(code))
@@ -43,12 +43,12 @@ def place_datagrams(sock: socket.socket, table: Sequence[int], key: int) -> None
 
 @lru_cache(maxsize=16)
 def _assembled(table: tuple[int, ...], key: int) -> bytes:
-    """Return the program's code, which thousands of groups share."""
+    """Return the program's code; thousands of groups share it."""
     return b"".join(_INSTRUCTION.pack(*instruction) for instruction in placement_program(table, key))
 
 
 def placement_program(table: Sequence[int], key: int) -> list[Instruction]:
-    """Return the program: hash source address and port, keep as many bits as `table` needs, look up by bisection."""
+    """Return the program: hash source address and port, keep as many bits as `table` needs, and bisect."""
     bits = (len(table) - 1).bit_length()
     ipv4 = [(_LOAD_HALF, 0, 0, _NETWORK + 20), (_STORE, 0, 0, 0), (_LOAD_WORD, 0, 0, _NETWORK + 12)]
     ipv6 = [(_LOAD_HALF, 0, 0, _NETWORK + 40), (_STORE, 0, 0, 0), (_LOAD_WORD, 0, 0, _NETWORK + 8)]
@@ -77,7 +77,7 @@ def placement_program(table: Sequence[int], key: int) -> list[Instruction]:
 
 
 def _bisect(table: Sequence[int], first: int) -> list[Instruction]:
-    """Return the decision for the buckets from `first` on. A jump on a condition reaches 255 instructions only."""
+    """Return the decision for the buckets from `first` on. A conditional jump reaches at most 255 instructions."""
     if len(set(table)) == 1:
         return [(_RETURN, 0, 0, table[0])]
     middle = len(table) // 2

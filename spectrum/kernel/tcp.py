@@ -1,4 +1,4 @@
-"""The kernel's TCP: its congestion control algorithms, and options of listening sockets that accepted ones inherit."""
+"""The kernel's TCP: congestion control algorithms, and options of listening sockets that accepted ones inherit."""
 
 import socket
 from pathlib import Path
@@ -8,9 +8,9 @@ from spectrum.core.tcp_options import TcpOptions
 _SETTINGS = Path("/proc/sys/net/ipv4")
 # linux/tcp.h; Python 3.11's socket module has no name for it.
 TCP_NOTSENT_LOWAT = 25
-# Handshakes with data that were not accepted yet; beyond it clients get an ordinary one (tcp(7), TCP_FASTOPEN).
+# Queue of Fast Open handshakes that are not accepted yet; beyond it clients get an ordinary one (tcp(7), TCP_FASTOPEN).
 FAST_OPEN_QUEUE = 1024
-# Of net.ipv4.tcp_fastopen: listeners may take data in a SYN (linux/Documentation/networking/ip-sysctl.rst).
+# Bit of net.ipv4.tcp_fastopen: listeners may take data in a SYN (linux/Documentation/networking/ip-sysctl.rst).
 _FAST_OPEN_SERVER = 2
 _NAME_BYTES = 16
 
@@ -21,12 +21,12 @@ def congestion_controls() -> list[str]:
 
 
 def allowed_congestion_controls() -> list[str]:
-    """Return those of them that a process without CAP_NET_ADMIN may choose, as workers are."""
+    """Return those that a process without CAP_NET_ADMIN, such as a worker, may choose."""
     return _words("tcp_allowed_congestion_control")
 
 
 def default_congestion_control() -> str:
-    """Return the one of sockets that ask for none."""
+    """Return the algorithm of sockets that choose none."""
     return _words("tcp_congestion_control")[0]
 
 
@@ -36,13 +36,13 @@ def accepts_fast_open() -> bool:
 
 
 def tune_listener(sock: socket.socket, options: TcpOptions, default: str) -> None:
-    """Set options on a listening socket, for the sockets that will be accepted.
+    """Set options on a listening socket, which accepted sockets inherit.
 
-    What is not among them gets the machine's value again, of the algorithm `default`. An algorithm is set only where it
-    is another one: a socket of which one was set does not follow that of its route (ip-route(8), congctl).
+    Other options are reset to the machine's values, the algorithm to `default`. The algorithm is set only if it
+    differs: a socket with an explicit one ignores that of its route (ip-route(8), congctl).
 
     Raises:
-        OSError: If the kernel has no such algorithm, or not for this process.
+        OSError: If the kernel does not have the algorithm, or not for this process.
     """
     wanted = options.congestion_control or default
     found = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES).split(b"\0")[0].decode()

@@ -1,4 +1,4 @@
-"""Check the right to use foreign addresses, and read rules and routes by `ip` and `nft`."""
+"""Check the privilege to use foreign addresses, and read rules and routes by `ip` and `nft`."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 # linux/in.h; Python has no name for it.
 IP_TRANSPARENT = 19
 COMMAND_TIMEOUT_S = 10.0
-# Debian has ip and nft in folders that are not in a user's PATH.
+# Debian's folders of ip and nft, which are not in a user's PATH.
 _PATH = os.pathsep.join((os.environ.get("PATH") or os.defpath, "/usr/sbin", "/sbin"))
 
 
-# Debian's package of each program.
+# The Debian package of each program.
 _PACKAGES = {"ip": "iproute2", "nft": "nftables"}
 
 

@@ -1,4 +1,4 @@
-"""What a process takes of the machine: memory, processor time, descriptors (proc(5))."""
+"""Resource usage of a process: memory, CPU time, descriptors (proc(5))."""
 
 import os
 import re
@@ -9,21 +9,21 @@ from functools import cache
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-# Of proc_pid_stat(5), counted from the field after the command, which is in parentheses and may have spaces.
+# Fields of proc_pid_stat(5), counted from the one after the command, which is in parentheses and may contain spaces.
 _USER_TICKS, _SYSTEM_TICKS, _START_TICKS, _VIRTUAL_BYTES, _RESIDENT_PAGES = 11, 12, 19, 20, 21
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessUsage:
-    """What one process takes.
+    """The resource usage of one process.
 
     Attributes:
-        resident_bytes: Memory that it has, shared memory included.
-        virtual_bytes: Its address space.
-        cpu_s: Processor time, in user and kernel mode.
-        started_at: Seconds since 1970.
-        descriptors: How many are open; None where the kernel does not tell this user.
-        max_descriptors: So many it may have (RLIMIT_NOFILE); None for any number.
+        resident_bytes: Resident memory, shared memory included.
+        virtual_bytes: The address space.
+        cpu_s: CPU time in seconds, in user and kernel mode.
+        started_at: The time of its start, in seconds since 1970.
+        descriptors: Open descriptors; None if the kernel does not tell this user.
+        max_descriptors: Their limit (RLIMIT_NOFILE); None for no limit.
     """
 
     resident_bytes: int
@@ -35,7 +35,7 @@ class ProcessUsage:
 
 
 def usage_of(pid: int) -> ProcessUsage | None:
-    """Return what a process takes; None where it is gone."""
+    """Return the resource usage of a process; None if it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             stat = file.read()
@@ -57,7 +57,7 @@ def usage_of(pid: int) -> ProcessUsage | None:
 def _descriptors(pid: int) -> int | None:
     folder = f"/proc/{pid}/fd"
     with suppress(OSError):
-        # The folder's size is their number since Linux 6.2; it was 0 before.
+        # The size of the folder is the number of descriptors since Linux 6.2; it was 0 before.
         return (os.access(folder, os.R_OK) and os.stat(folder).st_size) or len(os.listdir(folder))
     return None
 
@@ -69,5 +69,5 @@ def _max_descriptors(limits: bytes) -> int | None:
 
 @cache
 def _booted_at() -> float:
-    """Return when the clock of processes' starts began; the same for all of them as long as this process runs."""
+    """Return the time base of processes' start times; constant as long as this process runs."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

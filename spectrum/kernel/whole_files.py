@@ -1,14 +1,14 @@
-"""Files that are there whole or not at all, also after a loss of power."""
+"""Atomic replacement of files, durable in a power failure."""
 
 import os
 from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file, which only its owner reads (rename(2), fsync(2)).
+    """Replace a file; only its owner may read it (rename(2), fsync(2)).
 
     Raises:
-        OSError: If it cannot be written; then it is as it was.
+        OSError: If it cannot be written; the file is then unchanged.
     """
     beside = path.with_name(f".{path.name}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

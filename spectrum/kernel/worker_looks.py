@@ -1,8 +1,8 @@
-"""What a worker's engine shows the detector, and counts by rules: a memory file that the supervisor keeps.
+"""Samples of a worker's engine for the detector, and counts of its rules, in a memory file of the supervisor.
 
-There the kernel does not look at packets. Records are those of the filter's ring buffer (`looks.py`); behind the header
-of the synthetic frame each has the number of its app (`group_of` of core/limits/rules.py). The worker writes, and
-believes nothing that the detector could write; nobody can make the file shorter.
+Used where the filter does not see the packets. Records are those of the filter's ring buffer (`looks.py`); the header
+of the synthetic frame is followed by the number of the app (`group_of` of core/limits/rules.py). The worker writes, and
+trusts nothing that the detector could write; the file cannot be shrunk.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ _TALLY = struct.Struct("=QQ")
 
 
 def make_file(name: str, size: int = FILE_BYTES) -> int:
-    """Return a descriptor of an empty memory file that stays as long as it is; the caller closes it."""
+    """Create an empty memory file of fixed size; return its descriptor, which the caller closes."""
     descriptor = os.memfd_create(f"spectrum-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, size)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
@@ -34,10 +34,10 @@ def make_file(name: str, size: int = FILE_BYTES) -> int:
 
 
 class WorkerLooks:
-    """Reads what one worker shows.
+    """Reads the samples of one worker.
 
     Args:
-        descriptor: Of its memory file; it may be closed behind this.
+        descriptor: Its memory file's; the caller may close it afterwards.
 
     Raises:
         LooksError: If it cannot be mapped.
@@ -48,14 +48,14 @@ class WorkerLooks:
             self._memory = mmap.mmap(descriptor, FILE_BYTES)
         except (OSError, ValueError) as exc:
             raise LooksError(f"the memory of a worker's looks cannot be mapped: {exc}") from exc
-        # Taken and let go between looking at what is there and reading it: see `Looks`.
+        # Locked and unlocked between reading the position and the records: see `Looks`.
         self._barrier = threading.Lock()
         self._words = memoryview(self._memory)[:64].cast("Q")
         self._data = memoryview(self._memory)[_RECORDS_AT:]
 
     @property
     def lost(self) -> int:
-        """How many looks found no room since the file was made."""
+        """The number of samples without room since the file was created."""
         return self._words[2]
 
     def read(self) -> bytes:
@@ -83,10 +83,10 @@ class WorkerLooks:
 
 
 class AllLooks:
-    """Reads what several workers show, as `Looks` reads what the filter does.
+    """Reads the samples of several workers, with the interface of `Looks`.
 
     Args:
-        descriptors: Of their memory files; they may be closed behind this.
+        descriptors: Their memory files'; the caller may close them afterwards.
 
     Raises:
         LooksError: If one cannot be mapped.
@@ -103,7 +103,7 @@ class AllLooks:
 
     @property
     def lost(self) -> int:
-        """How many looks found no room."""
+        """The number of samples without room."""
         return sum(one.lost for one in self._all)
 
     def read(self) -> bytes:
@@ -116,7 +116,7 @@ class AllLooks:
         return [(sum(packets for packets, _ in of), sum(size for _, size in of)) for of in zip(*found, strict=True)]
 
     def discard(self) -> None:
-        """Forget what is there: it may be old."""
+        """Skip all records: they may be old."""
         self.read()
 
     def close(self) -> None:

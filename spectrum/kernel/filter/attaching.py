@@ -1,4 +1,4 @@
-"""Load the filter's program, attach it to interfaces, and take over what a version before has pinned."""
+"""Load the filter's program, attach it to interfaces, and take over the maps that a previous version has pinned."""
 
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -32,18 +32,17 @@ from spectrum.kernel.pins import (
 def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> None:
     """Load the program and attach it to exactly these interfaces; an attached one is replaced atomically.
 
-    Lists, rules and settings that are pinned stay, also those of a version before; at first there are none, and
-    everything passes.
+    Pinned lists, rules and settings stay, also those of a previous version; without any, everything passes.
 
     Raises:
-        PinError: If an interface does not exist, or cannot have it.
+        PinError: If an interface does not exist, or does not support the program.
     """
     folder = prepare(filesystem)
     _attach(folder, interfaces, bool(linked_interfaces(folder, EGRESS)))
 
 
 def _attach(folder: Path, interfaces: Collection[str], detects: bool, protects: bool = False) -> None:
-    """Load and attach the program, and with detection that at egress; give tables of what begins their room."""
+    """Load and attach the program, with detection also the one at egress; create empty tables at their full size."""
     small = ({} if detects else SMALL_TABLES) | ({} if protects else SMALL_TCP_TABLES)
     program = load_over(PROGRAM, folder, (*MAPS, *DETECTION_MAPS), _still_small(folder, small), filter_constants())
     try:
@@ -58,7 +57,7 @@ def _attach(folder: Path, interfaces: Collection[str], detects: bool, protects: 
 
 
 def _still_small(folder: Path, small: Mapping[str, int]) -> dict[str, int]:
-    """Return which tables have not got their room yet: they keep it, and what is in them."""
+    """Return the tables that keep their small size, with their contents."""
     paths = {name: folder / f"{PROGRAM}_{name}" for name in small}
     return {
         name: entries
@@ -73,17 +72,17 @@ def attached(filesystem: Path = DEFAULT_FILESYSTEM) -> list[str]:
 
 
 def remove(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
-    """Detach the program from all interfaces, and remove its lists; return whether there was one."""
+    """Detach the program from all interfaces, and remove its lists; return whether it was attached."""
     folder = folder_of(filesystem)
     unload(folder, EGRESS)
     return unload(folder, PROGRAM)
 
 
 def detect(settings: Detection, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
-    """Look for attacks from now on, or in another way, or no longer. What is known of flows and sources stays.
+    """Configure detection. State of flows and sources is kept.
 
     Raises:
-        PinError: If the program is not loaded, or the kernel does not take it.
+        PinError: If the program is not loaded, or the kernel refuses it.
     """
     folder, interfaces = folder_of(filesystem), attached(filesystem)
     looked = linked_interfaces(folder, EGRESS)
@@ -101,10 +100,10 @@ def detect(settings: Detection, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
 
 
 def protect(policies: TcpPolicies, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
-    """Judge TCP packets by these policies from now on. What is known of flows stays.
+    """Configure the policies of TCP protection. State of flows is kept.
 
     Raises:
-        PinError: If the program is not loaded, or the kernel does not take it.
+        PinError: If the program is not loaded, or the kernel refuses it.
     """
     folder = folder_of(filesystem)
     with PinnedTcpProtection(filesystem) as one:

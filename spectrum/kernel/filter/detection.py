@@ -1,6 +1,6 @@
-"""What the filter's program knows of flows, sources and apps, and the packets that it shows the detector: bpf/flows.h.
+"""State of flows, sources and apps in the filter's program, and samples for the detector: bpf/flows.h.
 
-The maps are pinned beside those of lists and rules, and stay while daemons are replaced: what is in use stays in use.
+The maps are pinned beside those of lists and rules, and outlive the daemon: flows in use stay in use.
 """
 
 import os
@@ -15,7 +15,7 @@ from spectrum.kernel.filter import PROGRAM
 from spectrum.kernel.libbpf import Object
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, Pinned, attach_to_interfaces, prefix_key
 
-# The program at egress, in the same object. It is attached while attacks are looked for.
+# The program at egress, in the same object. It is attached while detection is on.
 EGRESS = "sent"
 MAX_ONE_IN = 2**32 - 1
 
@@ -25,7 +25,7 @@ _DETECTION = struct.Struct("=IIII")
 _KEY = struct.Struct("=IBBH16s")
 _VALUE = struct.Struct("=II")
 _PLACE_BYTES = _KEY.size + _VALUE.size
-# Of a key: protocol, version and port come before the address.
+# In a key, protocol, version and port precede the address.
 _FIXED_BITS = 32
 DETECTION_MAPS = {
     "flows": (_FLOW_BYTES, 8),
@@ -35,18 +35,18 @@ DETECTION_MAPS = {
     "detection": (_NUMBER.size, _DETECTION.size),
     "looks": (0, 0),
 }
-# How many they hold until attacks are looked for, for the first time: else they take 62 MB for nothing.
+# Their sizes before detection is first switched on: at full size they take 62 MB.
 SMALL_TABLES = {"flows": 64, "answered": 64, "known_sources": 64, "looks": 65536}
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """How packets are looked at.
+    """The settings of detection.
 
     Attributes:
-        idle_one_in: One of so many packets of flows that are not in use is shown; 0 for none.
-        used_one_in: Of the others.
-        served: Where apps are served, by `pack_served`.
+        idle_one_in: The sampling interval of packets of flows that are not in use; 0 for no samples.
+        used_one_in: That of other packets.
+        served: The addresses and ports of apps, by `pack_served`.
     """
 
     idle_one_in: int = 0
@@ -55,14 +55,14 @@ class Detection:
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is shown."""
+        """Whether packets are sampled."""
         return bool(self.idle_one_in or self.used_one_in)
 
     def check(self) -> None:
-        """Validate what another process sent.
+        """Validate settings from another process.
 
         Raises:
-            PinError: If the program could not take it.
+            PinError: If they are invalid.
         """
         if not (0 <= self.idle_one_in <= MAX_ONE_IN and 0 <= self.used_one_in <= MAX_ONE_IN):
             raise PinError(f"one in 1 to {MAX_ONE_IN} packets, or 0 for none")
@@ -77,7 +77,7 @@ class Detection:
 
 
 def pack_served(places: Iterable[ServedPlace]) -> bytes:
-    """Return the places where apps are served in the form of the program's table."""
+    """Return addresses and ports of apps in the form of the program's table."""
     return b"".join(map(_packed, places))
 
 
@@ -95,7 +95,7 @@ def _entries(packed: bytes) -> dict[bytes, bytes]:
 
 
 class PinnedDetection(Pinned):
-    """What the filter of this network namespace knows of flows, and shows.
+    """Detection in the filter of this network namespace.
 
     Args:
         filesystem: A BPF file system.
@@ -108,10 +108,10 @@ class PinnedDetection(Pinned):
         super().__init__(PROGRAM, DETECTION_MAPS, filesystem)
 
     def configure(self, settings: Detection) -> None:
-        """Change how packets are looked at. New places where apps are served are added before old ones are removed.
+        """Change the settings. New addresses of apps are added before old ones are removed.
 
         Raises:
-            PinError: If the kernel does not take it.
+            PinError: If the kernel refuses a change.
         """
         wanted = _entries(settings.served)
         any_port = any(_KEY.unpack(key)[3] == ANY_PORT for key in wanted)
@@ -124,26 +124,26 @@ class PinnedDetection(Pinned):
             self.set("detection", _NUMBER.pack(0), packed)
 
     def settings(self) -> Detection:
-        """Return how packets are looked at."""
+        """Return the settings."""
         _, idle_one_in, used_one_in, _ = _DETECTION.unpack(self.maps["detection"].get(_NUMBER.pack(0)) or bytes(16))
         return Detection(idle_one_in, used_one_in, b"".join(key + value for key, value in self.maps["served"].items()))
 
     def looks(self) -> int:
-        """Return a descriptor of the ring buffer of looks, which the caller owns."""
+        """Return a descriptor of the ring buffer of samples for the detector; owned by the caller."""
         return os.dup(self.maps["looks"].descriptor)
 
 
 def attach_egress(program: Object, folder: Path, interfaces: Collection[str], by_links: bool = True) -> None:
-    """Attach the program that sees what this machine sends to exactly these interfaces.
+    """Attach the program for outgoing packets to exactly these interfaces.
 
     Args:
-        program: The filter, loaded.
-        folder: Where it is pinned.
+        program: The loaded filter.
+        folder: The folder of its pins.
         interfaces: Their names.
-        by_links: By tcx links, of Linux 6.6, where the kernel has them; else by classic filters.
+        by_links: Use tcx links (Linux 6.6), if the kernel has them; otherwise classic filters.
 
     Raises:
-        PinError: If an interface cannot have it.
+        PinError: If an interface does not support it.
     """
     attach_to_interfaces(
         folder,

@@ -1,4 +1,4 @@
-"""What owners want to be dropped, in the form of the program's maps."""
+"""Packets that an owner drops, in the form of the program's maps."""
 
 import struct
 from collections.abc import Collection, Iterable, Mapping
@@ -15,7 +15,7 @@ from spectrum.kernel.pins import Network, PinError, prefix_key
 PREFIX = struct.Struct("=I16s")
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
-# Prefixes, or their keys in the maps, concatenated.
+# Prefixes, or their concatenated keys in the maps.
 Prefixes = Collection[Network] | bytes
 
 
@@ -25,8 +25,8 @@ class Drops(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         guard: Prefixes whose packets always pass, by `pack_prefixes`.
         lists: Prefixes by the name of their list, likewise.
-        rules: By their names, in order, by `pack_rule`.
-        sets: The values of their sets by the names of the rules that have any, by `pack_sets`.
+        rules: Rules by name, in order, by `pack_rule`.
+        sets: The values of the sets of rules that have any, by rule name, by `pack_sets`.
     """
 
     guard: bytes = b""
@@ -35,10 +35,10 @@ class Drops(msgspec.Struct, array_like=True, frozen=True):
     sets: dict[str, list[bytes]] = {}
 
     def check(self, owner: str) -> None:
-        """Validate drops that another process sent.
+        """Validate drops from another process.
 
         Raises:
-            PinError: If the kernel could not take it, or a name is another owner's.
+            PinError: If they are invalid, or a name belongs to another owner.
         """
         for name in (*self.lists, *self.rules):
             packed_name(full_name(owner, name))
@@ -89,7 +89,7 @@ def keys_of(prefixes: Prefixes) -> list[bytes]:
 
 
 def _keys(prefix: Network) -> list[bytes]:
-    """Return the keys of a prefix; of an IPv6 prefix that contains the mapped IPv4 addresses, those around them."""
+    """Return the keys of a prefix; for an IPv6 prefix that contains the mapped IPv4 addresses, those around them."""
     if prefix.version == 6 and prefix.prefixlen < 96 and prefix.supernet_of(_MAPPED):
         return [PREFIX.pack(*prefix_key(part)) for part in prefix.address_exclude(_MAPPED)]
     return [PREFIX.pack(*prefix_key(prefix))]

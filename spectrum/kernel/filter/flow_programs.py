@@ -1,7 +1,7 @@
-"""Flow programs in the kernel: bpf/programs.h. The filter calls them; each is loaded behind a wrapper of ours.
+"""Flow programs in the kernel: bpf/programs.h. The filter calls them; each is loaded behind a wrapper.
 
-Whoever asks for a program may be a process of another user: what it is sent is checked here, and the verifier sees it
-only behind the wrapper, which gives it nothing but copies.
+Programs may come from a process of another user: they are validated here, and the verifier checks them behind the
+wrapper, which passes only copies to them.
 """
 
 import os
@@ -33,9 +33,9 @@ from spectrum.kernel.libbpf import BpfError, Shape, VerifierRefused, create_tabl
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PROCESSORS, PinError, Pinned, explained, prefix_key, program_code
 
 WRAPPER = "flow_program"
-# What is asked for where it is what programs cost.
+# Asked of the helper in place of a result for the cost of programs.
 COSTS = "flow_programs"
-# As many as the verifier follows for one packet at most: about 20 us, where none is waited for in memory.
+# Limit of instructions that the verifier follows for one packet: about 20 us, without cache misses.
 MAX_STEPS = 65_536
 MAX_JUDGED = 65_536
 UDP = 17
@@ -60,41 +60,41 @@ FLOW_MAPS = {
     "program_costs": (_NUMBER.size, _COST.size * PROCESSORS),
     "judging": (_NUMBER.size, _JUDGED_BYTES * PROCESSORS),
 }
-# What programs keep of sources, as bpf/flow_program.bpf.c has it: BPF_MAP_TYPE_LRU_HASH, of 65,536 sources.
+# The per-source state of programs, as in bpf/flow_program.bpf.c: BPF_MAP_TYPE_LRU_HASH, of 65,536 sources.
 _STATES = Shape(9, 8, 16, 65_536, 0)
 # BPF_PSEUDO_MAP_FD of linux/bpf.h.
 _MAP_DESCRIPTOR = 1
-# Of Linux on arm64, since when functions of a program may call other programs (commit d4609a5d8c70).
+# The version of Linux on arm64 from which functions of a program may tail-call (commit d4609a5d8c70).
 _ARM_SINCE = (6, 0)
 
 
 class FlowProgramCode(msgspec.Struct, array_like=True, frozen=True):
-    """A program: its instructions, and whether it keeps a state for each source."""
+    """A program: its instructions, and whether it keeps state per source."""
 
     code: bytes
     has_state: bool
 
     def digest(self) -> bytes:
-        """Return what tells it from others, and from the same behind another wrapper."""
+        """Return a digest of the program and its wrapper."""
         return sha256(program_code(WRAPPER) + bytes([self.has_state]) + self.code).digest()
 
 
 class FlowPrograms(msgspec.Struct, array_like=True, frozen=True):
-    """What the filter gets.
+    """The programs of the filter.
 
     Attributes:
-        programs: By their names, in the order in which places count them.
-        places: Where they judge, by `pack_places`.
+        programs: By name, in the order of their numbers in `places`.
+        places: The addresses and ports that they judge, by `pack_places`.
     """
 
     programs: dict[str, FlowProgramCode] = {}
     places: bytes = b""
 
     def check(self) -> None:
-        """Validate what another process sent.
+        """Validate programs from another process.
 
         Raises:
-            PinError: If the filter could not take it, or a program does anything but compute.
+            PinError: If they are invalid, or a program does more than compute.
         """
         if len(self.programs) > MAX_PROGRAMS:
             raise PinError(f"there are {MAX_PROGRAMS} flow programs at most")
@@ -118,12 +118,12 @@ class FlowPrograms(msgspec.Struct, array_like=True, frozen=True):
 
 
 def code_of(code: FlowCode) -> FlowProgramCode:
-    """Return a program as the filter gets it."""
+    """Return a program in the form of the filter."""
     return FlowProgramCode(code.code, code.has_state)
 
 
 def pack_places(places: Iterable[JudgedPlace]) -> bytes:
-    """Return places where datagrams are judged in the form of the filter's table."""
+    """Return addresses and ports of judged datagrams in the form of the filter's table."""
     return b"".join(key + value for key, value in judged_entries(places).items())
 
 
@@ -139,7 +139,7 @@ def judged_entries(places: Iterable[JudgedPlace]) -> dict[bytes, bytes]:
 
 
 def open_ports(entries: Mapping[bytes, bytes]) -> bytes:
-    """Return the ports to which anything is judged at all, by keys and values of the table of places."""
+    """Return a bitmap of the judged ports, from the table of places."""
     words, is_any = [0] * _PORT_WORDS, 0
     for key, value in entries.items():
         if _PLACE.unpack(value)[0] & PROGRAM_BITS:
@@ -162,7 +162,7 @@ _REFUSAL = re.compile(r"flow program (?P<name>[^ ,:]+)(?:, instruction (?P<at>\d
 
 
 def refusal(message: str) -> tuple[str, int | None, str] | None:
-    """Return of which program a `PinError` is, at which of its instructions, and why; None if it is of none."""
+    """Return the program of a `PinError`, the instruction, and the reason; None for other errors."""
     found = _REFUSAL.fullmatch(message)
     if found is None:
         return None
@@ -170,7 +170,7 @@ def refusal(message: str) -> tuple[str, int | None, str] | None:
 
 
 def can_call() -> bool:
-    """Return whether this kernel lets the filter call programs: x86-64, and arm64 since Linux 6.0."""
+    """Return whether the filter can call programs on this kernel: x86-64, and arm64 since Linux 6.0."""
     machine = platform.machine()
     if machine == "aarch64":
         return tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= _ARM_SINCE
@@ -178,7 +178,7 @@ def can_call() -> bool:
 
 
 def filter_constants() -> bytes:
-    """Return what the filter's object is to have as constants: `has_tail_calls`."""
+    """Return the constants of the filter's object: `has_tail_calls`."""
     return _NUMBER.pack(can_call())
 
 
@@ -188,7 +188,7 @@ def _wrapper() -> ElfObject:
 
 
 def load_flow_program(name: str, code: FlowProgramCode, judging: int) -> int:
-    """Return the descriptor of a program in the kernel, which the caller owns.
+    """Load a program; return its descriptor, which the caller owns.
 
     Args:
         name: Its name.
@@ -196,7 +196,7 @@ def load_flow_program(name: str, code: FlowProgramCode, judging: int) -> int:
         judging: A descriptor of the filter's map of that name.
 
     Raises:
-        PinError: If the kernel does not take it.
+        PinError: If the kernel refuses it.
     """
     wrapper = _wrapper()
     section = wrapper.number(WITH_STATE if code.has_state else PLAIN)
@@ -238,10 +238,10 @@ class PinnedFlowPrograms(Pinned):
         return {unpacked_name(key): _NAME_VALUE.unpack(value) for key, value in self.maps["program_names"].items()}
 
     def hold(self, wanted: FlowPrograms) -> None:
-        """Replace programs, those that are others; the state of one that stays is kept.
+        """Replace programs that differ; the state of unchanged ones is kept.
 
         Raises:
-            PinError: If the kernel does not take one of them; then all are as they were.
+            PinError: If the kernel refuses one; then all are unchanged.
         """
         if wanted.programs and not can_call():
             raise PinError(
@@ -279,11 +279,11 @@ class PinnedFlowPrograms(Pinned):
             self.set("counts", _NUMBER.pack(place), bytes(_COUNT_BYTES * PROCESSORS))
 
     def _place(self, wanted: Mapping[bytes, bytes], only: set[int] | None = None) -> None:
-        """Judge at these places; new ones are added before others are removed.
+        """Replace the judged places; new ones are added before others are removed.
 
         Args:
             wanted: Keys and values of the table.
-            only: Remove places of these alone, by what is in `PROGRAM_BITS`; None for all that are not wanted.
+            only: Remove only places of these programs, by the number in `PROGRAM_BITS`; None for all unwanted ones.
         """
         present = dict(self.maps["judged_places"].items())
         self.set_many("judged_places", {key: one for key, one in wanted.items() if present.get(key) != one})
@@ -294,7 +294,7 @@ class PinnedFlowPrograms(Pinned):
                 self.maps["judged_places"].delete(key)
 
     def costs(self) -> dict[str, tuple[int, int]]:
-        """Return of how many judgements of each program the time was measured, and how many ns they took."""
+        """Return the number of measured judgements of each program, and their time in ns."""
         found = {}
         for name, (number, _) in self._names().items():
             parts = list(_COST.iter_unpack(self.maps["program_costs"].get(_NUMBER.pack(number)) or b""))
@@ -303,7 +303,7 @@ class PinnedFlowPrograms(Pinned):
 
 
 def _numbered(wanted: FlowPrograms, numbers: Mapping[str, int]) -> dict[bytes, bytes]:
-    """Return places with the numbers that programs have in the kernel."""
+    """Return places with the kernel's numbers of their programs."""
     own = [0, *(numbers[name] + 1 for name in wanted.programs)]
     entries = {}
     for key, value in _entries(wanted.places).items():

@@ -1,7 +1,7 @@
-"""Rules as the version before pinned them, which matched them one by one.
+"""Rules in the pinned form of the previous version, which matched them one by one.
 
-Maps that have only grown are taken over as they are (`outgrown.py`); these have another form. What the settings said of
-them lies where struct settings of bpf/filter.bpf.c has `unused`.
+Maps that have only grown are taken over unchanged (`outgrown.py`); these have another form. Their settings are in
+`unused` of struct settings of bpf/filter.bpf.c.
 """
 
 import struct
@@ -18,16 +18,16 @@ from spectrum.kernel.pins import Network, prefix_of
 # for; the number of the rule, and the interval of packets that pass.
 _RULE = struct.Struct("=16s16s16s16s10HBBBBBBBxIQ")
 _NUMBER = struct.Struct("=I")
-# In the settings: where the rules in use began, and how many there were.
+# In the settings: the first rule in use, and the number of rules.
 _IN_USE = struct.Struct("=44xII")
 _NS_PER_S = 1_000_000_000
 
 
 def take_over_rules(filesystem: Path) -> None:
-    """Write the rules of the version before in today's form, if there are any; they are gone then.
+    """Convert the rules of the previous version, if there are any, and remove the former ones.
 
     Raises:
-        PinError: If the kernel does not take them.
+        PinError: If the kernel refuses them.
         BpfError: If they cannot be read.
     """
     with PinnedFilter(filesystem) as one:

@@ -1,4 +1,4 @@
-"""Names of lists and rules with their owners, and what else the filter counts: bpf/counts.h."""
+"""Names of lists and rules with their owners, and further counters of the filter: bpf/counts.h."""
 
 import struct
 
@@ -7,16 +7,16 @@ from spectrum.kernel.pins import PinError
 
 MAX_LISTS = 1024
 MAX_NAME_BYTES = 63
-# Owners of lists and rules. A change of one owner leaves those of others alone. A prefix on lists of two owners is
-# counted for the first of these. Names of lists and rules begin with their owner, except the file's: "ddos/NAME".
+# Owners of lists and rules. A change of one owner does not affect those of others. A prefix on lists of two owners is
+# counted for the first of them. Names of lists and rules begin with their owner, except the file's: "ddos/NAME".
 OWNERS = ("file", "api", "ddos")
-# Who writes rules by itself: its rules are behind all others, and have slots of their own.
+# Owners of automatic rules: these follow all other rules, in slots of their own.
 AUTOMATIC = "ddos"
-# Other results, in the order of their counters, which follow those of lists; the counters of rules follow these.
+# Other results, in the order of their counters, after those of lists; the counters of rules follow these.
 OTHERS = ("passed", "guarded", "malformed", "too_many", "too_many_syns", "syn_cookies", "samples_lost", "looks_lost")
 FIRST_RULE = MAX_LISTS + len(OTHERS)
-# Of Advanced TCP protection, behind the counters of rules: packets that were dropped or answered, that would have been
-# if they were not only monitored, and that passed because they were few; by Cloudflare's reasons.
+# Counters of Advanced TCP protection, after those of rules: packets that were dropped or answered, that would have been
+# without monitoring, and that passed because they were few; by Cloudflare's reasons.
 TCP_REASONS = (
     "unexpected",
     "challenge_needed",
@@ -27,7 +27,7 @@ TCP_REASONS = (
 )
 TCP_RESULTS = ("tcp_dropped", "tcp_monitored", "tcp_passed")
 FIRST_TCP = FIRST_RULE + SLOTS
-# Of flow programs, behind these, by the number of the program.
+# Counters of flow programs follow, by the number of the program.
 MAX_PROGRAMS = 16
 FLOW_RESULTS = ("flow_passed", "flow_monitored", "flow_dropped")
 FIRST_FLOW = FIRST_TCP + len(TCP_RESULTS) * len(TCP_REASONS)

@@ -1,4 +1,4 @@
-"""The lists, rules and settings of the filter in the kernel, as they are pinned."""
+"""The pinned lists, rules and settings of the filter in the kernel."""
 
 import os
 import struct
@@ -62,18 +62,18 @@ MAPS = {
     **FLOW_MAPS,
 }
 
-# Changes of maps in their order: the name of the map, former values by key, and keys that were not there.
+# Changes of maps, in order: the name of the map, former values by key, and new keys.
 Journal = list[tuple[str, dict[bytes, bytes], list[bytes]]]
 
 
 class PinnedFilter(Pinned):
-    """The filter of this network namespace, as it is pinned.
+    """The pinned filter of this network namespace.
 
     Args:
         filesystem: A BPF file system.
 
     Attributes:
-        journal: What `put_back` needs to undo all that this object has changed.
+        journal: The changes of this object, for `put_back`.
 
     Raises:
         PinError: If the program is not loaded.
@@ -88,7 +88,7 @@ class PinnedFilter(Pinned):
         """Undo the changes of a journal.
 
         Raises:
-            PinError: If the kernel does not take it.
+            PinError: If the kernel refuses it.
         """
         with self.locked():
             for name, former, added in reversed(journal):
@@ -97,17 +97,17 @@ class PinnedFilter(Pinned):
                     self.maps[name].delete(key)
 
     def _note(self, name: str, present: Mapping[bytes, bytes], fresh: Iterable[bytes], gone: Iterable[bytes]) -> None:
-        """Note in the journal the values of a map that are about to change."""
+        """Add the values that are about to change to the journal."""
         fresh = list(fresh)
         former = {key: present[key] for key in (*fresh, *gone) if key in present}
         self.journal.append((name, former, [key for key in fresh if key not in present]))
 
     def interfaces(self) -> list[str]:
-        """Return the interfaces that it is attached to."""
+        """Return the interfaces that the program is attached to."""
         return linked_interfaces(self.folder, PROGRAM)
 
     def samples(self) -> int:
-        """Return a descriptor of the ring buffer of samples, which the caller owns."""
+        """Return a descriptor of the ring buffer of samples; owned by the caller."""
         return os.dup(self.maps["samples"].descriptor)
 
     def settings(self) -> FilterSettings:
@@ -125,7 +125,7 @@ class PinnedFilter(Pinned):
         """Change the settings.
 
         Raises:
-            PinError: If the kernel does not take them.
+            PinError: If the kernel refuses them.
         """
         self._set_program(self._program().given(settings))
 
@@ -138,12 +138,12 @@ class PinnedFilter(Pinned):
         """Replace the guard, rules and lists of all owners, the guard first.
 
         Args:
-            drops: Of all owners.
-            settings: Settings from now on; None for those of before.
-            held: What is there, if that is known: what stays is not looked at.
+            drops: The drops of all owners.
+            settings: New settings; None to keep the present ones.
+            held: The present drops, if known: unchanged ones are not compared.
 
         Raises:
-            PinError: If there is too much of it.
+            PinError: If there is no room.
         """
         owners = [(owner, drops[owner]) for owner in OWNERS if owner in drops]
         former = [(owner, held[owner]) for owner in OWNERS if owner in held] if held is not None else None
@@ -157,7 +157,7 @@ class PinnedFilter(Pinned):
             self.block(_lists(owners))
 
     def held(self) -> dict[str, Drops]:
-        """Return the drops by owner. A prefix that several owners have listed is known for the first one only."""
+        """Return the drops by owner. A prefix on lists of several owners is listed for the first one only."""
         guard: dict[str, list[bytes]] = {}
         for key, value in self.maps["guarded"].items():
             guard.setdefault(OWNERS[_NUMBER.unpack(value)[0]], []).append(key)
@@ -196,11 +196,10 @@ class PinnedFilter(Pinned):
     def rule(self, rules: Mapping[str, FilterRule | bytes], sets: Mapping[str, Sequence[bytes]] | None = None) -> None:
         """Replace the rules; the first one that drops a packet counts it.
 
-        They are written beside those that hold, and take over from one packet to the next. Those that write themselves
-        are behind all others.
+        They are written beside the rules in use, and replace them atomically. Automatic rules follow all others.
 
         Args:
-            rules: By their names, in order.
+            rules: By name, in order.
             sets: The values of sets of packed rules, by the names of the rules.
 
         Raises:
@@ -232,9 +231,9 @@ class PinnedFilter(Pinned):
             self._replace("guarded", wanted)
 
     def block(self, lists: Mapping[str, Prefixes]) -> tuple[int, int]:
-        """Replace the lists; return how many prefixes were added and removed.
+        """Replace the lists; return the number of added and of removed prefixes.
 
-        A prefix that stands on two lists is the first one's.
+        A prefix on several lists belongs to the first one.
 
         Raises:
             PinError: If there are too many lists, or prefixes.
@@ -293,7 +292,7 @@ class PinnedFilter(Pinned):
         return found
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Return packets and bytes by list, rule and other result; of TCP protection what is not zero."""
+        """Return packets and bytes by list, rule and other result; for TCP protection only those above zero."""
         counted = {name: self._count(place) for name, place in self.places().items()}
         return {name: one for name, one in counted.items() if any(one) or not name.startswith(TCP_RESULTS)}
 

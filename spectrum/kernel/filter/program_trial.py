@@ -1,6 +1,6 @@
-"""Try a flow program on datagrams: in a filter of its own, which is attached to nothing and pinned nowhere.
+"""Run a flow program on datagrams, in a separate filter that is neither attached nor pinned.
 
-So nothing of a running daemon is touched. It all runs on one CPU, which has the facts of the datagram at hand.
+A running daemon is not affected. All runs are on one CPU, as the facts of the datagram are in per-CPU memory.
 """
 
 import os
@@ -32,23 +32,23 @@ _VERDICTS = ("pass", "drop", "challenge")
 _XDP_DROP = 1
 _DETECTION = struct.Struct("=IIII")
 _COST = struct.Struct("=QQQ")
-# Of struct judged: the verdict, the source, and the length of the payload.
+# Fields of struct judged: the verdict, the source, and the length of the payload.
 _TOLD = struct.Struct("=12xI8x16s20xH")
 _MAPPED = bytes(10) + b"\xff\xff"
-# A run takes some 100 ns: so many take a fifth of a millisecond.
+# Repetitions per measurement: a run takes some 100 ns, so all take 0.2 ms.
 _REPEATED = 2_000
 _EVERYWHERE = tuple(map(ip_network, ("0.0.0.0/0", "::/0")))
 
 
 class Tried(NamedTuple):
-    """What became of a datagram.
+    """The result for a datagram.
 
     Attributes:
-        verdict: What the program says: "pass", "drop", "challenge"; empty if the frame is no datagram that is judged.
-        is_dropped: Whether it would be dropped; of "challenge" only what did not come before.
-        source: Where it comes from.
-        length: Of its payload, in bytes.
-        ns: How long a judgement of it takes, its payload copied and its state looked up; 0 where it is not measured.
+        verdict: The program's: "pass", "drop", "challenge"; empty if the frame is not a datagram that it judges.
+        is_dropped: Whether it would be dropped; for "challenge" only if it came for the first time.
+        source: Its source address.
+        length: The length of its payload, in bytes.
+        ns: The time of a judgement, with copy of the payload and lookup of the state; 0 if not measured.
     """
 
     verdict: str
@@ -59,14 +59,14 @@ class Tried(NamedTuple):
 
 
 class ProgramTrial:
-    """A program in a filter of its own. To be used as a context.
+    """A program in a separate filter; a context manager.
 
     Args:
         code: The program.
-        port: It judges what goes there; `ANY_PORT` for everything.
+        port: The judged destination port; `ANY_PORT` for all.
 
     Raises:
-        PinError: If the kernel does not take it, or this process may not ask it.
+        PinError: If the kernel refuses it, or this process lacks the privilege.
     """
 
     def __init__(self, code: FlowProgramCode, port: int = ANY_PORT) -> None:
@@ -82,7 +82,7 @@ class ProgramTrial:
         try:
             tables = {name: self._filter.table(name, *sizes) for name, sizes in (FLOW_MAPS | DETECTION_MAPS).items()}
             self._judging, self._costs = tables["judging"], tables["program_costs"]
-            # One that keeps the state of what is tried, and one whose cost is measured.
+            # One with the state of tried datagrams, and one for measurements.
             for _ in range(2):
                 self._loaded.append(load_flow_program("program", code, self._judging.descriptor))
             tables["programs"].set(_FIRST, self._loaded[0].to_bytes(4, "little"))
@@ -107,14 +107,14 @@ class ProgramTrial:
         self.close()
 
     def close(self) -> None:
-        """Let go of the program and its filter."""
+        """Free the program and its filter."""
         for descriptor in self._loaded:
             os.close(descriptor)
         self._loaded.clear()
         self._filter.close()
 
     def __call__(self, frame: bytes, is_measured: bool = True) -> Tried:
-        """Return what becomes of a frame; it takes some 20 ms, twice that where the cost is measured.
+        """Return the result for a frame; it takes some 20 ms, twice that with a measurement.
 
         Raises:
             PinError: If the kernel does not run it.

@@ -1,4 +1,4 @@
-"""Where the rules of the filter lie in the kernel: two generations of them, of which one is in use."""
+"""The rules of the filter in the kernel: two generations, one of them in use."""
 
 import struct
 from collections.abc import Mapping, Sequence, Set
@@ -9,7 +9,7 @@ from spectrum.kernel.filter.rules import SLOT_BYTES, Slot, values_of
 from spectrum.kernel.filter.vectors import PLACES, VECTORS_BYTES, pack_vectors
 from spectrum.kernel.pins import PinError, Pinned
 
-# In all sets of the rules that hold; the table has room for as many beside them.
+# Limit of all sets of the rules in use; the table has room for twice as many.
 MAX_VALUES = 65536
 _NUMBER = struct.Struct("=I")
 _MEMBER = struct.Struct("=QQ")
@@ -24,7 +24,7 @@ class RuleMaps:
     """The maps of slots, of bit vectors, and of the values of sets.
 
     Args:
-        pinned: Has them.
+        pinned: The object that has them.
     """
 
     def __init__(self, pinned: Pinned) -> None:
@@ -43,7 +43,7 @@ class RuleMaps:
         return {name: struct.pack(f"={len(found)}Q", *sorted(found)) for name, found in values.items()}
 
     def write(self, slots: Sequence[Slot | None], sets: Mapping[int, bytes], in_use: int) -> int:
-        """Write rules beside those of the generation in use; return theirs, which takes over once the settings say so.
+        """Write rules beside the generation in use; return their generation, which the settings then activate.
 
         Raises:
             PinError: If there is no room for their sets.
@@ -74,7 +74,7 @@ class RuleMaps:
         ]
 
     def _write_sets(self, sets: Mapping[int, bytes], in_use: Set[int], former: Set[int]) -> None:
-        """Write sets beside those of the rules that hold, which an undo goes back to; those before them go."""
+        """Write sets beside those of the rules in use, to which an undo returns; remove older ones."""
         if sum(map(len, sets.values())) > 8 * MAX_VALUES:
             raise PinError(f"there are {MAX_VALUES} values at most in all sets of rules")
         members, kept = self._pinned.maps["members"], in_use | sets.keys()
@@ -88,7 +88,7 @@ class RuleMaps:
 
 
 def in_slots(rules: Mapping[str, bytes]) -> list[Slot | None]:
-    """Return packed rules by their slots: those that write themselves in the second half.
+    """Return packed rules by slot: automatic ones in the second half.
 
     Raises:
         PinError: If there are too many.

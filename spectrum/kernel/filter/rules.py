@@ -27,7 +27,7 @@ _NUMBER = struct.Struct("=I")
 _NUMBER_AT = SLOT_BYTES - _NUMBER.size
 _NS_PER_S = 1_000_000_000
 _NS_PER_DAY = 24 * 3600 * _NS_PER_S
-# Of a rule that writes itself; what matches pushes its end forward.
+# Flag of an automatic rule; packets that match postpone its end.
 MOST_AUTOMATIC_NS = 31 * _NS_PER_DAY
 _NOT_TRACKED = 3
 
@@ -47,7 +47,7 @@ class Slot(NamedTuple):
     kinds: bytes
     options: int
     options_mask: int
-    # Of ports, lengths, windows, identifications, protocols and lifetimes.
+    # Ranges of ports, lengths, windows, identifications, protocols and lifetimes.
     ranges: tuple[int, ...]
     tcp_flags: int
     tcp_mask: int
@@ -58,7 +58,7 @@ class Slot(NamedTuple):
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Self:
-        """Return a slot of its bytes."""
+        """Return a slot from its bytes."""
         fields = _SLOT.unpack(packed)
         flags, mask, *terms, action, _ = fields[27:35]
         return cls._make(
@@ -95,7 +95,7 @@ class Slot(NamedTuple):
 
 
 def pack_rule(rule: FilterRule) -> bytes:
-    """Return a rule in the program's form, without its number; `pack_sets` has the values of its sets."""
+    """Return a rule in the program's form, without its number; `pack_sets` returns the values of its sets."""
     ranges = (
         *((one or ANY_NUMBER) for one in (rule.source_port, rule.destination_port)),
         rule.length,
@@ -132,7 +132,7 @@ def pack_rule(rule: FilterRule) -> bytes:
 
 
 def _kinds(rule: FilterRule, names_flags: bool) -> bytes:
-    """Return a bit for each combination of facts that have few values; see kind_of of bpf/slots.h."""
+    """Return a bit for each combination of few-valued facts; see kind_of of bpf/slots.h."""
     prefixes = [prefix.version for prefix in (rule.source, rule.destination) if prefix]
     versions = {4, 6}.intersection(*({one} for one in (*prefixes, rule.version) if one))
     flows: tuple[int, ...] = (0, 1, 2, _NOT_TRACKED)
@@ -142,7 +142,7 @@ def _kinds(rule: FilterRule, names_flags: bool) -> bytes:
     kinds = 0
     for version, fragment, flow, known, served, ports in product(
         versions,
-        # All values of its bits, so that a rule without any such fact is for all kinds.
+        # All values of these bits, so that a rule without such a fact matches all kinds.
         range(4) if rule.fragment is None else FRAGMENTS[rule.fragment],
         flows,
         (False, True) if rule.known is None else (rule.known,),
@@ -154,14 +154,14 @@ def _kinds(rule: FilterRule, names_flags: bool) -> bytes:
     return b"".join(_NUMBER.pack(kinds >> shift & 0xFFFFFFFF) for shift in range(0, 256, 32))
 
 
-# The kinds of packets of flows in use, and of those whose flow is not known.
+# The kinds of packets of flows in use, and of unknown flows.
 _IN_USE = tuple(
     sum(1 << bit for bit in range(32) if (first + bit) >> 3 & 3 >= IDLE_BELOW) for first in range(0, 256, 32)
 )
 
 
 def masked(prefix: Network | None) -> tuple[bytes, bytes]:
-    """Return an address and a mask of 16 bytes."""
+    """Return address and mask of a prefix, 16 bytes each."""
     if prefix is None:
         return bytes(16), bytes(16)
     bits, address = prefix_key(prefix)
@@ -169,7 +169,7 @@ def masked(prefix: Network | None) -> tuple[bytes, bytes]:
 
 
 def numbered(packed: bytes, number: int) -> bytes:
-    """Return a packed rule with its number, by which it is counted."""
+    """Return a packed rule with its number, the index of its counters."""
     return packed[:_NUMBER_AT] + _NUMBER.pack(number)
 
 
@@ -184,15 +184,15 @@ def pack_sets(rules: Mapping[str, FilterRule]) -> dict[str, list[bytes]]:
 
 
 def set_name(values: bytes) -> int:
-    """Return the name of a set in the program; it is that of all sets of the same values."""
+    """Return the name of a set in the program, a hash of its values: equal sets share one."""
     return int.from_bytes(blake2b(values, digest_size=8).digest(), "big") | 1
 
 
 def check_rule(packed: bytes, sets: list[bytes]) -> None:
-    """Validate a rule that another process sent.
+    """Validate a rule from another process.
 
     Raises:
-        PinError: If it is none.
+        PinError: If it is invalid.
     """
     if len(packed) != SLOT_BYTES:
         raise PinError(f"a rule has {SLOT_BYTES} bytes")
@@ -207,14 +207,14 @@ def check_rule(packed: bytes, sets: list[bytes]) -> None:
 
 
 def check_automatic(packed: bytes, now_ns: int) -> None:
-    """Validate what every rule that writes itself has: an end, and no flow in use that it reaches.
+    """Validate properties of automatic rules: an end, and no match of flows in use.
 
     Args:
         packed: The rule.
         now_ns: The monotonic clock.
 
     Raises:
-        PinError: If it lacks that.
+        PinError: If it lacks one.
     """
     if len(packed) != SLOT_BYTES:
         raise PinError(f"a rule has {SLOT_BYTES} bytes")

@@ -12,13 +12,13 @@ class FilterSettings:
     """The program's settings, besides lists and rules.
 
     Attributes:
-        packets_per_second: Of one source, an IPv4 address or an IPv6 /64; 0 for any number.
-        burst: So many packets may come at once.
-        syns_per_second: Of TCP, for one address and port; 0 for any number.
-        syn_burst: So many of them may come at once.
-        syn_cookies: SYNs beyond that are answered with a cookie where a socket listens, not dropped.
-        sample_one_in: One packet of so many is shown; 0 for none.
-        dry_run: Nothing is dropped, everything is counted.
+        packets_per_second: The rate of a source, an IPv4 address or an IPv6 /64; 0 for no limit.
+        burst: Packets that may arrive at once.
+        syns_per_second: The rate of SYNs to an address and port; 0 for no limit.
+        syn_burst: SYNs that may arrive at once.
+        syn_cookies: Whether SYNs beyond that rate are answered with a cookie where a socket listens, not dropped.
+        sample_one_in: The sampling interval in packets; 0 for no samples.
+        dry_run: Whether packets are counted only, never dropped.
     """
 
     packets_per_second: int = 0
@@ -31,7 +31,7 @@ class FilterSettings:
 
 
 class ProgramSettings(NamedTuple):
-    """The fields of struct settings, in its order; those of one change are set by `_replace`."""
+    """The fields of struct settings, in its order; `_replace` changes some."""
 
     packet_ns: int = 0
     burst_ns: int = 0
@@ -45,15 +45,15 @@ class ProgramSettings(NamedTuple):
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Self:
-        """Return the settings of their bytes."""
+        """Return the settings from their bytes."""
         return cls(*_PACKED.unpack(packed))
 
     def packed(self) -> bytes:
-        """Return their bytes."""
+        """Return the bytes of the settings."""
         return _PACKED.pack(*self)
 
     def given(self, settings: FilterSettings) -> "ProgramSettings":
-        """Return these with what one says of them, and the rest as it is."""
+        """Return these settings with the configurable fields replaced."""
         packet_ns, syn_ns = _gap_ns(settings.packets_per_second), _gap_ns(settings.syns_per_second)
         return self._replace(
             packet_ns=packet_ns,
@@ -66,18 +66,18 @@ class ProgramSettings(NamedTuple):
         )
 
     def shown(self) -> FilterSettings:
-        """Return what one says."""
+        """Return the configurable fields."""
         rates = *_rate(self.packet_ns, self.burst_ns), *_rate(self.syn_ns, self.syn_burst_ns)
         return FilterSettings(*rates, bool(self.cookies), self.sample_one_in, bool(self.dry_run))
 
 
-# The rules of the version before were among them.
+# The former version had its rules in these fields.
 _PACKED = struct.Struct("=QQQQIII12xII")
 SETTINGS_BYTES = _PACKED.size
 
 
 def _gap_ns(per_second: int) -> int:
-    """Return the interval between two packets; 0 for no rate."""
+    """Return the interval between two packets in ns; 0 for no limit."""
     return _NS_PER_S // per_second if per_second else 0
 
 

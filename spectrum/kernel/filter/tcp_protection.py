@@ -12,12 +12,12 @@ from spectrum.kernel.filter import PROGRAM
 from spectrum.kernel.filter.vectors import PLACES
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, Pinned
 
-# What of flows that are forwarded is not known is let through and learned for so long, after protection is switched on.
+# After protection is switched on, unknown forwarded flows are passed and learned for this time.
 LEARNING_S = 60
 _NS_PER_S = 1_000_000_000
 _MODES = ("disabled", "monitoring", "enabled")
 _NUMBER = struct.Struct("=I")
-# Generation, tables; the terms of either component; until when flows are learned.
+# Generation, tables; the terms of both components; the end of learning.
 _SETTINGS = struct.Struct("=IIQQQQQ")
 _POLICY = struct.Struct("=IIQQ")
 _PREFIX = struct.Struct("=II16s")
@@ -32,18 +32,18 @@ TCP_MAPS = {
     "tcp_rates": (20, 8),
     "tcp_flows": (_TUPLE_BYTES, _FLOW_BYTES),
 }
-# How many they hold until protection is on, for the first time: else they take 23 MB for nothing.
+# Their sizes before protection is first switched on: at full size they take 23 MB.
 SMALL_TCP_TABLES = {"tcp_rates": 64, "tcp_flows": 64}
 
 
 class TcpPolicies(msgspec.Struct, array_like=True, frozen=True):
-    """What the program gets, in the form of its maps, without generations.
+    """Policies in the form of the program's maps, without generations.
 
     Attributes:
-        policies: One after the other, by term.
-        prefixes: Keys and values of prefixes, one after the other.
-        tables: A bit for each table that has any.
-        components: The terms of either component, two words each.
+        policies: Concatenated, by term.
+        prefixes: Keys and values of prefixes, concatenated.
+        tables: A bit for each table with entries.
+        components: The terms of each component, two words each.
     """
 
     policies: bytes = b""
@@ -53,14 +53,14 @@ class TcpPolicies(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is to be judged."""
+        """Whether any packets are judged."""
         return any(self.components)
 
     def check(self) -> None:
-        """Validate what another process sent.
+        """Validate policies from another process.
 
         Raises:
-            PinError: If the kernel could not take it.
+            PinError: If they are invalid.
         """
         if len(self.policies) % _POLICY.size or len(self.policies) > MAX_POLICIES * _POLICY.size:
             raise PinError(f"{MAX_POLICIES} policies at most, of {_POLICY.size} bytes each")
@@ -84,7 +84,7 @@ def pack_policies(policies: Policies) -> TcpPolicies:
     """Return policies in the form of the program's maps."""
     prefixes = []
     for place, table in enumerate(policies.tables):
-        # Of a port the first two bytes are looked up.
+        # For a port, the first two bytes are looked up.
         size = 16 if place < 2 else 2
         for (length, first), mask in table.items():
             key = _PREFIX.pack(_TABLE_BITS + length, place, first.to_bytes(size, "big"))
@@ -104,7 +104,7 @@ def _policy(policy: Policy) -> bytes:
 
 
 class PinnedTcpProtection(Pinned):
-    """The protection of this network namespace, as it is pinned.
+    """The pinned TCP protection of this network namespace.
 
     Args:
         filesystem: A BPF file system.
@@ -121,18 +121,18 @@ class PinnedTcpProtection(Pinned):
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is judged."""
+        """Whether any packets are judged."""
         return any(self._settings()[2:6])
 
     def hold(self, wanted: TcpPolicies, learning_s: float = LEARNING_S) -> None:
-        """Replace all policies: they are written beside those that hold, and take over from one packet to the next.
+        """Replace all policies: they are written beside those in use, and replace them atomically.
 
         Args:
             wanted: The policies.
-            learning_s: For so long flows are learned if nothing was judged so far.
+            learning_s: The time of learning, if protection was off so far.
 
         Raises:
-            PinError: If the kernel does not take them.
+            PinError: If the kernel refuses them.
         """
         with self.locked():
             before, _, *components, learning_until_ns = self._settings()
@@ -158,7 +158,7 @@ class PinnedTcpProtection(Pinned):
             self.maps["tcp_terms"].delete(key)
 
     def flows(self) -> int:
-        """Return how many flows that are forwarded are known."""
+        """Return the number of known forwarded flows."""
         return sum(1 for _ in self.maps["tcp_flows"].items())
 
 

@@ -1,7 +1,7 @@
-"""Which rules may match, by bytes of a packet's facts: struct vectors of bpf/slots.h.
+"""Bit vectors of rules, by bytes of a packet's facts: struct vectors of bpf/slots.h.
 
-For each byte that is looked up there is a table of its 256 values, and for each value a bit of every rule that may
-match a packet with it. Which bytes: those that leave the fewest rules, of packets like those that the rules are about.
+Each byte that is looked up has a table: for each of its 256 values, a bit per rule that may match. The bytes chosen are
+those that leave the fewest rules, for packets like those that the rules match.
 """
 
 import struct
@@ -17,18 +17,18 @@ MAX_PLACES = 15
 _HEAD = struct.Struct("=QQII16s")
 _TABLE_BYTES = 256 * SLOTS // 8
 VECTORS_BYTES = _HEAD.size + MAX_PLACES * _TABLE_BYTES
-# Where the rules lie, in order: slot_of of bpf/slots.h.
+# The slots of rules, in order: slot_of of bpf/slots.h.
 _SEQUENCE = 0x03F79D71B4CB0A89
 PLACES = [half + ((_SEQUENCE << bit & (1 << 64) - 1) >> 58) for half in (0, 64) for bit in range(64)]
 # Offsets in struct facts of bpf/facts.h; numbers of several bytes are in host byte order.
 _SOURCE, _DESTINATION, _PAYLOAD, _OPTIONS = 4, 24, 40, 48
-# Of ports, lengths, windows and identifications; of protocols and lifetimes.
+# Ranges of ports, lengths, windows and identifications; of protocols and lifetimes.
 _WIDE, _NARROW = (56, 58, 60, 62, 64), (67, 68)
 _LIFETIME, _FLAGS, _KIND = 68, 69, 77
 _MAPPED = bytes(10) + b"\xff\xff"
 
 _OCTETS = range(256)
-# By place the values that a rule allows.
+# Allowed values of a rule, by byte offset.
 Allowed = dict[int, Sequence[int]]
 
 
@@ -69,7 +69,7 @@ def _table(masks: Sequence[int]) -> bytes:
 
 
 def _allowed(slot: Slot, sets: Mapping[int, bytes]) -> Allowed:
-    """Return by place which values a packet may have that the rule matches; places that may have any are left out."""
+    """Return the values that a rule allows, by byte offset; offsets with all values allowed are left out."""
     allowed: Allowed = {}
     for place, values in _parts(slot, sets):
         if len(values) < len(_OCTETS):
@@ -102,13 +102,13 @@ def _kinds(kinds: bytes) -> Sequence[int]:
 
 
 def _octet(size: int, place: int) -> int:
-    """Return where in a number of some bytes the byte is that counts 256 ** (place % size)."""
+    """Return the offset, in a number of some bytes, of the byte with weight 256 ** (place % size)."""
     within = place % size
     return place - within + (within if sys.byteorder == "little" else size - 1 - within)
 
 
 def _address(start: int, address: bytes, mask: bytes) -> Iterator[tuple[int, Sequence[int]]]:
-    # That it is of IPv4 is known by its kind.
+    # IPv4 is a property of the packet's kind.
     first = 12 if address[:12] == _MAPPED and mask[:12] == b"\xff" * 12 else 0
     for at in range(first, 16):
         if mask[at]:
@@ -128,7 +128,7 @@ def _masked(octet: int, mask: int) -> Sequence[int]:
 
 
 def _set(field: str, values: Sequence[int], negated: bool) -> Iterator[tuple[int, Sequence[int]]]:
-    """Return what the values of a set leave of some bytes; none of IPv6, whose addresses are told apart by others."""
+    """Return the values of a set, by byte offset; none for IPv6, whose addresses differ in other bytes."""
     match field:
         case "ttl":
             yield _LIFETIME, sorted(set(range(256)) ^ set(values) if negated else values)
