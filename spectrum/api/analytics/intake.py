@@ -58,6 +58,7 @@ class JournalIntake:
     """
 
     def __init__(self, make: Callable[[], AnalyticsStore], ask: AskSupervisor) -> None:
+        self.store: AnalyticsStore | None = None
         self.why = ""
         self._make = make
         self._ask_supervisor = ask
