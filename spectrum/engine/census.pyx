@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""The counts that limits are compared with: open sessions per app and per client, and rates of new ones.
+"""Counts for limits: open sessions per app and per client, and rates of new ones.
 
 Both are sketches of fixed size in memory that all workers share, so that a flood of addresses costs no memory (Cormode
 and Muthukrishnan, "An improved data stream summary: the count-min sketch", 2005): a key has a cell in each of four
-rows, and the least of them is its value. Others may share a cell, all four of them by rare chance, so a value is at
-times too high and never too low. The places of keys depend on a secret.
+rows, and its value is the least of them. Keys may share cells; if one shares all four, its value is too high, never too
+low. The cells of a key depend on a secret.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -36,7 +36,7 @@ cdef enum:
     RATE_CELLS = 1 << RATE_BITS
     NS_PER_S = 1000000000
 
-# Odd numbers with as many ones as zeros, wyhash's.
+# Odd numbers with as many ones as zeros, from wyhash.
 cdef uint64_t FIRST = 0xa0761d6478bd642f
 cdef uint64_t SECOND = 0xe7037ed1a0b428db
 
@@ -58,16 +58,16 @@ cdef inline uint32_t _cell(uint64_t key, int row, int bits) noexcept nogil:
 cdef class Census:
     """Sessions by group and by client in a group. A group is any number: that of an app, or of the whole node.
 
-    Each worker counts in cells of its own, so nothing is locked, and what a dead worker counted can be forgotten.
+    Each worker counts in cells of its own, without locks, and the counts of a dead worker can be cleared.
 
     Args:
-        memory: A memory file of at least `bytes_for(workers)`; -1 for memory of one's own.
-        workers: How many workers share it.
-        worker: Which of them counts here.
-        secret: The same for all of them.
-        ipv4_bits: Clients are told apart by so much of their address.
+        memory: A memory file of at least `bytes_for(workers)`; -1 for private memory.
+        workers: The number of workers that share it.
+        worker: The number of this worker.
+        secret: The same for all workers.
+        ipv4_bits: The bits of an IPv4 address that identify a client.
         ipv6_bits: The same for IPv6.
-        ipv4_wide_bits: And so much of it is the prefix that a client is in.
+        ipv4_wide_bits: The bits of an IPv4 address that identify the client's prefix.
         ipv6_wide_bits: The same for IPv6.
     """
 
@@ -91,7 +91,7 @@ cdef class Census:
 
     @staticmethod
     def bytes_for(int workers):
-        """Return the size of a memory file for so many workers; only what is used of it takes memory."""
+        """Return the size of a memory file for some workers; only used pages take memory."""
         return <size_t>workers * ROWS * CELLS * sizeof(uint32_t)
 
     cdef uint64_t client_key(self, uint64_t group, const uint8_t *client, int length) noexcept nogil:
@@ -147,11 +147,11 @@ cdef class Census:
         return least
 
     def count(self, uint64_t group):
-        """Return how many sessions a group has, in all workers."""
+        """Return the number of sessions of a group, in all workers."""
         return self._count_key(group)
 
     def count_of(self, int worker, uint64_t group):
-        """Return how many sessions a group has in one worker."""
+        """Return the number of sessions of a group in one worker."""
         if not 0 <= worker < self._workers:
             raise ValueError(f"worker {worker} of {self._workers}")
         cdef uint32_t least = 0xFFFFFFFF
@@ -162,14 +162,14 @@ cdef class Census:
         return least
 
     def count_client(self, uint64_t group, bytes client, bint wide=False):
-        """Return how many sessions a client has in a group, or with `wide` the prefix that it is in, in all workers."""
+        """Return the number of sessions of a client in a group, with `wide` of the client's prefix, in all workers."""
         return self._count_key(self.key_of(group, client, wide))
 
     def key_of(self, uint64_t group, bytes client, bint wide=False):
-        """Return a number for a client in a group, or with `wide` for the prefix that it is in.
+        """Return the key of a client in a group, with `wide` of the client's prefix.
 
         Raises:
-            ValueError: If `client` is no address of 4 or 16 bytes.
+            ValueError: If `client` is not an address of 4 or 16 bytes.
         """
         if len(client) not in (4, 16):
             raise ValueError(f"an address is 4 or 16 bytes, not {len(client)}")
@@ -184,7 +184,7 @@ cdef class Census:
         self._add(node, app, <const uint8_t *>PyBytes_AS_STRING(client), <int>len(client), amount)
 
     def clear(self, int worker):
-        """Forget the sessions of a worker that is gone."""
+        """Clear the counts of a dead worker."""
         if not 0 <= worker < self._workers:
             raise ValueError(f"worker {worker} of {self._workers}")
         memset(<uint32_t *>self._memory + <size_t>worker * ROWS * CELLS, 0, ROWS * CELLS * sizeof(uint32_t))
@@ -193,11 +193,11 @@ cdef class Census:
 cdef class Rates:
     """Rate limiters by key: the generic cell rate algorithm (ITU-T I.371) with a burst of one second's worth.
 
-    A cell holds the time at which what came is paid for. Workers write without a lock; of two at the same moment one
-    may go unpaid.
+    A cell holds the theoretical arrival time. Workers write without a lock; of two at the same moment one may not be
+    charged.
 
     Args:
-        memory: A memory file of at least `bytes_size()`; -1 for memory of one's own.
+        memory: A memory file of at least `bytes_size()`; -1 for private memory.
     """
 
     def __init__(self, int memory=-1):
@@ -221,20 +221,20 @@ cdef class Rates:
         return least
 
     def wait_ns(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
-        """Return how long the next one has to wait to conform to a rate."""
+        """Return the ns after which the next event conforms to a rate; 0 for now."""
         cdef uint64_t paid = self._paid_until(key) + NS_PER_S // per_second
         return paid - (now_ns + NS_PER_S) if paid > now_ns + NS_PER_S else 0
 
     def charge(self, uint64_t key, uint32_t per_second, uint64_t now_ns):
-        """Count one that was admitted."""
+        """Charge an admitted event."""
         self.pay(key, NS_PER_S // per_second, now_ns)
 
     cdef bint afford(self, uint64_t key, uint64_t cost_ns, uint64_t now_ns) noexcept nogil:
-        """Return whether something that costs this much time conforms to the rate."""
+        """Return whether an event with this cost in ns conforms to the rate."""
         return self._paid_until(key) + cost_ns <= now_ns + NS_PER_S
 
     cdef uint64_t pay(self, uint64_t key, uint64_t cost_ns, uint64_t now_ns) noexcept nogil:
-        """Charge this much time; return the limiter's new time."""
+        """Charge a cost in ns; return the limiter's new time."""
         cdef uint64_t paid = max(self._paid_until(key), now_ns) + cost_ns
         cdef uint64_t *cell
         cdef int row

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
 """The UDP engine: finds the flow of each datagram and forwards datagrams in batches. It has no policy.
 
-It is a part of a `Loop`. A flow is one client address and port on one listener address. Per new flow it asks its
-handler once, in batches (`accepted`), and tells it once of its end (`ended`); datagrams of known flows move without
-Python. Which flows there are, and where each is pinned, is in `flow_keeper.pyx`, which this extends.
+It is a part of a `Loop`. A flow is one client address and port on one listener address. The engine calls its handler
+once per new flow, in batches (`accepted`), and once at the flow's end (`ended`); datagrams of known flows are forwarded
+without Python. The table of flows and their origins are in `flow_keeper.pyx`, which this extends.
 
 Ownership: listening descriptors and the memory file belong to the caller. A flow's own socket, or the channel that it
 shares with others, belongs to the engine. Sockets are edge-triggered and read until a batch comes back short.
@@ -50,21 +50,22 @@ cdef enum:
     SIMPLE_BYTES = 38
     SIMPLE_MAGIC_0 = 0x56
     SIMPLE_MAGIC_1 = 0xEC
-    # Answers to datagrams that are too big, per second, for all clients together.
+    # Limit of ICMP answers to datagrams that are too big, per second, for all clients together.
     MAX_TOO_BIG_REPORTS = 100
     # IP and UDP headers, and the MTU of every IPv6 link (RFC 8200, section 5).
     IPV4_BYTES = 28
     IPV6_BYTES = 48
     IPV6_MIN_MTU = 1280
-    # Ethernet delivers nothing longer unfragmented; datagrams beyond the path MTU to an origin are looked at.
+    # Ethernet delivers nothing longer unfragmented. Longer datagrams are checked for DF.
     LINK_BYTES = 1500
-    # Replies from more addresses and ports than this open and close sockets in turn.
+    # Limit of sockets for replies from intercepted addresses and ports; beyond it they are opened and closed in turn.
     DOORS = 256
     # linux/sock_diag.h: bytes in the queue, its limit, and last of SK_MEMINFO_VARS the drops because it was full.
     SK_MEMINFO_RMEM_ALLOC = 0
     SK_MEMINFO_RCVBUF = 1
     SK_MEMINFO_DROPS = 8
-    # A queue that was not empty for this long is an overload, not a burst; within a second after one, this is enough.
+    # A queue that was not empty for this long is an overload, not a burst; after an overload, within a second, this
+    # long.
     PATIENCE_MS = 250
     SHORT_PATIENCE_MS = 10
     RECOVERY_MS = 1000
@@ -76,19 +77,19 @@ cdef int _way
 for _way in range(2 * APP_WORDS):
     WAYS[_way] = <uint64_t>0x9ddfea08eb382d69 * <uint64_t>(2 * _way + 1)
 
-# Why a datagram was dropped; indexes into the counts of `take_counts`.
+# Reasons of drops; indexes into the counts of `take_counts`.
 cpdef enum Drop:
-    BAD_REPLY = 0   # a reply whose Simple Proxy header is not its flow's
-    TOO_BIG = 1     # it would have needed fragments, and may not be fragmented
-    TO_ORIGIN = 2   # the kernel did not take it for the origin
-    TO_CLIENT = 3   # the kernel did not take it for the client
+    BAD_REPLY = 0   # a reply without its flow's Simple Proxy header
+    TOO_BIG = 1     # it would need fragments, and may not be fragmented
+    TO_ORIGIN = 2   # the kernel refused to send it to the origin
+    TO_CLIENT = 3   # the kernel refused to send it to the client
     NO_FLOW = 4     # its flow was refused, or ended before it could be sent
-    QUEUE_FULL = 5  # the listener's queue was full: the worker did not keep up
-    BAD_HEADER = 6  # it came without the header of a proxy in front, or with one that cannot be read
-    UNTRUSTED = 7   # its header came from somebody who is not believed
-    RATE = 8        # more than its app or its client moves per second
-    FRAGMENTED = 9  # it came in fragments, which its app does not take
-    OVERLOAD = 10   # it would have begun a flow while those that there are came late
+    QUEUE_FULL = 5  # the listener's queue was full: the worker was too slow
+    BAD_HEADER = 6  # the header of the proxy in front is missing or malformed
+    UNTRUSTED = 7   # its header came from an address that is not trusted
+    RATE = 8        # beyond the rate of its app or its client
+    FRAGMENTED = 9  # it came in fragments, which its app does not accept
+    OVERLOAD = 10   # it would begin a flow while the queue is overloaded
     ATTACK = 11     # a rule against an attack matches it
 
 cdef int64_t _path_bytes(int fd) noexcept nogil:
@@ -128,14 +129,14 @@ cdef class Datagrams(FlowKeeper):
     cdef uint32_t _out_flow[ALONE + 2]
     cdef uint8_t _out_slot[ALONE + 2]
     cdef int _out_count, _out_fd
-    # Replies queued for clients of one listener, and the number of slots that they are in.
+    # Replies queued for clients of one listener, and the number of their slots.
     cdef mmsghdr _to_client[BATCH]
     cdef iovec _replies[BATCH]
     cdef uint32_t _reply_flow[BATCH]
     cdef int _reply_count, _reply_slots
     cdef uint32_t _reply_listener
     cdef uint32_t _slot_next[BATCH]
-    # The payloads of datagrams from clients, after the header of a proxy in front.
+    # The payloads of datagrams from clients, after the header of the proxy in front.
     cdef char *_payload[BATCH]
     cdef size_t _payload_bytes[BATCH]
     cdef bint _came_in_fragments[BATCH]
@@ -205,10 +206,10 @@ cdef class Datagrams(FlowKeeper):
         self.loop.rewatch(listener.fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
 
     cdef void _look_at_queue(self, Listener *listener) noexcept nogil:
-        """Begin no flows while datagrams arrive faster than they are handled, as those of known flows wait behind.
+        """Begin no flows while datagrams arrive faster than they are handled, because those of known flows wait behind.
 
-        A burst has time (CoDel, RFC 8289, tells a standing queue from it likewise) and half of the queue: what was read
-        may be counted as a quarter of it (net/ipv4/udp.c, udp_rmem_release).
+        Bursts are tolerated for some time (as CoDel, RFC 8289, tells them from a standing queue), up to half of the
+        queue: a quarter of the limit may be datagrams that were already read (net/ipv4/udp.c, udp_rmem_release).
         """
         cdef uint32_t memory[SK_MEMINFO_DROPS + 1]
         cdef uint64_t now_ms, patience_ms
@@ -224,7 +225,7 @@ cdef class Datagrams(FlowKeeper):
             listener.shed_ms = now_ms
 
     cdef void _sort(self, uint32_t number, Listener *listener, int count) noexcept nogil:
-        """Give each datagram of a batch to its flow, ask Python about new flows, then send flow by flow."""
+        """Assign the datagrams of a batch to flows, ask Python about new flows, then send flow by flow."""
         cdef uint32_t touched[BATCH]
         cdef uint32_t index
         cdef int touched_count = 0, slot
@@ -269,7 +270,7 @@ cdef class Datagrams(FlowKeeper):
         self._flush_to_origin()
 
     cdef Flow *_flow_of(self, const Key *key, Listener *listener, int slot, uint32_t *index) noexcept nogil:
-        """Return the flow for `key`, a new one if there is none; if it is refused, count that and return NULL."""
+        """Return the flow for `key`, a new one if there is none; NULL if it is refused, which is counted."""
         cdef Flow *flow = find_flow(&self._table, key, index)
         if self._lookout.on and self._is_refused(key, flow, listener.app, slot):
             self._drop(listener.app, ATTACK)
@@ -286,10 +287,10 @@ cdef class Datagrams(FlowKeeper):
         return flow
 
     cdef bint _is_refused(self, const Key *key, Flow *flow, uint32_t app, int slot) noexcept nogil:
-        """Show a datagram to detection of attacks if it is due; return whether a rule against an attack refuses it."""
+        """Sample a datagram for detection if it is due; return whether a rule of detection refuses it."""
         cdef Packet packet
         cdef bint is_due, in_use
-        if self._flags(app) & TOLD:  # headers are told from payload later
+        if self._flags(app) & TOLD:  # the header is separated from the payload later
             return False
         in_use = flow != NULL and flow.state == FLOW_LIVE and flow.standing & CONFIRMED
         is_due = self._lookout.is_due(in_use)
@@ -310,8 +311,8 @@ cdef class Datagrams(FlowKeeper):
     cdef Flow *_flow_of_header(self, int slot, Listener *listener, Key *key, uint32_t *index) noexcept nogil:
         """Remove a datagram's header, and return the flow of the client that it names.
 
-        Without a header it is that of the header before it, from the same address and port. NULL where the datagram
-        goes no further: counted; or it was a header alone.
+        A datagram without one belongs to the latest header of the same address and port. NULL if the datagram is not
+        forwarded: it is dropped and counted, or is a header alone.
         """
         cdef Key peer = key[0]
         cdef uint8_t dialect
@@ -330,7 +331,7 @@ cdef class Datagrams(FlowKeeper):
             return NULL
         if flow.dialect == NO_HEADER or flow.peer_port != peer.client_port or memcmp(flow.peer, peer.client, 16) != 0:
             if flow.state == FLOW_NEW and flow.dialect != NO_HEADER:
-                self._drop(listener.app, UNTRUSTED)  # nobody has said yet whether the first one is believed
+                self._drop(listener.app, UNTRUSTED)  # it is not decided yet whether the first one is trusted
                 return NULL
             if flow.state != FLOW_NEW and not self._trusts(listener, key.listener, peer.client):
                 return NULL
@@ -353,7 +354,7 @@ cdef class Datagrams(FlowKeeper):
         return NULL if dialect == PROXY_HEADER and self._payload_bytes[slot] == 0 else flow
 
     cdef bint _trusts(self, Listener *listener, uint32_t number, const uint8_t *peer) noexcept nogil:
-        """Return whether this peer may name a client that another peer has named before; count a refusal."""
+        """Return whether a peer may name a client that another peer has named before; count a refusal."""
         cdef bint trusted = False
         with gil:
             try:
@@ -365,7 +366,7 @@ cdef class Datagrams(FlowKeeper):
         return trusted
 
     cdef void _read_controls(self, int slot, Key *key) noexcept nogil:
-        """Note the address that a client wrote to, the port where TPROXY brings it, and fragments (ip(7), ipv6(7))."""
+        """Read control messages: destination address, intercepted port, and fragments (ip(7), ipv6(7))."""
         cdef msghdr *message = &self._from_client[slot].msg_hdr
         cdef cmsghdr *control = CMSG_FIRSTHDR(message)
         while control != NULL:
@@ -380,7 +381,7 @@ cdef class Datagrams(FlowKeeper):
                 key.edge_port = (<sockaddr_in6 *>CMSG_DATA(control)).sin6_port
             elif ((control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_RECVFRAGSIZE)
                     or (control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_RECVFRAGSIZE)):
-                self._came_in_fragments[slot] = True  # of a datagram that came whole it is not told
+                self._came_in_fragments[slot] = True  # the kernel reports it for fragmented datagrams only
             control = CMSG_NXTHDR(message, control)
 
     cdef void _send_chain(self, uint32_t index) noexcept nogil:
@@ -421,7 +422,7 @@ cdef class Datagrams(FlowKeeper):
             slot = following
 
     cdef bint _keeps_rates(self, Flow *flow, int side, size_t size) noexcept nogil:
-        """Return whether a datagram conforms to the rates of its app and its client; if so, charge it."""
+        """Charge a datagram to the rates of its app and its client; return False if it exceeds one."""
         cdef uint64_t *app = self._apps + APP_WORDS * flow.app
         cdef uint64_t keys[6]
         cdef uint64_t costs[6]
@@ -442,7 +443,7 @@ cdef class Datagrams(FlowKeeper):
         return True
 
     cdef uint64_t _rate_key(self, Flow *flow, int scope) noexcept nogil:
-        """Return the key of a flow's app, of its client, or of the client's prefix."""
+        """Return the key of a rate: of a flow's app, its client, or the client's prefix."""
         cdef uint64_t group = self._group(flow)
         cdef bint mapped = memcmp(flow.key.client, MAPPED, 12) == 0
         cdef const uint8_t *client = flow.key.client + (12 if mapped else 0)
@@ -453,14 +454,14 @@ cdef class Datagrams(FlowKeeper):
         return self._census.prefix_key(group, client, 4 if mapped else 16)
 
     cdef void _queue(self, uint32_t index, Flow *flow, uint8_t slot) noexcept nogil:
-        """Queue a datagram for the origin, with the header that is due."""
+        """Queue a datagram for the origin, with a header if one is due."""
         cdef char *data = self._payload[slot]
         cdef size_t size = self._payload_bytes[slot]
         if flow.header_due and flow.mode == STANDALONE:
             flow.header_due = False
             self._put(index, NO_SLOT, <char *>flow.header, flow.header_bytes)
         elif flow.header_due:
-            # Stays due if every datagram has the header.
+            # Stays due if every datagram has a header.
             flow.header_due = flow.mode != FIRST
             memcpy(data - flow.header_bytes, flow.header, flow.header_bytes)
             data -= flow.header_bytes
@@ -476,7 +477,7 @@ cdef class Datagrams(FlowKeeper):
         self._out_count = place + 1
 
     cdef void _flush_to_origin(self) noexcept nogil:
-        """Send what is queued for one origin-side socket."""
+        """Send the queued datagrams of one socket towards an origin."""
         cdef int done = 0, count = self._out_count, sent
         while done < count:
             sent = self._send_train(self._out_fd, self._to_origin + done, count - done)
@@ -493,7 +494,7 @@ cdef class Datagrams(FlowKeeper):
                     done += 1
                 break
             if not self._send_again(done, errno):
-                # The socket is closed: the others are sent by their flows.
+                # The socket was closed: flows send the others on their new sockets.
                 done += 1
                 while done < count:
                     self._send_alone(done)
@@ -506,9 +507,9 @@ cdef class Datagrams(FlowKeeper):
     cdef int _send_train(self, int fd, mmsghdr *messages, int count) noexcept nogil:
         """Send the first datagrams, as long as they have one length and destination, as a GSO packet (UDP_SEGMENT).
 
-        The kernel takes it through its layers once (linux/udp.h; Documentation/networking/segmentation-offloads.rst).
-        Returns how many went; 0 where the train is too short to pay, or not possible: then they go one by one; -1 for
-        an error (errno), which an earlier datagram may have met.
+        The kernel passes it through its layers once (linux/udp.h; Documentation/networking/segmentation-offloads.rst).
+        Returns how many were sent; 0 if the train is too short to pay, or not possible: then they are sent one by one;
+        -1 for an error (errno), which an earlier datagram may have caused.
         """
         cdef iovec *parts = messages[0].msg_hdr.msg_iov
         cdef size_t size = parts[0].iov_len, total = size
@@ -541,7 +542,7 @@ cdef class Datagrams(FlowKeeper):
     cdef bint _send_again(self, int place, int error) noexcept nogil:
         """Send a refused datagram again: the error may be that of an earlier one (an ICMP message).
 
-        Returns False when the socket was given up for another origin, or for good.
+        Returns False if the socket was replaced by one to another origin, or the flow ended.
         """
         cdef Flow *flow = &self._table.flows[self._out_flow[place]]
         cdef PyObject *target = flow.target
@@ -555,7 +556,7 @@ cdef class Datagrams(FlowKeeper):
         return True
 
     cdef void _send_alone(self, int place) noexcept nogil:
-        """Send one queued datagram on its flow's present socket, built anew as the header may be due again."""
+        """Send one queued datagram on its flow's present socket, rebuilt because a header may be due again."""
         cdef uint32_t index = self._out_flow[place]
         cdef Flow *flow = &self._table.flows[index]
         cdef uint8_t slot = self._out_slot[place]
@@ -581,7 +582,7 @@ cdef class Datagrams(FlowKeeper):
             if error == 0:
                 return
         if slot == NO_SLOT or self._out[place].iov_base != self._payload[slot]:
-            flow.header_due = True  # it was, or it had, the header
+            flow.header_due = True  # it had the header, or was the header
         if slot == NO_SLOT:
             return
         self._drop(flow.app, TOO_BIG if error == EMSGSIZE else TO_ORIGIN)
@@ -593,8 +594,8 @@ cdef class Datagrams(FlowKeeper):
     cdef bint _may_fragment(self, Flow *flow, uint8_t slot) noexcept nogil:
         """Return whether a router would fragment a datagram: it arrived in fragments, or was sent without DF.
 
-        In IPv6 nobody but the sender fragments; but what every link must carry no sender makes shorter, and a header
-        may have made it too long.
+        In IPv6 only the sender fragments; but below the minimum MTU no sender makes datagrams shorter, and a header may
+        have made one too long.
         """
         if self._flags(flow.app) & NO_FRAGMENTS:
             return False
@@ -615,7 +616,7 @@ cdef class Datagrams(FlowKeeper):
         return error
 
     cdef uint32_t _fitting(self, Flow *flow, uint8_t slot) noexcept nogil:
-        """Return the longest payload for the sender of a datagram: less our header, plus that of a proxy in front."""
+        """Return the longest payload for a datagram's sender: without our header, plus that of the proxy in front."""
         cdef uint32_t taken = <uint32_t>(self._payload[slot] - <char *>self._in[slot].iov_base)
         cdef int64_t room = _path_bytes(flow.fd) - flow.header_bytes + taken
         return <uint32_t>room if room > 0 else 0
@@ -625,7 +626,7 @@ cdef class Datagrams(FlowKeeper):
             self._expect(flow.fd, flow.header_bytes if flow.mode >= EACH else 0, flow.app)
 
     cdef void _expect(self, int fd, uint32_t header_bytes, uint32_t app) noexcept nogil:
-        """Start to look for datagrams without DF, if some may be too long for the path of a socket."""
+        """Start to watch for datagrams without DF, if some may be too long for the path of a socket."""
         cdef int64_t longest = _path_bytes(fd) + IPV4_BYTES - header_bytes
         if longest < LINK_BYTES and not self._flags(app) & NO_FRAGMENTS:
             self._fragmentable.watch(<uint32_t>longest if longest > 0 else 0)
@@ -790,7 +791,7 @@ cdef class Datagrams(FlowKeeper):
             if sent > 0:
                 done += sent
             elif errno != EINTR:
-                # Of this client: unreachable, or its queue is full. The next client may be fine.
+                # An error of this client: unreachable, or its queue is full. Others may not be affected.
                 self._drop(self._table.flows[self._reply_flow[done]].app, TOO_BIG if errno == EMSGSIZE else TO_CLIENT)
                 done += 1
         self._reply_count = 0
@@ -817,7 +818,7 @@ cdef class Datagrams(FlowKeeper):
     cdef void _socket_error(self, uint32_t number, uint32_t index, int error) noexcept nogil:
         cdef Flow *flow
         if error == EMSGSIZE:
-            # An ICMP message announced a smaller MTU; the next datagram that does not fit gets an error of its own.
+            # An ICMP message announced a smaller MTU; the next datagram that does not fit gets its own error.
             flow = &self._table.flows[index]
             if number:
                 self._expect(self._channels[number - 1].fd, SIMPLE_BYTES, self._listeners[
@@ -831,7 +832,7 @@ cdef class Datagrams(FlowKeeper):
             self._origin_error(index, error)
 
     cdef void _origin_error(self, uint32_t index, int error) noexcept nogil:
-        """Handle an unreachable or refusing origin: the handler pins the flow to another one, or the flow ends."""
+        """Handle an origin that is unreachable or refuses: the handler chooses another one, or the flow ends."""
         cdef Flow *flow = &self._table.flows[index]
         if flow.state != FLOW_LIVE:
             return
@@ -895,9 +896,9 @@ cdef class Datagrams(FlowKeeper):
     def add_listener(self, int fd, uint32_t app, bytes address, uint16_t port):
         """Receive datagrams from a bound descriptor, which the caller still owns; return the listener's number.
 
-        Numbers are never used twice. An empty `address` is a wildcard: the socket must tell each datagram's address
-        (IP_PKTINFO, IPV6_PKTINFO). Without a port (0) TPROXY brings what was sent to any: each datagram tells the port
-        too (IP_RECVORIGDSTADDR), and answers leave from there.
+        Numbers are never reused. An empty `address` is a wildcard: the socket must report each datagram's address
+        (IP_PKTINFO, IPV6_PKTINFO). With port 0, TPROXY intercepts datagrams to any port: each datagram reports the port
+        too (IP_RECVORIGDSTADDR), and answers are sent from there.
         """
         cdef uint32_t number = self._listener_count
         cdef sockaddr_in6 bound
@@ -941,7 +942,7 @@ cdef class Datagrams(FlowKeeper):
         return number
 
     cdef void _set_whole(self, Listener *listener) noexcept nogil:
-        """Allow or forbid fragmentation of replies; the system's default is left alone until it must be changed."""
+        """Allow or forbid fragmentation of replies; the system's default is kept until it must be changed."""
         cdef bint whole = self._flags(listener.app) & NO_FRAGMENTS
         cdef int slot
         if whole == listener.whole:
@@ -960,10 +961,10 @@ cdef class Datagrams(FlowKeeper):
         Args:
             app: Its slot.
             group: Its number in the census; it cannot change while there are flows.
-            told: Its datagrams come from proxies, with headers that tell who the client is.
-            paces: Per second, of the app, of each client and of each prefix: bytes each way; then datagrams from
-                clients likewise. 0 for any number.
-            fragments: They are taken, and made where a datagram may be fragmented.
+            told: Whether its datagrams come from proxies, with headers that name the client.
+            paces: Limits per second, of the app, of each client and of each prefix: bytes each way; then datagrams from
+                clients likewise. 0 for no limit.
+            fragments: Whether fragmented datagrams are accepted, and datagrams are fragmented where permitted.
         """
         cdef bint changed = False
         cdef uint32_t number
@@ -983,9 +984,9 @@ cdef class Datagrams(FlowKeeper):
         """Read the path MTU to a target, before the first datagram that may be too long for it.
 
         Args:
-            app: The slot of the app that leads there.
+            app: The slot of the app with this target.
             target: It need not be reachable yet.
-            header_bytes: So much stands before each datagram.
+            header_bytes: The length of the header before each datagram.
         """
         cdef int source = 0
         cdef int fd = target.connect_datagram(0, &source)
@@ -994,7 +995,7 @@ cdef class Datagrams(FlowKeeper):
             close(fd)
 
     def remove_listener(self, uint32_t number, int error):
-        """Close a listener, and end its flows: there is no socket left for their replies."""
+        """Close a listener, and end its flows, whose replies have no socket any more."""
         if number >= self._listener_count or not self._listeners[number].in_use:
             return
         self._flush_replies()
@@ -1016,13 +1017,13 @@ cdef class Datagrams(FlowKeeper):
                 continue
             listener.was_read = False
             if _look_at_memory(listener.fd, memory):
-                # The kernel's counter has 32 bits, too, and wraps.
+                # The kernel's counter has 32 bits, too, and wraps around.
                 self._counts[COUNTS * listener.app + 4 + QUEUE_FULL] += <uint32_t>(
                     memory[SK_MEMINFO_DROPS] - listener.dropped)
                 listener.dropped = memory[SK_MEMINFO_DROPS]
 
     def take_counts(self):
-        """Return the counts since the last call, of each app with traffic.
+        """Return the counts since the last call, for each app with traffic.
 
         Each is (app, bytes from clients, bytes from origins, datagrams from clients, datagrams from origins,
         *drops in the order of `Drop`).

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""Connect an accepted session to its origin: attempts in order and in parallel, then a TLS handshake if it has one."""
+"""Connect an accepted session to its origin: attempts in order and in parallel, then a TLS handshake if configured."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
@@ -41,9 +41,9 @@ cdef extern from "<errno.h>" nogil:
 cdef enum:
     # RFC 8305 section 5 recommends 250 ms between attempts.
     STAGGER_MS = 250
-    # Spare connections to one origin that are begun in one tick: 320 a second.
+    # Spare connections to one origin that are begun per tick: 320 a second.
     SPARES_AT_ONCE = 16
-    # All together have this part of what sessions may have.
+    # Spare connections may take this share of the limit of sessions.
     SPARE_SHARE = 4
 
 
@@ -54,7 +54,7 @@ cdef class Dialer(Sessions):
         self._preconnected = []
 
     cdef void _free_dial(self, Session *session) noexcept:
-        """Close the attempts that are still open, and forget all."""
+        """Close the attempts that are still open, and free the dial state."""
         cdef int slot
         for slot in range(MAX_ATTEMPTS):
             if session.dial.fds[slot] >= 0:
@@ -91,7 +91,7 @@ cdef class Dialer(Sessions):
                       dial.last_error or ETIMEDOUT, True)
 
     cdef bint _is_within_budget(self, Dial *dial, Target target) noexcept:
-        """Count a session's first connect, or one more of it; return False where there may be none."""
+        """Count a session's first connect, or a further one; return False if the retry budget is exhausted."""
         if dial.tried == NULL:
             target.retries.begin(self.loop.now_ms)
             return True
@@ -106,7 +106,7 @@ cdef class Dialer(Sessions):
         return False
 
     cdef bint _has_target(self, uint32_t index, Session *session) noexcept:
-        """Return whether there is another target, and time to try it; when all were tried the handler may add some."""
+        """Return whether there is another target, and time to try it; after the last one the handler may add some."""
         cdef Dial *dial = session.dial
         cdef Py_ssize_t count = PyTuple_GET_SIZE(<object>dial.targets)
         if self.loop.now_ms >= dial.ends_at_ms:
@@ -134,7 +134,7 @@ cdef class Dialer(Sessions):
         return True
 
     cdef uint64_t _attempt_deadline(self, Dial *dial, int number) noexcept:
-        """Return when to give up on target `number`: the time that is left is shared with the targets after it."""
+        """Return the deadline of target `number`: the remaining time is shared with the targets after it."""
         cdef uint64_t left_ms = dial.ends_at_ms - self.loop.now_ms
         cdef int later, after = dial.tries - 1
         for later in range(number + 1, <int>PyTuple_GET_SIZE(<object>dial.targets)):
@@ -159,7 +159,7 @@ cdef class Dialer(Sessions):
         self._loads.enter(target.place)
         self._loads.wait(target.place)
         dial.stagger_at_ms = self.loop.now_ms + STAGGER_MS
-        # On loopback the TCP handshake is complete by now; elsewhere this costs one cheap call.
+        # On loopback the TCP handshake is complete now; elsewhere this costs one cheap call.
         ready.fd = fd
         ready.events = POLLOUT
         ready.revents = 0
@@ -190,25 +190,25 @@ cdef class Dialer(Sessions):
         """Return a socket that is connecting to the target, or a negative errno."""
         cdef int fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
         if (fd == -EMFILE or fd == -ENFILE) and self._spend_reserve():
-            # This session gets a descriptor of the reserve; none is accepted until the reserve is complete again.
+            # This session gets a descriptor of the reserve; accepting stops until the reserve is complete again.
             self._stall()
             fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
         return fd
 
-    # --- connections that are open ahead of sessions ------------------------------------------------------------------
+    # --- spare connections --------------------------------------------------------------------------------------------
 
     cdef int _take_spare(self, Target target) noexcept:
-        """Return a connection to the target that is open already; -1 if there is none."""
+        """Return a spare connection to the target; -1 if there is none."""
         cdef int fd
         if target.spares is None:
             return -1
         fd = target.spares.take(self.loop.now_ms)
         if fd >= 0:
-            self.loop.tick_within(TICK_MS * 1000)  # it is replaced then
+            self.loop.tick_within(TICK_MS * 1000)  # to replace it
         return fd
 
     cdef bint _tend_spares(self) noexcept:
-        """Look after the spare connections; return whether there is more to do soon."""
+        """Open, check and close spare connections; return whether to continue soon."""
         cdef uint64_t room = self._max_sessions // SPARE_SHARE
         cdef uint64_t count = 0, now_ms = self.loop.now_ms
         cdef int missing, fd
@@ -228,7 +228,7 @@ cdef class Dialer(Sessions):
                 if fd < 0:
                     target.spares.fail(now_ms)
                     break
-                target.arm_keepalive(fd)  # one that is dead must be known as such before it is used
+                target.arm_keepalive(fd)  # a dead one must be detected before it is used
                 target.spares.add(fd, now_ms)
                 count += 1
             busy = busy or target.spares.is_busy(now_ms)
@@ -246,14 +246,14 @@ cdef class Dialer(Sessions):
 
     cdef void _end_attempt(self, Dial *dial, int slot) noexcept:
         cdef Target target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
-        if self._loads is not None:  # as it may be while this engine is collected
+        if self._loads is not None:  # None while the engine is being collected
             self._loads.leave(target.place)
             self._loads.answer(target.place)
         close(dial.fds[slot])
         dial.fds[slot] = -1
 
     cdef void _note_tried(self, Dial *dial, Target target) noexcept:
-        """Note the origin that the record of a session without a connection names."""
+        """Store the origin that the record of a session without a connection names."""
         Py_INCREF(target)
         Py_XDECREF(dial.tried)
         dial.tried = <PyObject *>target
@@ -267,7 +267,7 @@ cdef class Dialer(Sessions):
             self._handler.broken(exc)
 
     cdef void _check_dial(self, uint32_t index, Session *session) noexcept:
-        """Give up attempts that timed out; begin a staggered attempt beside slow ones."""
+        """Abort attempts that timed out; begin a staggered attempt beside slow ones."""
         cdef Dial *dial = session.dial
         cdef int slot, expired = 0
         cdef Target target
@@ -296,7 +296,7 @@ cdef class Dialer(Sessions):
             self._connected(index, session, slot)
 
     cdef void _connected(self, uint32_t index, Session *session, int slot) noexcept:
-        """Take the attempt that connected: close the others, then begin TLS or relay."""
+        """Use the attempt that connected: close the others, then begin TLS or relay."""
         cdef Dial *dial = session.dial
         cdef Target target = <Target>PyTuple_GET_ITEM(<object>dial.targets, dial.target_of[slot])
         cdef Py_ssize_t header_bytes = PyBytes_GET_SIZE(<object>dial.header)
@@ -400,7 +400,7 @@ cdef class Dialer(Sessions):
         session.target = NULL
         Py_DECREF(target)
 
-    # --- what others do -------------------------------------------------------------------------------------------
+    # --- for other parts ----------------------------------------------------------------------------------------------
 
     cdef void _relay(self, uint32_t index, Session *session, size_t header_bytes) noexcept:
         pass
@@ -408,12 +408,12 @@ cdef class Dialer(Sessions):
     # === Public API ===
 
     def preconnect(self, list wanted):
-        """Keep connections open to exactly these targets, ahead of sessions.
+        """Keep spare connections to exactly these targets.
 
         Args:
-            wanted: Target, how many connections, how many sessions and connections it may have together (0 for any
-                number), how long a connect may take (ms). No target twice. Connections that there are stay, as far as
-                they are wanted.
+            wanted: Per target, without duplicates: the target, the number of spare connections, the limit of sessions
+                and connections together (0 for no limit), the timeout of a connect (ms). Existing connections are kept
+                as far as they are wanted.
         """
         cdef Target target
         kept = {item[0] for item in wanted}

@@ -18,22 +18,22 @@ cdef enum:
     # In an epoll token side 1 is a flow's socket, side 2 a channel.
     FLOW_SIDE = 1
     CHANNEL_SIDE = 2
-    # The group of all flows of a node in the census; plane/limits.py knows it too.
+    # The group of all flows of a node in the census; the same in plane/limits.py.
     UDP_NODE = 2
     # Datagrams per system call. Slots are numbered in 8 bits, with NO_SLOT for none.
     BATCH = 64
-    # Of an app: bytes each way, datagrams each way, and those dropped by reason.
+    # Counters of an app: bytes each way, datagrams each way, and drops by reason.
     DROPS = 12
     COUNTS = 4 + DROPS
-    # Of an app: its group in the census, its flags (AppFlag), and its limits per second.
+    # Settings of an app: its group in the census, its flags (AppFlag), and its limits per second.
     APP_WORDS = 8
-    # Bytes of the app, of a client, of a prefix; then datagrams likewise.
+    # Limits of bytes of the app, of a client, of a prefix; then of datagrams likewise.
     BYTES = 2
     DATAGRAMS = 5
 
 cdef enum AppFlag:
-    TOLD = 1            # proxies in front tell of its clients
-    NO_FRAGMENTS = 2    # none are taken, none are made
+    TOLD = 1            # its datagrams come from proxies, with headers that name the client
+    NO_FRAGMENTS = 2    # fragmented datagrams are dropped, and none are fragmented
 
 # How the origin learns the client's address.
 cpdef enum Mode:
@@ -52,7 +52,7 @@ cpdef enum FlowOutcome:
     FLOW_CONNECT_FAILED = 4
     FLOW_REFUSED = 5
     FLOW_CLOSED = 6
-    # Of a flow that is open, in `told`.
+    # Reports of open flows, in `told`.
     FLOW_CONNECTED = 7
     FLOW_PROGRESS = 8
 
@@ -60,13 +60,13 @@ cdef struct Listener:
     int fd
     uint32_t app
     uint8_t in_use
-    uint8_t asks_address  # bound to a wildcard: each datagram tells which address its client wrote to
-    uint8_t intercepts    # by TPROXY: each datagram tells which port too, and answers leave through doors
+    uint8_t asks_address  # bound to a wildcard: each datagram reports its destination address
+    uint8_t intercepts    # by TPROXY: each datagram reports its port too, and answers are sent from doors
     uint8_t was_read      # since the last report
     uint8_t whole         # its replies are not fragmented
     uint8_t sheds         # its queue was long; until it is empty no flow is begun
     uint32_t dropped      # by the kernel, as counted at the last report
-    uint64_t behind_ms    # since when its queue was not found empty; 0: it was
+    uint64_t behind_ms    # since when its queue was never found empty; 0: it was empty
     uint64_t shed_ms      # when it last began to shed
     sa_family_t family
     uint16_t port         # network order
@@ -88,7 +88,7 @@ cdef class FlowKeeper(Part):
     cdef Listener *_listeners
     cdef uint32_t _listener_count, _listener_room
     cdef Channel *_channels
-    cdef set _short_channels  # numbers of those whose queue this process may not make longer
+    cdef set _short_channels  # numbers of those whose queue this process may not enlarge
     cdef uint32_t _channel_count
     cdef uint64_t *_counts
     cdef uint32_t _app_count

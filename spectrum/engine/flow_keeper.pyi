@@ -34,9 +34,9 @@ class FlowOutcome(IntEnum):
 NewFlow = tuple[int, int, bytes, int, bytes, int, bytes | None]
 # listener, outcome, errno or the handler's number, client address, client port, origin,
 # created, first replied to and ended (monotonic ns), bytes from client and from origin, datagrams likewise, name,
-# edge address, edge port, since its progress was told last bytes from client and from origin, and datagrams likewise
-# (None where it never was).
-# Of a flow that is open it is what is so far, with FLOW_CONNECTED or FLOW_PROGRESS.
+# edge address, edge port, since the last report of its progress bytes from client and from origin, and datagrams
+# likewise (None if there was none).
+# For an open flow these are the values so far, with FLOW_CONNECTED or FLOW_PROGRESS.
 EndedFlow = tuple[
     int,
     int,

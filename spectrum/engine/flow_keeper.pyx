@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""The life cycle of UDP flows: created, pinned to origins, offloaded to the kernel, evicted, ended, recovered.
+"""The life cycle of UDP flows: created, assigned to origins, offloaded to the kernel, evicted, ended, recovered.
 
-What they move is the engine's that extends this (`datagrams.pyx`).
+Datagrams are forwarded by the engine that extends this (`datagrams.pyx`).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -35,10 +35,10 @@ cdef enum:
     CHANNEL_QUEUE_BYTES = 4194304
     # A flow moves in the list of least recently used ones at most once per this time.
     PLACE_STEP_MS = 100
-    # How many offloaded flows are looked at to find the one that is idle the longest.
+    # Offloaded flows that are inspected to find the one that is idle the longest.
     MAX_EVICTION_LOOKS = 16
 
-# Flows that ended and wait to be reported have places in the table beyond the limit.
+# Places of the table beyond the limit, for ended flows that are not reported yet.
 ENDED_FLOWS = 4 * BATCH
 
 
@@ -46,19 +46,19 @@ cdef class FlowKeeper(Part):
     """The UDP flows of one worker.
 
     Args:
-        loop: Brings its events.
+        loop: The event loop.
         handler: Its `accepted`, `trusts`, `attempt_failed`, `exhausted`, `origin_failed`, `channel_failed`, `too_big`,
             `told`, `ended` and `broken` are called from within the loop's `process`.
-        memory: A memory file's descriptor; flows that it holds already can be adopted, see `recovered`.
-        max_flows: The oldest idle flow makes room for a new one beyond this.
-        max_sockets: The same for flows with sockets of their own.
+        memory: A memory file's descriptor; flows in it can be adopted, see `recovered`.
+        max_flows: The limit of flows; beyond it the oldest idle flow is evicted.
+        max_sockets: The limit of flows with sockets of their own.
         loads: Counts the flows of each origin.
         census: Counts the flows of each app and client.
-        rates: What apps and clients have moved lately, in all workers.
-        lookout: Shows datagrams to detection of attacks, and judges them.
+        rates: The rate limiters of apps and clients, in all workers.
+        lookout: Samples datagrams for detection of attacks, and applies its rules.
 
     Attributes:
-        tells_connects: A flow is told of, by `told`, when its origin replies for the first time.
+        tells_connects: Whether a flow is reported by `told` when its origin replies for the first time.
     """
 
     def __init__(self, Loop loop, handler, int memory, *, uint32_t max_flows=1000, uint32_t max_sockets=0x7FFFFFFF,
@@ -110,7 +110,7 @@ cdef class FlowKeeper(Part):
     # --- the table ------------------------------------------------------------------------------------------------
 
     cdef int _map(self, int memory) except -1:
-        """Map the memory file; keep only those of its flows that a replacement worker can continue."""
+        """Map the memory file; keep only those of its flows that this worker can continue."""
         cdef FlowTable *table = &self._table
         cdef uint32_t bucket_count = 64
         cdef uint32_t index
@@ -196,7 +196,7 @@ cdef class FlowKeeper(Part):
         return flow
 
     cdef bint _evict(self, bint with_socket) noexcept nogil:
-        """Evict the least recently used young flow, or if there is none the least recently used flow; False if none."""
+        """Evict the least recently used young flow, or else the least recently used flow; return False if none."""
         cdef uint32_t own, shared
         cdef int _
         for _ in range(MAX_EVICTION_LOOKS):
@@ -204,7 +204,7 @@ cdef class FlowKeeper(Part):
             if own == 0 and (shared == 0 or with_socket):
                 own = self._table.oldest[<int>CONFIRMED]
                 shared = self._table.oldest[<int>CONFIRMED_SHARED]
-            # An offloaded flow may have been used since it got its place in the list.
+            # An offloaded flow may have been used since its place in the list was set.
             if own == 0 or not self._read_back(own - 1, &self._table.flows[own - 1]):
                 break
         return self._evict_older(own, <uint32_t>0 if with_socket else shared)
@@ -224,14 +224,14 @@ cdef class FlowKeeper(Part):
         return True
 
     cdef void _touch(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Note that a flow is in use."""
+        """Move a flow to the end of its list."""
         flow.active_ms = self.loop.now_ms
         if self.loop.now_ms - flow.placed_ms >= PLACE_STEP_MS:
             unplace(&self._table, index)
             place_newest(&self._table, index, flow.standing, self.loop.now_ms)
 
     cdef void _confirm(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Confirm a flow: its client sent again after a reply. From now on a replacement worker continues it."""
+        """Confirm a flow: its client sent again after a reply. A replacement worker will continue it."""
         unplace(&self._table, index)
         place_newest(&self._table, index, flow.standing | CONFIRMED, self.loop.now_ms)
         self._note_origin(flow)
@@ -240,7 +240,7 @@ cdef class FlowKeeper(Part):
         self._offer(index, flow)
 
     cdef void _note_origin(self, Flow *flow) noexcept nogil:
-        """Write into the memory file what another worker needs to continue a flow."""
+        """Write into the memory file the data by which another worker can continue a flow."""
         cdef sockaddr_in6 address
         cdef socklen_t length = sizeof(sockaddr_in6)
         if flow.channel == 0 and getsockname(flow.fd, <sockaddr *>&address, &length) == 0:
@@ -249,10 +249,10 @@ cdef class FlowKeeper(Part):
             map_address(&(<Target>flow.target).address, flow.origin)
             flow.origin_port = (<Target>flow.target).address.sin6_port
 
-    # --- in the kernel --------------------------------------------------------------------------------------------
+    # --- offload ------------------------------------------------------------------------------------------------------
 
     cdef void _offer(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Offload a confirmed flow to the kernel, if it supports it."""
+        """Offload a confirmed flow to the kernel, if its program supports the flow."""
         cdef sockaddr_in6 ours
         cdef socklen_t length = sizeof(sockaddr_in6)
         cdef uint8_t to_origin = OFFLOAD_PUTS if flow.mode >= EACH else OFFLOAD_KEEPS
@@ -261,7 +261,7 @@ cdef class FlowKeeper(Part):
         if self._offload is None or flow.plane != UNDECIDED:
             return
         if flow.header_due and to_origin == OFFLOAD_KEEPS:
-            return  # the one that goes first
+            return  # the one that is evicted first
         flow.plane = IN_ENGINE
         if not self._kernel_can(flow) or getsockname(flow.fd, <sockaddr *>&ours, &length) < 0:
             return
@@ -277,7 +277,7 @@ cdef class FlowKeeper(Part):
             flow.plane = IN_KERNEL
 
     cdef bint _kernel_can(self, Flow *flow) noexcept nogil:
-        """Return whether the kernel's program supports everything that a flow's datagrams need."""
+        """Return whether the kernel's program supports a flow."""
         cdef uint64_t *app = self._apps + APP_WORDS * flow.app
         cdef bint ipv4 = memcmp(flow.peer, MAPPED, 12) == 0
         cdef int i
@@ -291,11 +291,11 @@ cdef class FlowKeeper(Part):
         if flow.app < self._apps_room:
             for i in range(BYTES, APP_WORDS):
                 if app[i]:
-                    return False  # what it may move per second is counted here
+                    return False  # its rates are charged here
         return True
 
     cdef bint _read_back(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Count what the kernel forwarded of a flow since the last look; return whether its place changed by that."""
+        """Count what the kernel forwarded since the last call; return whether the flow moved in its list."""
         cdef uint64_t *counts = self._counts + COUNTS * flow.app
         cdef const offload_tally *tally
         cdef uint64_t size, datagrams, last_ms = 0
@@ -319,7 +319,7 @@ cdef class FlowKeeper(Part):
                 flow.waiting = False
                 self._loads.answer(flow.number)
         flow.active_ms = max(flow.active_ms, last_ms)
-        # To the second: every flow is looked at once per second.
+        # To the second: every flow is read once per second.
         if last_ms < flow.placed_ms + PLACE_STEP_MS:
             return False
         unplace(&self._table, index)
@@ -335,14 +335,14 @@ cdef class FlowKeeper(Part):
                 self._read_back(index, &self._table.flows[index])
 
     cdef void _recall(self, uint32_t index, Flow *flow) noexcept nogil:
-        """Take a flow back from the kernel."""
+        """End the offload of a flow."""
         if flow.plane == IN_KERNEL and self._offload is not None:
             self._offload.leave(index)
             self._read_back(index, flow)
         flow.plane = UNDECIDED
 
     cdef void _decide_anew(self, int64_t app) noexcept nogil:
-        """Decide anew for the flows of one app, or of all (-1), whether the kernel forwards them."""
+        """Decide again for the flows of one app, or of all (-1), whether the kernel forwards them."""
         cdef uint32_t index
         cdef Flow *flow
         for index in range(self._table.file.used):
@@ -355,7 +355,7 @@ cdef class FlowKeeper(Part):
     # --- the handler's answers ------------------------------------------------------------------------------------
 
     cdef object _decide(self):
-        """Ask the handler what to do with new flows; one that it does not answer is refused."""
+        """Ask the handler about new flows; flows without an answer are refused."""
         cdef list batch = []
         cdef uint32_t link = self._accepted_head
         cdef uint64_t name
@@ -382,10 +382,10 @@ cdef class FlowKeeper(Part):
 
     def open(self, uint64_t name, tuple targets, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False,
              int tries=1):
-        """Pin a new flow to the first of `targets` (`Target`) that a socket can be connected to.
+        """Assign a new flow to the first of `targets` (`Target`) for which a socket can be connected.
 
-        When none can, `handler.exhausted` may name others, up to `tries` times less one. `shared` uses one socket for
-        all flows of a target, which needs mode SIMPLE. `idle_timeout_ms` 0 is never. A name whose flow is over is
+        If none can, `handler.exhausted` may name others, up to `tries` times less one. With `shared`, one socket serves
+        all flows of a target, which needs mode SIMPLE. `idle_timeout_ms` 0 is never. The name of an ended flow is
         ignored.
         """
         cdef Flow *flow = self._find(name, FLOW_NEW)
@@ -407,10 +407,10 @@ cdef class FlowKeeper(Part):
         return 0
 
     def adapt(self, uint64_t name, Mode mode, bytes header, uint32_t idle_timeout_ms, bint shared=False):
-        """Give a live flow the settings that `open` would give it now; a header that changed is sent again.
+        """Give a live flow the settings that `open` would give it now; a changed header is sent again.
 
-        Returns True where the flow must be moved, to the target that it has or to another one: it is to share a socket
-        from now on, or to have one of its own.
+        Returns True if the flow must be moved, to its present target or another one, because it is to share a socket
+        from now on, or to have its own.
         """
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         cdef uint32_t index = <uint32_t>name
@@ -436,7 +436,7 @@ cdef class FlowKeeper(Part):
             self._end(<uint32_t>name, FLOW_REFUSED, error)
 
     def move(self, uint64_t name, tuple targets):
-        """Pin a flow to the first of other `targets`, and send its header again. Without a target it ends."""
+        """Assign a flow to the first of other `targets`, and send its header again. Without a target it ends."""
         cdef Flow *flow = self._find(name, FLOW_LIVE)
         if flow == NULL:
             return
@@ -480,7 +480,7 @@ cdef class FlowKeeper(Part):
         self._end(index, FLOW_CONNECT_FAILED, error)
 
     cdef int _reach(self, uint32_t index, Flow *flow, Target target, uint16_t source_port):
-        """Give a flow a socket towards `target`; return 0 or an errno."""
+        """Connect a flow to `target`, by its own socket or a channel; return 0 or an errno."""
         cdef int fd, error, source = flow.source
         if flow.shared:
             return self._join_channel(flow, target)
@@ -651,14 +651,14 @@ cdef class FlowKeeper(Part):
         self._handler.ended(batch)
 
     cdef bint _left(self, uint32_t index, Flow *flow, uint64_t *since) noexcept nogil:
-        """Fill in what an ended flow moved since the last record of its progress; return False for none."""
+        """Fill in the traffic of an ended flow since the last record of its progress; return False if there is none."""
         cdef uint64_t[4] counts
         memcpy(counts, flow.bytes, 16)
         memcpy(&counts[2], flow.datagrams, 16)
         return self._progress.left_since(index, flow.generation, counts, since)
 
     cdef tuple _item(self, uint32_t index, Flow *flow, int outcome, int error, const uint64_t *since):
-        """Return what the handler is told of a flow; `since` is NULL where nothing was told of its progress."""
+        """Return the report of a flow for the handler; `since` is NULL if its progress was never reported."""
         return (
             flow.key.listener,
             outcome,
@@ -679,10 +679,10 @@ cdef class FlowKeeper(Part):
             (since[0], since[1], since[2], since[3]) if since != NULL else None,
         )
 
-    # --- what is told of open flows -------------------------------------------------------------------------------
+    # --- reports of open flows ----------------------------------------------------------------------------------------
 
     cdef int _tell_connected(self) except -1:
-        """Tell of the flows whose origin replied for the first time, before the ends of any."""
+        """Report the flows whose origin replied for the first time, before the ends of any."""
         cdef list batch = []
         cdef uint32_t place, index, count = self._new_connects.count
         cdef Flow *flow
@@ -697,7 +697,7 @@ cdef class FlowKeeper(Part):
         return 0
 
     cdef int _tell_progress(self) except -1:
-        """Tell of the flows whose turn it is, and that are an interval old."""
+        """Report the progress of flows whose turn it is, and that are an interval old."""
         cdef list batch = []
         cdef uint32_t index, places = self._table.file.used
         cdef uint32_t due = self._progress.due(places, self.loop.now_ms) if places else 0
@@ -713,7 +713,7 @@ cdef class FlowKeeper(Part):
             self._read_back(index, flow)
             memcpy(counts, flow.bytes, 16)
             memcpy(&counts[2], flow.datagrams, 16)
-            flow.ended_ns = self.loop.now_ns  # so far: it is set anew at the end
+            flow.ended_ns = self.loop.now_ns  # so far; set again at the end
             if self._progress.take_since(index, flow.generation, counts, since):
                 batch.append(self._item(index, flow, FLOW_PROGRESS, 0, since))
         if batch:
@@ -751,7 +751,7 @@ cdef class FlowKeeper(Part):
                     self._handler.broken(exc)
         return soon
 
-    # --- another worker goes on -----------------------------------------------------------------------------------
+    # --- hand-over to another worker ----------------------------------------------------------------------------------
 
     cdef int _forget_table(self) except -1:
         """Replace the table by an empty one in private memory."""
@@ -785,7 +785,7 @@ cdef class FlowKeeper(Part):
             self._decide_anew(-1)
 
     def flows(self, *, listener=None, targets=None):
-        """Return the names of live flows: of a listener, or pinned to one of `targets`, or all."""
+        """Return the names of live flows: of a listener, or with one of `targets`, or all."""
         cdef uint32_t index
         cdef Flow *flow
         cdef list names = []
@@ -798,10 +798,10 @@ cdef class FlowKeeper(Part):
         return names
 
     def look(self, uint32_t first, uint32_t count):
-        """Return the live flows in `count` places from `first` on, and the place to go on from; 0 after the last one.
+        """Return the live flows in `count` places from `first` on, and the next place; 0 after the last one.
 
-        As `Sessions.look`. A flow stays at its place. Bytes are counted since this worker has it; those that the kernel
-        moved, once a second.
+        As `Sessions.look`. The place of a flow does not change. Bytes are counted since this worker has the flow; those
+        that the kernel forwarded, once a second.
         """
         cdef uint32_t index, end = self._table.file.used
         cdef uint32_t last = min(<uint64_t>first + count, <uint64_t>end)
@@ -836,7 +836,7 @@ cdef class FlowKeeper(Part):
         return flow.key.listener, <object>flow.target, ntohs(flow.local_port)
 
     def client_of(self, uint64_t name):
-        """Return (address, port) of a flow's client, of an ended flow too while it is being reported.
+        """Return (address, port) of a flow's client, also of an ended flow while it is being reported.
 
         Raises:
             KeyError: If there is no such flow.
@@ -857,13 +857,13 @@ cdef class FlowKeeper(Part):
         )
 
     def peer_port(self, uint64_t name):
-        """Return the port of the proxy in front of a new flow, or without one its client's; 0 if the flow has ended."""
+        """Return the port of the proxy in front of a new flow, without one the client's; 0 if the flow has ended."""
         cdef Flow *flow = self._find(name, FLOW_NEW)
         return 0 if flow == NULL else ntohs(flow.peer_port)
 
     @property
     def progress_ms(self):
-        """Flows that are older are told of each time so many milliseconds have passed; 0 for never."""
+        """Interval of reports of older flows, in milliseconds; 0 for none."""
         return self._progress.interval_ms
 
     @progress_ms.setter
@@ -885,10 +885,10 @@ cdef class FlowKeeper(Part):
             self._report()
 
     def release(self):
-        """Leave all flows to another worker, which recovers them from the memory file; this engine is empty afterwards.
+        """Leave all flows to another worker, which recovers them from the memory file; this engine is then empty.
 
-        Returns (index, descriptor) of each flow that has a socket of its own. They are the caller's, and the other
-        engine's to `inherit`. Flows that share a socket get another one there.
+        Returns (index, descriptor) of each flow with its own socket. The caller owns them, and passes them to `inherit`
+        of the other engine. Flows with a shared socket get another one there.
         """
         cdef uint32_t index, number
         cdef Flow *flow
@@ -919,9 +919,9 @@ cdef class FlowKeeper(Part):
         return handed
 
     def take_short_queues(self):
-        """Return descriptors of new channels whose receive queue this process could not make long enough.
+        """Return descriptors of new channels whose receive queue this process could not enlarge.
 
-        They stay the engine's; another process that may (CAP_NET_ADMIN) can do it.
+        They stay the engine's; a process with CAP_NET_ADMIN can enlarge them.
         """
         cdef list descriptors = []
         cdef uint32_t number
@@ -942,7 +942,7 @@ cdef class FlowKeeper(Part):
     def recovered(self):
         """Return the flows that a former worker left: (name, our address, our port, origin, origin port).
 
-        Each is adopted or discarded by its name before the first listener's datagrams are read.
+        Each must be adopted or discarded by its name before datagrams of the first listener are read.
         """
         cdef uint32_t index
         cdef Flow *flow
@@ -980,7 +980,7 @@ cdef class FlowKeeper(Part):
         flow.plane = UNDECIDED
         flow.active_ms = self.loop.now_ms
         self._pin(index, flow, (target,), source_port)
-        # Only from the same port the origin takes it for the same peer, whose header it has.
+        # The origin identifies its peer by the port, and has that peer's header already.
         if flow.source_port == source_port:
             flow.header_due = header_due
 

@@ -1,8 +1,8 @@
 """UDP flows in C: their layout, and the table that holds them.
 
-The table lives in a memory file that outlives the worker, so that a replacement finds the flows again; all links are
-indices, and what only this process knows (descriptors, references, links) is rebuilt. A flow is found by its key, and
-named by index and generation together. Its place in one of four lists is its standing at eviction.
+The table is in a memory file that outlives the worker, so that a replacement finds the flows; all links are indices,
+and what only this process knows (descriptors, references, links) is rebuilt. A flow is found by its key, and named by
+index and generation together. It is in one of four lists, which determine the order of eviction.
 """
 
 from cpython.ref cimport PyObject
@@ -50,8 +50,8 @@ cdef enum:
     FILE_HEADER_BYTES = 64
 
 cdef struct Key:
-    # Addresses as 16 bytes, IPv4 mapped; ports in network order. From the first byte to `edge_port` it is the content
-    # of a Simple Proxy Protocol header, but for its magic number.
+    # Addresses as 16 bytes, IPv4 mapped; ports in network order. From the first byte to `edge_port` the layout is that
+    # of a Simple Proxy Protocol header without its magic number.
     uint8_t client[16]
     uint8_t edge[16]
     uint16_t client_port
@@ -61,10 +61,10 @@ cdef struct Key:
 cdef struct Flow:
     Key key
     uint64_t active_ms
-    uint64_t placed_ms    # when it came to its place in its list
+    uint64_t placed_ms    # when it was put at its place in its list
     uint64_t bytes[2]
     uint64_t datagrams[2]
-    uint64_t seen_bytes[2]      # of what the kernel moved, so much is counted
+    uint64_t seen_bytes[2]      # how much of what the kernel forwarded is counted
     uint64_t seen_datagrams[2]
     uint64_t created_ns
     uint64_t replied_ns
@@ -82,21 +82,21 @@ cdef struct Flow:
     uint32_t next         # free list, accepted list, ended list
     uint32_t idle_timeout_ms
     uint32_t scope        # the interface of a link-local client
-    uint16_t origin_port  # these two and `source` let a replacement worker go on; 0 until the flow is confirmed
+    uint16_t origin_port  # these two and `source` are for a replacement worker; 0 until the flow is confirmed
     uint16_t source_port
     uint16_t number       # of the origin, for `Loads`
-    uint8_t source        # which of the target's source addresses it has
+    uint8_t source        # the index of its source address among the target's
     uint8_t waiting       # its client has no answer yet
     uint8_t origin[16]
-    # Source and destination of its datagrams: client and edge, unless a proxy in front named those.
+    # Source and destination of its datagrams: client and edge, unless the proxy in front named those.
     uint8_t peer[16]
     uint8_t local[16]
     uint16_t peer_port
     uint16_t local_port
-    uint8_t dialect       # how the proxy in front tells of the client; NO_HEADER where there is none
+    uint8_t dialect       # how the proxy in front names the client; NO_HEADER without one
     uint8_t state
     uint8_t standing
-    uint8_t shared        # it has part in a channel, no socket of its own
+    uint8_t shared        # it uses a channel, no socket of its own
     uint8_t mode
     uint8_t counted       # in the census
     uint8_t plane
@@ -111,7 +111,7 @@ cdef struct FileHeader:
     uint32_t magic
     uint32_t version
     uint32_t flow_bytes
-    uint32_t used         # flows below it were used since the file's beginning
+    uint32_t used         # flows below it were used since the creation of the file
 
 cdef struct FlowTable:
     FileHeader *file
@@ -123,7 +123,7 @@ cdef struct FlowTable:
     uint32_t *buckets
     uint32_t *peer_buckets
     uint32_t bucket_mask
-    uint64_t secret[2]    # so that nobody outside can choose colliding keys
+    uint64_t secret[2]    # so that clients cannot choose colliding keys
     uint32_t oldest[4]
     uint32_t newest[4]
 

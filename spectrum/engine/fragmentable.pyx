@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
 """Learn which long datagrams may be forwarded in fragments: IPv4, received unfragmented, without DF.
 
-recvmsg tells of fragments (IP_RECVFRAGSIZE), not of that bit (RFC 791, section 3.1, DF), so a packet socket looks at
-the headers (packet(7)). The kernel filters for it: only datagrams that are longer than the shortest path to an origin
-reach it. It is opened when there is such a path, rests while nobody asks, and needs CAP_NET_RAW. See
+recvmsg reports fragments (IP_RECVFRAGSIZE), but not that bit (RFC 791, section 3.1, DF), so a packet socket reads the
+headers (packet(7)). The kernel filters for it: only datagrams longer than the shortest path to an origin reach it. It
+is opened when there is such a path, paused while it is not needed, and requires CAP_NET_RAW. See
 docs/decisions/011-fragments.md.
 """
 
@@ -65,7 +65,7 @@ cdef enum:
     QUEUE_BYTES = 2097152
     NOT_WATCHED = 0x7FFFFFFF
 
-# A datagram is not looked at later than this after it came: listeners' queues hold less.
+# Datagrams that wait longer are not looked up: listeners' queues hold less.
 cdef uint64_t VALID_NS = 5000000000
 # Every IPv4 packet of the machine passes the filter of every worker's socket: 0.1 us each.
 cdef uint64_t REST_NS = 60000000000
@@ -87,13 +87,13 @@ cdef class Fragmentable:
             close(self._fd)
 
     cdef bint watch(self, uint32_t longest) noexcept nogil:
-        """Look for datagrams longer than this (with IP header) from now on; return False if the kernel forbids it."""
+        """Watch for datagrams longer than this (with IP header) from now on; return False if the kernel forbids it."""
         if longest >= self._longest:
             return True
         self._longest = longest
         if self._fd < 0:
             return self._open()
-        # Those that are shorter than before were not looked at until now.
+        # Shorter ones than before were not watched until now.
         self._since_ns = clock_ns()
         return filter_packets(self._fd, longest) == 0
 
@@ -113,14 +113,14 @@ cdef class Fragmentable:
 
     cdef bint allows(self, const uint8_t *client, uint16_t client_port, const uint8_t *edge, uint16_t edge_port,
                      uint64_t read_ns) noexcept nogil:
-        """Return whether a whole datagram may be fragmented: yes if it cannot be known, no if nobody looked yet.
+        """Return whether an unfragmented datagram may be fragmented: yes if unknown, no if it was not watched for yet.
 
         Args:
-            client: Whom it came from: a mapped IPv4 address, and a port in network order.
+            client: Its source: a mapped IPv4 address, and a port in network order.
             client_port: Likewise.
-            edge: Where it was sent to, likewise.
+            edge: Its destination, likewise.
             edge_port: Likewise.
-            read_ns: It had come by then.
+            read_ns: When it was read.
         """
         cdef uint32_t addresses[2]
         cdef uint64_t tag
@@ -140,7 +140,7 @@ cdef class Fragmentable:
         return self._missed
 
     cdef void read(self) noexcept nogil:
-        """Note the datagrams that were received."""
+        """Read the headers that were received."""
         cdef uint8_t packets[PACKETS][HEADER_BYTES]
         cdef mmsghdr messages[PACKETS]
         cdef iovec parts[PACKETS]
@@ -184,13 +184,13 @@ cdef class Fragmentable:
     # === Public API ===
 
     cpdef void rest(self, uint64_t now_ns) noexcept:
-        """Stop looking if nobody has asked for a minute, until somebody asks again; to be called periodically."""
+        """Stop watching if nothing was asked for a minute, until something is; to be called periodically."""
         if self._fd >= 0 and now_ns > max(self._asked_ns, self._since_ns) + REST_NS:
             close(self._fd)
             self._fd = -1
 
     def watch_from(self, uint32_t longest):
-        """Look for datagrams longer than this (with IP header); return False if the kernel forbids it."""
+        """Watch for datagrams longer than this (with IP header); return False if the kernel forbids it."""
         return self.watch(longest)
 
     def allows_now(self, bytes client, uint16_t client_port, bytes edge, uint16_t edge_port):
@@ -200,5 +200,5 @@ cdef class Fragmentable:
 
     @property
     def longest(self):
-        """Only datagrams longer than this are looked for; 0 while none are."""
+        """The length above which datagrams are watched for; 0 while none are."""
         return self._longest if self._fd >= 0 else 0

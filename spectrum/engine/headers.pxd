@@ -1,6 +1,6 @@
-"""The headers by which a proxy in front names the client of a datagram, as the UDP engine reads them.
+"""The headers by which the proxy in front names the client of a datagram, as the UDP engine reads them.
 
-`spectrum.wire` has the same for everybody else, and the tests hold the two against each other.
+`spectrum.wire` has the same in Python; tests compare the two.
 """
 
 from libc.stdint cimport uint8_t, uint16_t
@@ -27,7 +27,7 @@ cdef enum:
 cdef inline int read_header(const uint8_t *data, size_t size, Key *key, uint8_t *dialect) noexcept nogil:
     """Return the length of a datagram's header: 0 if there is none, MALFORMED_HEADER if it cannot be parsed.
 
-    `key` gets the addresses and ports that it tells; it stays where the header tells none (LOCAL, UNSPEC).
+    `key` gets its addresses and ports; it is unchanged if the header has none (LOCAL, UNSPEC).
     """
     cdef size_t length
     cdef uint8_t family

@@ -147,7 +147,7 @@ cdef extern from "<netinet/in.h>" nogil:
         IPPROTO_IPV6, IPPROTO_UDP, IP_PKTINFO, IPV6_PKTINFO, IPV6_TRANSPARENT
         IP_ORIGDSTADDR, IPV6_ORIGDSTADDR
         IP_MTU, IPV6_MTU, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, IP_RECVFRAGSIZE, IPV6_RECVFRAGSIZE
-        # IPv6 has the same under names of its own, and the same numbers.
+        # IPv6 has the same options with other names, and the same numbers.
         IP_PMTUDISC_DONT, IP_PMTUDISC_WANT, IP_PMTUDISC_DO
 
 cdef extern from "<linux/udp.h>" nogil:

@@ -51,16 +51,16 @@ cdef extern from "../kernel/bpf/matching.h" nogil:
     uint32_t met_in(unsigned long long *word, uint32_t hash, uint64_t second)
 
 cdef enum:
-    # As kernel/worker_looks.py has it.
+    # The same in kernel/worker_looks.py.
     RING_RECORDS = 8192
     RULE_NUMBERS = 128
     HEADER_BYTES = 88
     MAX_RULES = 64
     MAX_GUARD = 64
-    # Of packets that belong to no flow in use, and of others.
+    # Sampling of packets that belong to no flow in use, and of others.
     IDLE_KIND = 0
     USED_KIND = 1
-    # Of a flow, as in struct facts.
+    # Values of `flow` in struct facts.
     FLOW_OPENING = 0
     FLOW_SHAKEN = 1
     FLOW_IN_USE = 2
@@ -70,7 +70,7 @@ cdef struct Tally:
     uint64_t bytes
 
 cdef struct Look:
-    # struct look of kernel/bpf/flows.h behind the header of a record of its ring buffer.
+    # struct look of kernel/bpf/flows.h after the header of a record of its ring buffer.
     uint64_t ring
     uint64_t at_ns
     uint64_t payload
@@ -101,7 +101,7 @@ cdef struct Look:
 
 cdef struct Ring:
     uint64_t written  # in records; by the worker
-    uint64_t read     # by the detector, and not believed
+    uint64_t read     # by the detector, and not trusted
     uint64_t lost
     uint64_t unused[5]
     Tally rules[RULE_NUMBERS]
@@ -114,10 +114,10 @@ cdef struct Rule:
     uint32_t counts[2]
 
 cdef struct Packet:
-    # What an engine knows of a packet.
+    # The properties of a packet that an engine knows.
     const uint8_t *source        # mapped
     const uint8_t *destination   # mapped
-    const char *payload          # NULL where it is not looked at
+    const char *payload          # NULL where it is not inspected
     size_t payload_bytes
     uint64_t group
     uint16_t from_port
@@ -143,7 +143,7 @@ cdef class Lookout:
     cdef readonly int rule_count
 
     cdef inline bint is_due(self, bint used) noexcept nogil:
-        """Count a packet; return whether it is one that is shown."""
+        """Count a packet; return whether it is sampled."""
         self._left[used] -= 1
         return self._left[used] == 0
 

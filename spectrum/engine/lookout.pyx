@@ -1,12 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""What detection of attacks has of the engines where the kernel does not look at packets: samples, and rules.
+"""Detection of attacks in the engines, where the kernel does not see the packets: samples, and rules.
 
-One in so many new sessions and datagrams is shown to the detector, as the filter's program shows packets, in a memory
+One in so many new sessions and datagrams is passed to the detector in the form of the filter's samples, in a memory
 file that both map. Rules are those of the filter, matched by its own code (kernel/bpf/matching.h): they refuse sessions
-before these are admitted, and datagrams of flows that are not confirmed. There are few of them, so they are tried one
-after another.
+before these are admitted, and datagrams of flows that are not confirmed. They are few, and matched one by one.
 
-What an engine does not know of a packet is 0, and the detector makes no rules about it.
+Properties of a packet that an engine does not know are 0, and the detector makes no rules with them.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -28,9 +27,9 @@ cdef extern from *:
     void store_written(uint64_t *place, uint64_t value) nogil
 
 cdef enum:
-    # Words of the Bloom filters of `retry`, 2 MB; slots.h says how they work.
+    # Words of the Bloom filters of `retry`, 2 MB; see slots.h.
     MET_WORDS = 1 << 18
-    # Of `reason` of a look: it passed. Rules follow, by their numbers.
+    # Values of `reason` of a look: passed; then the numbers of rules.
     PASSED = 0
     TCP = 6
     UDP = 17
@@ -39,21 +38,21 @@ cdef enum:
     ETHERNET_BYTES = 14
 
 cdef uint64_t NS_PER_S = 1000000000
-# A source is known for so long.
+# Lifetime of a known source.
 cdef uint64_t KNOWN_S = 86400
 
 KNOWN_SOURCES = 131072
 
 
 cdef class Lookout:
-    """Shows packets to the detector, and judges them by its rules. Until it is told to, it does neither.
+    """Samples packets for the detector, and applies its rules. Inactive at first.
 
     Args:
         rates: The rate limiters that all workers share.
 
     Attributes:
-        on: It does.
-        rule_count: How many rules there are.
+        on: Whether it is active.
+        rule_count: The number of rules.
     """
 
     def __init__(self, Rates rates=None):
@@ -72,11 +71,11 @@ cdef class Lookout:
         return sizeof(Ring)
 
     def attach(self, int memory, Affinities known):
-        """Show packets in a memory file from now on.
+        """Write samples into a memory file from now on.
 
         Args:
-            memory: It; its own worker's, and closed to changes of its size (memfd_create(2), F_SEAL_SHRINK).
-            known: The sources that had a session in use of late, of all workers.
+            memory: The file of this worker, sealed against changes of its size (memfd_create(2), F_SEAL_SHRINK).
+            known: The sources with a recent session in use, of all workers.
 
         Raises:
             OSError: If it cannot be mapped.
@@ -91,21 +90,21 @@ cdef class Lookout:
         self._known = known
 
     def watch(self, uint32_t idle_one_in, uint32_t used_one_in):
-        """Show one in so many packets of flows that are not in use, and of others; 0 and 0 for none."""
+        """Sample one in so many packets of flows that are not in use, and of others; 0 and 0 for none."""
         self._one_in[IDLE_KIND], self._one_in[USED_KIND] = idle_one_in, used_one_in
         self.on = self._ring != NULL and idle_one_in != 0 and used_one_in != 0
         self._draw(IDLE_KIND)
         self._draw(USED_KIND)
 
     def set_rules(self, rules, guard=()):
-        """Have exactly these rules.
+        """Replace all rules.
 
         Args:
-            rules: Of each its form of struct slot, with the number by which it is counted, and the values of its sets.
-            guard: Prefixes that no rule is about, as addresses and masks of 16 bytes.
+            rules: For each its struct slot, with the number of its counter, and the values of its sets.
+            guard: Prefixes that no rule matches, as addresses and masks of 16 bytes.
 
         Raises:
-            ValueError: If there are more than `MAX_RULES`, or one is none.
+            ValueError: If there are more than `MAX_RULES`, or one is invalid.
         """
         cdef bytes packed, values
         cdef Rule *rule
@@ -145,7 +144,7 @@ cdef class Lookout:
         self.rule_count = 0
 
     cdef void _draw(self, bint used) noexcept nogil:
-        """Choose which packet is shown next: one in `one_in` on average, whatever comes regularly (xorshift64)."""
+        """Draw the next packet to sample: one in `one_in` on average, independent of regular traffic (xorshift64)."""
         cdef uint64_t one_in = self._one_in[used] or 1
         self._chance ^= self._chance << 13
         self._chance ^= self._chance >> 7
@@ -155,7 +154,7 @@ cdef class Lookout:
     # --- packets ------------------------------------------------------------------------------------------------------
 
     cdef bint meets(self, const Packet *packet, uint64_t now_ns, bint is_due, bint is_judged) noexcept nogil:
-        """Show a packet if it is due, and return whether a rule refuses it."""
+        """Sample a packet if it is due, and return whether a rule refuses it."""
         cdef facts found
         cdef uint32_t reason = PASSED
         cdef int place
@@ -183,7 +182,7 @@ cdef class Lookout:
 
     def refuses(self, bytes source, uint16_t from_port, bytes destination, uint16_t to_port, uint8_t protocol,
                 bytes payload=b"", uint8_t flow=0, uint64_t now_ns=0, bint is_due=False):
-        """Return whether a rule refuses what comes from there, as the engines ask for it; addresses have 16 bytes."""
+        """Return whether a rule refuses a packet, as the engines call it; addresses have 16 bytes."""
         cdef Packet packet
         memset(&packet, 0, sizeof(Packet))
         packet.source = <const uint8_t *>PyBytes_AS_STRING(source)
@@ -226,7 +225,7 @@ cdef class Lookout:
         return PASSED
 
     cdef bint _acts(self, const slot *rule, const facts *packet, const keys *noted, uint64_t now_ns) noexcept nogil:
-        """Return whether a rule that matches refuses a packet; count it."""
+        """Return whether a matching rule refuses a packet; count it."""
         cdef Tally *tally = &self._ring.rules[rule.number & (RULE_NUMBERS - 1)]
         cdef uint64_t key = mixed(rule.number + 1, 0)
         if rule.action == LIMIT or rule.action == SOURCE_LIMIT:
@@ -236,23 +235,23 @@ cdef class Lookout:
                 self._rates.pay(key, rule.packet_ns, now_ns)
                 return False
         elif rule.action == RETRY:
-            # Of a session the handshake is complete: its client is no forged address, and does not come again.
+            # A session's handshake is complete: its address is not forged, and it is not retransmitted.
             if packet.protocol != UDP or self._comes_again(packet, now_ns):
                 return False
-        elif rule.action == COOKIE:  # the kernel's (net.ipv4.tcp_syncookies): what comes here has passed them
+        elif rule.action == COOKIE:  # the kernel's (net.ipv4.tcp_syncookies): sessions have answered one
             return False
         tally.packets += 1
         tally.bytes += packet.bytes
         return rule.action != LOG
 
     cdef bint _comes_again(self, const facts *packet, uint64_t now_ns) noexcept nogil:
-        """Whether it is sent again, 1 to 4 s later; as comes_again of kernel/bpf/slots.h."""
+        """Return whether a packet is retransmitted, 1 to 4 s later; as comes_again of kernel/bpf/slots.h."""
         cdef uint64_t hash = hash_of(packet), second = now_ns // NS_PER_S
         cdef uint32_t one = <uint32_t>hash, other = <uint32_t>(hash >> 32)
         return (met_in(&self._met[one & (MET_WORDS - 1)], one, second)
                 & met_in(&self._met[other & (MET_WORDS - 1)], other, second)) != 0
 
-    # --- sources that are known ---------------------------------------------------------------------------------------
+    # --- known sources ------------------------------------------------------------------------------------------------
 
     cdef bint _is_known(self, const facts *packet, uint64_t now_ns) noexcept nogil:
         if self._known is None:
@@ -260,7 +259,7 @@ cdef class Lookout:
         return self._known.tag_of(source_key(packet), now_ns // NS_PER_S, KNOWN_S, False) != 0
 
     cdef void note_source(self, const uint8_t *source, uint64_t now_ns) noexcept nogil:
-        """Know the source of a session or a flow that is in use; its address is mapped."""
+        """Record the source of a session or a flow in use; its address is mapped."""
         cdef facts found
         if self._known is None:
             return
@@ -269,10 +268,10 @@ cdef class Lookout:
         found.version = 4 if memcmp(source, MAPPED, 12) == 0 else 6
         self._known.set_tag(source_key(&found), 1, now_ns // NS_PER_S)
 
-    # --- what the detector sees ---------------------------------------------------------------------------------------
+    # --- samples ------------------------------------------------------------------------------------------------------
 
     cdef void _show(self, const Packet *packet, const facts *found, uint32_t reason, uint64_t now_ns) noexcept nogil:
-        """Show a packet. A new session are two: its SYN, and what completes the handshake, as the kernel sees them."""
+        """Write a sample. A new session makes two: its SYN, and the end of the handshake, as the kernel sees them."""
         cdef facts shaken
         self._write(packet, found, reason, now_ns)
         if packet.protocol == TCP and packet.tcp_flags == SYN:
@@ -337,7 +336,7 @@ cdef bint is_in_sets(const Rule *rule, const keys *noted) noexcept nogil:
 
 
 cdef void write_frame(Look *look, const Packet *packet) noexcept nogil:
-    """Write the beginning of a frame of what is known, for those who look at samples; what is not known is 0."""
+    """Write the begin of a frame with the known properties, for readers of samples; unknown fields are 0."""
     cdef uint8_t *at = look.header
     cdef bint four = look.version == 4
     cdef uint16_t ip_bytes = look.length if look.length else (40 if four else 60)

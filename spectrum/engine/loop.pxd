@@ -5,7 +5,7 @@ from spectrum.engine.linux cimport epoll_event
 
 cdef enum:
     # An epoll token is: bit 63 listener, bit 62 timer, bits 60-61 part, bits 56-59 side, bits 32-55 generation, bits
-    # 0-31 index. What a side is, the part says.
+    # 0-31 index. The meaning of a side is the part's.
     PART_SHIFT = 60
     SIDE_SHIFT = 56
     GENERATION_SHIFT = 32
@@ -42,7 +42,7 @@ cdef class Part:
 cdef class Loop:
     cdef int epoll, _timer
     cdef uint64_t now_ns, now_ms
-    # What parts add to in a round: bytes moved.
+    # Bytes moved in a round, of all parts.
     cdef uint64_t round_bytes
     cdef uint64_t _usual_bytes
     cdef list _parts

@@ -2,8 +2,8 @@
 """The engine's event loop: one epoll descriptor for the TCP part and the UDP part of a worker.
 
 The host loop watches it: `host.add_reader(loop.fileno(), loop.process)`. Parts register descriptors with tokens that
-name them, handle their events without Python, and call Python in batches when a round is over. Everything runs in the
-one thread that calls `process`.
+identify them, handle their events without Python, and call Python in batches at the end of a round. Everything runs in
+the one thread that calls `process`.
 """
 
 from libc.errno cimport EEXIST, errno
@@ -14,9 +14,9 @@ from spectrum.engine.sockets cimport clock_ns
 
 cdef enum:
     MAX_EVENTS = 256
-    # Busy polling waits for the next event of few quiet sessions. It stays off when more than a quarter of the events
-    # (in 1/256) come from others than the last RECENT sessions, or when rounds move more than quiet sessions do: bulk
-    # is cheaper in the larger portions that gather while we sleep.
+    # Busy polling waits for the next event of few quiet sessions. It is off when more than a quarter of the events (in
+    # 1/256) come from other sessions than the last RECENT ones, or when rounds move much data: bulk is cheaper in the
+    # larger portions that gather during sleep.
     MAX_STRANGERS = 64
     QUIET_BYTES = 16384
     # `process` returns to the host loop at least this often, even when there is more to do.
@@ -24,7 +24,7 @@ cdef enum:
 
 
 cdef class Part:
-    """What one transport does with its events."""
+    """The part of the loop for one transport."""
 
     def __cinit__(self):
         self.deaf = {}
@@ -51,7 +51,7 @@ cdef class Part:
         return -1
 
     cdef int begin_to_listen(self, uint32_t number) except -1:
-        """Watch a new listener; if the kernel refuses, it is deaf until `check_listeners` succeeds."""
+        """Watch a new listener; if the kernel refuses, it gets no connections until `check_listeners` succeeds."""
         cdef int error = self.watch_listener(number)
         if error == EEXIST:
             raise ValueError("this descriptor is another listener's")
@@ -72,13 +72,13 @@ cdef class Part:
     # === Public API ===
 
     def check_listeners(self, uint32_t most=0xFFFFFFFF):
-        """Watch what should be watched and is not: of the deaf listeners, and of the `most` that are next in turn.
+        """Watch listeners that should be watched and are not: the deaf ones, and `most` others in turn.
 
-        Clients of a listener that is not watched wait in vain, and nothing else would notice. It is a system call for
-        each. `deaf` then has those that the kernel cannot watch, by number, with the errno.
+        Clients of a listener that is not watched would wait forever, without any other sign. It takes a system call
+        each. `deaf` then has the listeners that the kernel cannot watch, by number, with the errno.
 
         Returns:
-            The numbers of those that were not watched, and are now.
+            The numbers of listeners that were not watched, and are now.
         """
         cdef uint32_t count = self.listener_count(), passed = 0
         cdef list mended = []
@@ -95,7 +95,7 @@ cdef class Loop:
     """The epoll descriptor, the clock, the timer and the busy poll of a worker.
 
     Args:
-        busy_poll_us: How long to look for the next event before sleeping, while recent ones came that fast. 0: never.
+        busy_poll_us: Time to poll for the next event before sleeping, while recent ones came that fast. 0: never.
     """
 
     def __cinit__(self):
@@ -146,7 +146,7 @@ cdef class Loop:
         self._timer_us = delay_us
 
     cdef void tick_within(self, long delay_us) noexcept nogil:
-        """Have every part tick within this time."""
+        """Make every part tick within this time."""
         if self._timer_us > delay_us:
             self._arm_timer(delay_us)
 
@@ -183,7 +183,7 @@ cdef class Loop:
     # --- the busy poll --------------------------------------------------------------------------------------------
 
     cdef int _wait(self, epoll_event *events) noexcept nogil:
-        """Return the ready events; poll for a while before, if that is likely to pay."""
+        """Return the ready events; busy-poll first if that is likely to pay."""
         cdef int count = epoll_wait(self.epoll, events, MAX_EVENTS, 0)
         cdef uint64_t began
         if count != 0 or not self._busy_poll_ns:
@@ -204,7 +204,7 @@ cdef class Loop:
         self._last_event_ns = self.now_ns
         self._usual_bytes += (self.round_bytes >> 3) - (self._usual_bytes >> 3)
         self.round_bytes = 0
-        # One long pause must not keep the poll off for long once events are quick again.
+        # One long pause must not disable polling for long once events are frequent again.
         if gap > 8 * self._busy_poll_ns:
             gap = 8 * self._busy_poll_ns
         self._gap_ns += (gap >> 3) - (self._gap_ns >> 3)
@@ -250,9 +250,9 @@ cdef class Loop:
         return self.epoll
 
     def process(self):
-        """Handle what is ready, and return. The host loop calls it when `fileno()` is readable.
+        """Handle ready events, and return. The host loop calls it when `fileno()` is readable.
 
-        In each round listeners come last: whoever is served does not wait for those that come, and may make room.
+        In each round listeners come last: open sessions precede new ones, and may free resources.
         """
         cdef epoll_event events[MAX_EVENTS]
         cdef int count, i, listeners
@@ -281,7 +281,7 @@ cdef class Loop:
 
     @property
     def busy_poll_us(self):
-        """How long to poll for the next event before sleeping, in microseconds."""
+        """Time to poll for the next event before sleeping, in microseconds."""
         return self._busy_poll_ns // 1000
 
     @busy_poll_us.setter

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""The flows that a worker offloads to the kernel: add, remove, count. The program is kernel/bpf/offload.bpf.c.
+"""A worker's flows in the kernel's offload tables: add, remove, count. The program is kernel/bpf/offload.bpf.c.
 
-A flow has an entry for each direction, and a tally for each, in an array that is mapped here: reading it back costs no
-system call. Entries hold while their worker renews its lease; those of one that is gone do nothing.
+A flow has an entry and a tally per direction; tallies are in an array that is mapped here: reading them takes no system
+call. Entries are valid while their worker renews its lease; those of a dead worker have no effect.
 """
 
 from libc.errno cimport ENOENT, errno
@@ -65,9 +65,9 @@ cdef extern from *:
         int map, const void *before, void *after, void *keys, void *values, unsigned int *count) nogil
 
 cdef enum:
-    # The lease is renewed each second; a worker that misses so many renewals is taken for dead.
+    # The lease is renewed each second; after this number of missed renewals a worker is presumed dead.
     LEASE_S = 5
-    # Entries per read when a worker looks for those that its predecessor left.
+    # Entries per read when a worker removes those of its predecessor.
     BATCH = 1024
     LEASES_BYTES = OFFLOAD_MAX_WORKERS * 8
 
@@ -77,16 +77,16 @@ cdef class Offload:
     """One worker's part of the kernel's tables.
 
     Args:
-        flows: The descriptor of the table of entries; like the others the caller's.
+        flows: The descriptor of the table of entries; the caller owns all descriptors.
         tallies: That of the array of tallies.
         leases: That of the array of leases.
         worker: The worker's number.
-        workers: How many share the tables.
-        places: So many tallies there are, for all.
+        workers: The number of workers that share the tables.
+        places: The number of tallies of all workers.
 
     Attributes:
-        room: The flows of smaller indices can be entered.
-        active: So many are.
+        room: The limit of indexes of flows that can be offloaded.
+        active: The number of offloaded flows.
 
     Raises:
         OSError: If the arrays cannot be mapped.
@@ -124,12 +124,12 @@ cdef class Offload:
 
     cdef bint enter(self, uint32_t index, Flow *flow, const sockaddr_in6 *ours, uint8_t to_origin,
                     uint8_t to_client) noexcept nogil:
-        """Offload a flow to the kernel, towards the origin that it has; return False if that is not possible.
+        """Offload a flow to the kernel, towards its present origin; return False if that is not possible.
 
         Args:
-            index: The flow's, which it keeps until it leaves.
+            index: The flow's index, constant until `leave`.
             ours: The address of the flow's own socket.
-            to_origin: What becomes of the payload on the way there, of `offload.h`.
+            to_origin: The action on the payload on the way there, of `offload.h`.
             to_client: Likewise.
         """
         cdef offload_tuple *keys = &self._keys[2 * index]
@@ -172,13 +172,13 @@ cdef class Offload:
         self.active -= 1
 
     cdef void _remove(self, const offload_tuple *key, uint32_t place) noexcept nogil:
-        """Remove an entry, unless it belongs to another flow by now: its client's datagrams reached another worker."""
+        """Remove an entry, unless it belongs to another flow now, as its client's datagrams reached another worker."""
         cdef offload_way way
         if bpf_get(self._flows, key, &way) == 0 and way.place == place:
             bpf_remove(self._flows, key)
 
     cdef const offload_tally *tally(self, uint32_t index, int side) noexcept nogil:
-        """Return the kernel's tally for a flow's index, since the tables exist and for all flows that had the index."""
+        """Return the kernel's tally for an index, since the creation of the tables, of all flows that had the index."""
         return &self._tallies[2 * index + side]
 
     cdef void renew(self, uint64_t now_ns) noexcept nogil:
@@ -188,10 +188,10 @@ cdef class Offload:
     # === Public API ===
 
     def sweep(self):
-        """Remove the entries under this worker's number that its predecessor has added.
+        """Remove the entries that its predecessor added under this worker's number.
 
         Raises:
-            OSError: If the kernel does not tell them.
+            OSError: If the kernel refuses to list them.
         """
         cdef unsigned int count
         cdef uint32_t i

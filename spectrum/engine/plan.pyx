@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""The handler's decision on the sessions of a listener, as data that the engine follows.
+"""The decision on the sessions of a listener, as data that the engine follows without calling the handler.
 
-It is for those of which the handler would say the same each time: connect to the next origin, with a header that tells
-the client's address. What a plan does not cover is left to the handler, session by session.
+For listeners whose sessions are all decided alike: connect to the next origin, with a header that has the client's
+address. Sessions that a plan does not cover are left to the handler, one by one.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -37,16 +37,16 @@ cdef class SessionPlan:
     """The decision on the sessions of a listener.
 
     Args:
-        orders: Origins to try, in each order in turn.
-        proxy_protocol: The header that they are sent: "off", "v1" or "v2".
-        connect_timeout_ms: As `Relay.connect` takes it.
-        idle_timeout_ms: The same.
-        form: Of the records of its sessions.
-        judge: Is asked about each client's address; with any answer but None the session is left to the handler.
-        prefixes: Holds all whom the judge may name, where it goes by prefixes alone: it is not asked about others.
-        limits: (group of the census, "all", "client" or "prefix", whether it is a rate, the number, the reason of those
-            above it, whether those may wait). All of them are asked for before any is charged. A session that would
-            have to wait is left to the handler.
+        orders: Orders of origins to try; sessions use them in turn.
+        proxy_protocol: The header to origins: "off", "v1" or "v2".
+        connect_timeout_ms: See `Relay.connect`.
+        idle_timeout_ms: Likewise.
+        form: The form of its sessions' records.
+        judge: Called with each client's address; unless it returns None the session is left to the handler.
+        prefixes: A superset of the addresses that the judge answers; it is not called for others.
+        limits: (group of the census, "all", "client" or "prefix", whether it is a rate, the limit, the reason of a
+            refusal, whether a session may wait). All are checked before any is charged. A session that would have to
+            wait is left to the handler.
     """
 
     def __init__(self, tuple orders, str proxy_protocol, uint32_t connect_timeout_ms, uint32_t idle_timeout_ms,
@@ -87,7 +87,7 @@ cdef class SessionPlan:
     cdef bytes header_of(self, Session *session):
         """Return the PROXY header of a session (proxy-protocol.txt, sections 2.1 and 2.2).
 
-        `spectrum.wire` has the same for everybody else, and the tests hold the two against each other.
+        `spectrum.wire` has the same in Python; tests compare the two.
         """
         cdef int size = session.address_bytes
         cdef char header[128]
@@ -127,14 +127,14 @@ cdef class SessionPlan:
         return census.prefix_key(limit.group, session.client_address, session.address_bytes)
 
     cdef bint _is_named(self, Session *session) except -1:
-        """Ask the judge, where it may name the client."""
+        """Ask the judge, if it may answer this client."""
         if self._prefixes is not None and not self._prefixes.list_of(session.client_address, session.address_bytes):
             return False
         return self._judge(
             PyBytes_FromStringAndSize(<char *>session.client_address, session.address_bytes)) is not None
 
     cdef int admit(self, Session *session, Census census, Rates rates) except -2:
-        """Return ADMITTED, the reason why a session is refused, or LEFT_TO_HANDLER."""
+        """Return ADMITTED, the reason of a refusal, or LEFT_TO_HANDLER."""
         cdef uint64_t now_ns
         cdef Limit *limit
         cdef int place

@@ -1,13 +1,13 @@
-"""What is told of sessions and flows while they are open: that they are connected, and how far they are."""
+"""Reports of sessions and flows while they are open: that they are connected, and their progress."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport realloc
 
 cdef enum:
-    # Places of one tick (TICK_MS), so that nobody who is served waits for them: a record takes up to 9 us. Where there
-    # are more in the interval, the interval gets longer.
+    # Places of one tick (TICK_MS), so that no open session waits long: a record takes up to 9 us. With more places than
+    # fit into the interval, the interval gets longer.
     PROGRESS_AT_ONCE = 400
-    # What is counted of a session: bytes each way; of a flow also datagrams each way.
+    # Counts of a session: bytes each way; of a flow also datagrams each way.
     COUNTED = 4
 
 cdef struct Names:
@@ -24,7 +24,7 @@ cdef class Progress:
     cdef uint64_t interval_ms
     cdef uint64_t _since_ms
     cdef uint32_t _place
-    # By place, what was told last of whoever is there. Only where progress is told: a session has no room for it.
+    # By place, the last report. Only with progress reports: a session has no room for it.
     cdef Told *_told
     cdef uint32_t _room
 
@@ -37,7 +37,7 @@ cdef class Progress:
 
 
 cdef inline bint add_name(Names *names, uint64_t name) noexcept nogil:
-    """Add a name; return False where there is no memory for it."""
+    """Add a name; return False without memory for it."""
     cdef uint64_t *grown
     if names.count == names.room:
         grown = <uint64_t *>realloc(names.names, (names.room * 2 + 64) * sizeof(uint64_t))

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""Whose turn it is to be told of: all places of a table once in an interval, a few at each tick; no timer for each."""
+"""Turns of progress reports: every place of a table once per interval, a few at each tick, without timers."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -7,16 +7,16 @@ from libc.string cimport memset
 
 
 cdef class Progress:
-    """The turns, and what was told last of each place.
+    """The turns, and the last reported counts of each place.
 
-    `interval_ms` is how often each place has its turn; 0 for never.
+    `interval_ms` is the time between two turns of a place; 0 for never.
     """
 
     def __dealloc__(self):
         free(self._told)
 
     cdef uint32_t due(self, uint32_t places, uint64_t now_ms) noexcept nogil:
-        """Return how many of the places have their turn now."""
+        """Return the number of places whose turn is now."""
         cdef uint64_t count
         if self._since_ms == 0 or now_ms < self._since_ms:
             self._since_ms = now_ms
@@ -26,7 +26,7 @@ cdef class Progress:
         return <uint32_t>min(count, min(<uint64_t>places, <uint64_t>PROGRESS_AT_ONCE))
 
     cdef uint32_t next_place(self, uint32_t places) noexcept nogil:
-        """Return the place whose turn it is, of so many."""
+        """Return the place whose turn it is."""
         self._place += 1
         if self._place >= places:
             self._place = 0
@@ -34,9 +34,9 @@ cdef class Progress:
 
     cdef bint take_since(
             self, uint32_t place, uint32_t generation, const uint64_t *counts, uint64_t *since) noexcept nogil:
-        """Fill in what came since the last time, and keep the counts; return False where there is no memory for that.
+        """Fill in the difference to the last report, and store the counts; return False without memory for them.
 
-        Of another generation nothing was told.
+        Counts of another generation are ignored.
         """
         cdef uint32_t room
         cdef int i
@@ -60,7 +60,7 @@ cdef class Progress:
 
     cdef bint left_since(
             self, uint32_t place, uint32_t generation, const uint64_t *counts, uint64_t *since) noexcept nogil:
-        """Fill in what came since the last time, at the end; return False where nothing was told before."""
+        """Fill in the difference to the last report, at the end; return False if there was none."""
         if place >= self._room or self._told[place].generation != generation:
             return False
         return self.take_since(place, generation, counts, since)

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""The text of a session's record, from a template and what the engine counted, without Python objects.
+"""The text of a session's record, from a template and the engine's counts, without Python objects.
 
-A template is a record in JSON in which a control character (`Mark`) stands for each value that only the engine knows.
-JSON escapes control characters, so nothing else in it looks like one.
+A template is a record in JSON in which a control character (`Mark`) stands for each value that the engine inserts. JSON
+escapes control characters, so they cannot occur otherwise.
 """
 
 import re
@@ -25,7 +25,7 @@ cdef extern from "Python.h":
 # Placeholders for values in a template.
 cpdef enum Mark:
     ENDED_AT = 1
-    CONNECTED_AT = 2  # null where it never was
+    CONNECTED_AT = 2  # null if never
     CLIENT_ADDRESS = 3
     CLIENT_PORT = 4
     CLIENT_BYTES = 5
@@ -47,7 +47,7 @@ cpdef enum Mark:
 
 cdef enum:
     LAST_MARK = 20
-    # All values of a record together, and the end of the line: three times, three addresses, eleven numbers, a
+    # Maximum length of all inserted values, and the end of the line: three times, three addresses, eleven numbers, a
     # country, two names of at most 63 characters.
     VALUE_BYTES = 768
 
@@ -56,7 +56,7 @@ cdef int64_t NS_PER_S = 1000000000
 _BEFORE_MARK = re.compile(rb"(?=[\x01-\x14])")
 
 cdef void read_wall_clock(WallClock *clock) noexcept nogil:
-    """Read by how much the wall clock is ahead of the monotonic one."""
+    """Read the difference between the wall clock and the monotonic clock."""
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
     clock.offset_ns = <int64_t>now.tv_sec * NS_PER_S + now.tv_nsec - <int64_t>clock_ns()
@@ -108,25 +108,25 @@ cdef char *_write_time(char *at, uint64_t monotonic_ns, WallClock *clock) noexce
 
 
 cdef class RecordForm:
-    """Writes the records of an app's sessions, from what they have in common.
+    """Writes the records of an app's sessions.
 
     Args:
-        template_of: Returns the template for an outcome, its errno, and whether it has what was moved since the
-            session's last record, without the end of the line. It is asked once for each.
+        template_of: Returns the template for an outcome, its errno, and whether the record has the traffic since the
+            session's last record, without the end of the line. Called once for each combination.
     """
 
     def __init__(self, template_of):
         self._template_of = template_of
-        # By outcome, errno and whether there was a record before, the template in pieces, each of which but the first
+        # By outcome, errno and whether there was a record before: the template in pieces, each of which but the first
         # begins with a mark.
         self._pieces = {}
 
     cdef bint write(self, Text *text, uint64_t name, Session *session, int outcome, int error, const uint64_t *since,
                     WallClock *clock, object where) except -1:
-        """Write a record of a session that had an origin: of its end, or of what is so far.
+        """Write a record of a session that had an origin, ended or open.
 
-        `name` is the session's, `since` what it moved each way since its last record, NULL without one, `where` its
-        client's country and number, or None.
+        `name` is the session's, `since` its traffic each way since its last record (NULL without one), `where` the
+        country and autonomous system of its client, or None.
         """
         cdef object key = <int64_t>outcome << 33 | <int64_t>(since != NULL) << 32 | <int64_t>error & 0xFFFFFFFF
         cdef tuple pieces

@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
 """The TCP engine: it accepts, dials and moves bytes between descriptors. It has no policy.
 
-It is a part of a `Loop`. Per new session it asks its handler once, in batches (`accepted`), and tells it once of its
-end (`ended`); reads and writes happen without Python. Sockets are edge-triggered: a leg is read until it is empty or
-the other one blocks.
+It is a part of a `Loop`. It calls its handler once per new session, in batches (`accepted`), and once at the session's
+end (`ended`); bytes are moved without Python. Sockets are edge-triggered: a leg is read until it is empty or the other
+one blocks.
 
-`Sessions` has what every session has from its beginning to its end, `Dialer` leads it to an origin, `Relay` asks what
-becomes of it and moves its bytes.
+`Sessions` has the life cycle of every session, `Dialer` connects it to an origin, `Relay` asks for the decision and
+moves its bytes.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -43,10 +43,10 @@ from spectrum.engine.tls_end cimport (
 cdef enum:
     # Bytes moved for one leg before the others are served.
     READ_BUDGET = 4194304
-    # Of a client's first bytes: how many are read first (the longest PROXY header), and at most.
+    # A client's first bytes: how many are read first (the longest PROXY header), and at most.
     PEEK_BYTES = 4112
     MAX_PEEK_BYTES = 65536
-    # As rules of the filter look at it.
+    # Protocol and flags in the form of the filter's rules.
     TCP_ACK = 0x10
 
 # Mixed into the keys of rates, by direction.
@@ -57,7 +57,7 @@ cdef uint64_t NS_PER_S = 1000000000
 cdef uint64_t BURST_NS = 100000000
 
 cdef enum Reach:
-    # How much of a leg was read. After a short read, new bytes cause another edge,
+    # How far a leg was read. After a short read, new bytes cause another edge,
     ONE_EDGE
     # but bytes that were there when reading was paused do not;
     TO_END
@@ -72,12 +72,12 @@ cdef class Relay(Dialer):
 
     def connect(self, uint64_t name, tuple targets, bytes header, uint32_t connect_timeout_ms,
                 uint32_t idle_timeout_ms, int tries=1, RecordForm form=None):
-        """Try `targets` (of `Target`) in order; send `header` before the client's first byte, then relay.
+        """Try `targets` (`Target`) in order; send `header` before the client's first byte, then relay.
 
-        All attempts together have `connect_timeout_ms`, of which each gets an equal part of what is left. When none of
-        `targets` can be reached, `handler.exhausted` may name others, up to `tries` times less one. A name whose
-        session is over is ignored. `idle_timeout_ms` 0 is never. With a `form` the session's record is written by it,
-        and its end told by `handler.summed`, if it had an origin.
+        All attempts together have `connect_timeout_ms`, of which each gets an equal part of the rest. If no target can
+        be reached, `handler.exhausted` may name others, up to `tries` times less one. The name of an ended session is
+        ignored. `idle_timeout_ms` 0 is never. With a `form` it writes the session's record, and the end of a session
+        that had an origin is reported by `handler.summed`.
         """
         cdef Session *session = self._find(name)
         if session != NULL and self._is_undecided(session):
@@ -138,7 +138,7 @@ cdef class Relay(Dialer):
                 or session.state == SECURING)
 
     def hold(self, uint64_t name, uint32_t delay_ms):
-        """Delay a session: `handler.turn_came` decides on it after `delay_ms`, or holds it again."""
+        """Delay a session: `handler.turn_came` decides after `delay_ms`, or holds it again."""
         cdef Session *session = self._find(name)
         if session == NULL or not self._is_undecided(session):
             return
@@ -150,7 +150,7 @@ cdef class Relay(Dialer):
         self._watch_for_end(<uint32_t>name, session)
 
     def read_header(self, uint64_t name, uint32_t timeout_ms):
-        """Read the client's first bytes: `handler.header` sees them until it has decided or the time is over."""
+        """Read the client's first bytes: `handler.header` is called with them until it decides or the time is over."""
         cdef Session *session = self._find(name)
         if session == NULL or session.state != ACCEPTED:
             return
@@ -168,16 +168,16 @@ cdef class Relay(Dialer):
         session.legs[CLIENT].tls = server_end(context)
         session.state = SECURING
         session.deadline_ms = self.loop.now_ms + timeout_ms
-        # Everything below has a cost.
+        # All of the following is optional, and costs time.
         self._count(session)
         self._link_pending(index, session)
         if session.watched == WATCHED:
-            self._secure_client(index, session)  # its edge is used up
+            self._secure_client(index, session)  # its edge was consumed
         else:
             self._watch_client(index, session)
 
     cdef void _watch_client(self, uint32_t index, Session *session) noexcept nogil:
-        """Watch a client for all events, also for bytes that are there; end the session if epoll refuses it."""
+        """Watch a client for all events, including bytes already there; end the session if epoll refuses it."""
         cdef Leg *leg = &session.legs[CLIENT]
         cdef int error = 0
         if session.watched == WATCHED_FOR_END:
@@ -197,7 +197,7 @@ cdef class Relay(Dialer):
         recv(session.legs[CLIENT].fd, self._scratch, size, 0)
 
     def assign(self, uint64_t name, uint32_t listener):
-        """Assign a session that waits for its decision to another listener and its app."""
+        """Assign an undecided session to another listener and its app."""
         cdef Session *session = self._find(name)
         if (session == NULL or (session.state != ACCEPTED and session.state != HEADER)
                 or listener >= self._listener_count):
@@ -211,7 +211,7 @@ cdef class Relay(Dialer):
         return name_asked_for(session.legs[CLIENT].tls) if session != NULL and session.legs[CLIENT].tls != NULL else b""
 
     def set_client(self, uint64_t name, bytes address, uint16_t port):
-        """Replace the client's address in the report by the one that the proxy in front named."""
+        """Replace the client's address in reports by the one that the proxy in front named."""
         cdef Session *session = self._find(name)
         if session == NULL or len(address) not in (4, 16):
             return
@@ -222,7 +222,7 @@ cdef class Relay(Dialer):
     # --- deadlines ----------------------------------------------------------------------------------------------------
 
     cdef bint tick(self) noexcept:
-        """Check deadlines: often those of the few sessions that wait for something, once a second those of all."""
+        """Check deadlines: those of the few waiting sessions often, those of all once a second."""
         cdef uint32_t link = self._pending_head, index
         cdef Session *session
         while link:
@@ -265,7 +265,7 @@ cdef class Relay(Dialer):
             self._handler.turn_came(name)
         except Exception as exc:
             self._handler.broken(exc)
-        # It may be held again.
+        # It may have been held again.
         if self._find(name) != NULL and session.state == HELD and self.loop.now_ms >= session.deadline_ms:
             self._end(index, session, REFUSED, 0, True)
 
@@ -286,9 +286,9 @@ cdef class Relay(Dialer):
                 self._watch_pace(index, session, &self._apps[session.app])
 
     cdef void _watch_pace(self, uint32_t index, Session *session, App *app) noexcept nogil:
-        """End a session if one of its peers does not read what it is sent.
+        """End a session if one of its peers does not read.
 
-        TCP itself waits for ever on a peer that goes on answering probes with a window of nothing, or of a few bytes.
+        TCP waits forever for a peer that answers window probes with a window of zero, or of a few bytes.
         """
         cdef int side
         cdef uint32_t given, now_ms = <uint32_t>self.loop.now_ms, since_ms
@@ -313,13 +313,13 @@ cdef class Relay(Dialer):
             session.slow_since_ms = now_ms
             session.slow_acked = <uint32_t>info.tcpi_bytes_acked
 
-    # --- what a client sends first ------------------------------------------------------------------------------------
+    # --- the client's first bytes -------------------------------------------------------------------------------------
 
     cdef void _peek(self, uint32_t index, Session *session, uint32_t events, bint late) noexcept:
-        """Show the handler what a client has sent; `late` if its time is over.
+        """Show the handler a client's first bytes; `late` if its time is over.
 
-        SO_RCVLOWAT lets the kernel wait for as much as the handler needs to tell more, so a client that sends a byte at
-        a time is not looked at for each. It tells at once where so much is there already (tcp_set_rcvlowat).
+        SO_RCVLOWAT makes the kernel wait for as many bytes as the handler needs, so that a client that sends byte by
+        byte causes few events. The event is immediate if they are there already (tcp_set_rcvlowat).
         """
         cdef uint64_t name = <uint64_t>session.generation << 32 | index
         cdef int fd = session.legs[CLIENT].fd
@@ -327,7 +327,7 @@ cdef class Relay(Dialer):
         cdef bint last = late or events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) != 0
         cdef uint32_t needs = max(<uint32_t>PEEK_BYTES, session.wanted), room = 0
         cdef ssize_t size = 0
-        while needs > room and size == room:  # what was shown was not all
+        while needs > room and size == room:  # there were more bytes
             room = needs
             size = recv(fd, self._scratch, room, MSG_PEEK)
             if size < 0 and (errno == EAGAIN or errno == EINTR):
@@ -386,7 +386,7 @@ cdef class Relay(Dialer):
     # --- relaying -----------------------------------------------------------------------------------------------------
 
     cdef void _relay(self, uint32_t index, Session *session, size_t header_bytes) noexcept:
-        """Relay from now on; the header, in the scratch buffer, and the client's first bytes are sent together."""
+        """Start to relay; the header, in the scratch buffer, and the client's first bytes are sent together."""
         (<Target>session.target).connected += 1
         self._unlink_pending(index, session)
         self._free_dial(session)
@@ -407,13 +407,13 @@ cdef class Relay(Dialer):
                 self._watch_client(index, session)
             if (session.state == RELAYING and session.legs[ORIGIN].tls != NULL
                     and session.legs[CLIENT].backlog == NULL and not session.legs[ORIGIN].eof):
-                self._pump(index, session, ORIGIN, 0, TO_END)  # the same of the handshake
+                self._pump(index, session, ORIGIN, 0, TO_END)  # likewise, for the handshake
 
     cdef void _pump(self, uint32_t index, Session *session, int side, size_t prefix, Reach reach) noexcept nogil:
         """Move the bytes of leg `side` to the other leg.
 
-        The first `prefix` bytes of the scratch buffer are sent before it. With the end known to be in the queue, the
-        last bytes wait for it (MSG_MORE) and leave with the FIN in one segment.
+        The first `prefix` bytes of the scratch buffer are sent before them. If the FIN is known to be in the queue, the
+        last bytes are held (MSG_MORE) and leave with the FIN in one segment.
         """
         cdef Leg *source = &session.legs[side]
         cdef Leg *sink = &session.legs[1 - side]
@@ -421,7 +421,7 @@ cdef class Relay(Dialer):
         cdef size_t filled, moved = 0
         cdef bint paused = False, ends
         if session.paused_until_ms[side]:
-            return  # `_read_on` comes back to it
+            return  # `_read_on` continues
         session.active_ms = self.loop.now_ms
         if self._lookout.on:
             self._show_in_use(session, side)
@@ -456,7 +456,7 @@ cdef class Relay(Dialer):
                 count_moved(session.target, side, plain)
                 if session.paced:
                     paused = self._pace(index, session, side, plain)
-                if session.waiting == side:  # the client speaks and does not wait yet, or is answered
+                if session.waiting == side:  # the client sends and does not wait yet, or is answered
                     self._turn(session)
             if got > 0:
                 moved += got
@@ -487,7 +487,7 @@ cdef class Relay(Dialer):
                 return
 
     cdef void _show_in_use(self, Session *session, int side) noexcept nogil:
-        """Show detection of attacks that a session goes on; that it is in use, once both ends have sent something."""
+        """Sample a session's progress for detection; mark it in use once both ends have sent bytes."""
         cdef uint8_t source[16]
         cdef uint8_t destination[16]
         cdef Packet packet
@@ -515,11 +515,11 @@ cdef class Relay(Dialer):
         self._lookout.meets(&packet, self.loop.now_ns, True, False)
 
     cdef bint _is_read_out(self, Session *session, int side) noexcept nogil:
-        """Return whether nothing is left to read of leg `side`, whose FIN epoll has reported and ends the session.
+        """Return whether nothing is left to read of leg `side`, whose FIN was reported by epoll and ends the session.
 
-        TCP_INFO tells, which is read at the end anyway, and saves the read that finds nothing; the FIN counts as a byte
-        (net/ipv4/tcp_input.c, tcp_rcv_nxt_update). Bytes that are no part of `received_bytes` make it say no: a header
-        that was taken, urgent data.
+        TCP_INFO has the number of received bytes. It is read at the end anyway, and saves the read that finds nothing;
+        the FIN counts as a byte (net/ipv4/tcp_input.c, tcp_rcv_nxt_update). False if there were bytes that
+        `received_bytes` does not count: a consumed header, urgent data.
         """
         cdef Leg *leg = &session.legs[side]
         cdef tcp_info info
@@ -561,7 +561,7 @@ cdef class Relay(Dialer):
     cdef ssize_t _unseal(self, uint32_t index, Session *session, int side, size_t size, size_t prefix) noexcept nogil:
         """Decrypt `size` bytes of leg `side` to behind the prefix in the scratch buffer.
 
-        Returns how many they are, -1 when the session had to end.
+        Returns how many there are, -1 if the session had to end.
         """
         cdef Leg *leg = &session.legs[side]
         cdef ssize_t plain
@@ -597,7 +597,7 @@ cdef class Relay(Dialer):
         return session.legs[side].backlog == NULL
 
     cdef ssize_t _portion(self, Session *session) noexcept nogil:
-        """Return how much a paced session reads at once: a tenth of a second's worth, for an even flow."""
+        """Return how much a rate-limited session reads at once: a tenth of a second's worth, for an even flow."""
         cdef App *app = &self._apps[session.app]
         cdef uint64_t least = SMALL_READ_BYTES * 10
         if app.app_bytes_per_s:
@@ -609,7 +609,7 @@ cdef class Relay(Dialer):
         return <ssize_t>(least // 10)
 
     cdef bint _pace(self, uint32_t index, Session *session, int side, uint64_t moved) noexcept nogil:
-        """Charge a paced session for what it moved, and pause reading a side beyond its rate; return True if so."""
+        """Charge a rate-limited session for moved bytes; pause reading a side beyond its rate; return True if so."""
         cdef App *app = &self._apps[session.app]
         cdef uint64_t now_ns = self.loop.now_ns, paid = 0, key
         cdef uint64_t way = CLIENT_WAY if side == CLIENT else ORIGIN_WAY
@@ -628,7 +628,7 @@ cdef class Relay(Dialer):
         return True
 
     cdef void _read_on(self, uint32_t index, Session *session) noexcept nogil:
-        """Resume reading the sides of a paced session whose pause is over."""
+        """Resume reading the sides of a rate-limited session whose pause is over."""
         cdef int side
         for side in range(2):
             if session.paused_until_ms[side] and self.loop.now_ms >= session.paused_until_ms[side]:
@@ -642,7 +642,7 @@ cdef class Relay(Dialer):
             self._unlink_pending(index, session)
 
     cdef void _turn(self, Session *session) noexcept nogil:
-        """Note which side sent last: a client that has sent waits until its origin sends."""
+        """Record which side sent last: a client that has sent waits until its origin sends."""
         session.waiting = not session.waiting
         if session.waiting:
             self._loads.wait(session.number)
@@ -687,7 +687,7 @@ cdef class Relay(Dialer):
             else:
                 self._pump(index, session, side, 0, TO_KNOWN_END if events & EPOLLRDHUP else ONE_EDGE)
         elif events & EPOLLERR:
-            # Paused, or at its end: a reset must be noticed nevertheless.
+            # Paused, or at its end: a reset must be detected nevertheless.
             getsockopt(leg.fd, SOL_SOCKET, SO_ERROR, &error, &length)
             if error:
                 self._end(index, session, ERROR_CLIENT + side, error, True)
@@ -740,7 +740,7 @@ cdef class Relay(Dialer):
                 self._secure_client(index, session)
 
     cdef void _lose_client(self, uint32_t index, Session *session, int error) noexcept nogil:
-        """End a session without an origin whose client is gone, and everything that was begun for it."""
+        """End a session without an origin whose client is gone, and abort what was begun for it."""
         if session.state != SECURING:
             self._end(index, session, ERROR_CLIENT, error, True)
             return
@@ -751,7 +751,7 @@ cdef class Relay(Dialer):
     # === Public API ===
 
     def take_bytes(self):
-        """Return (app, bytes from clients, bytes from origins) of the apps that moved any since the last call."""
+        """Return (app, bytes from clients, bytes from origins) of the apps with traffic since the last call."""
         cdef uint32_t app
         cdef uint64_t *counters
         cdef list taken = []

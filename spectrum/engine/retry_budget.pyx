@@ -1,27 +1,27 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""How many connects may follow failed ones: a share of the sessions, as in Finagle's and Linkerd's budgets.
+"""The limit of connects after failed ones: a share of the sessions, as in Finagle's and Linkerd's retry budgets.
 
-Envoy's counts what is under way at a moment. A refused connect takes less than a millisecond, so of those none would be
-under way together, however many there are.
+Envoy's budget counts concurrent retries. A refused connect takes less than a millisecond, so those would hardly ever be
+concurrent, however many there are.
 """
 
 from libc.math cimport exp
 from libc.stdint cimport uint64_t
 
 cdef enum:
-    # What was counted has a weight of 1/e after so long.
+    # Counts decay to 1/e in this time.
     WINDOW_MS = 10000
 
 
 cdef class RetryBudget:
-    """Bounds the further connects of one pool's sessions, or of one app's.
+    """Limits the further connects of one pool's sessions, or of one app's.
 
-    Sessions and further connects are counted over about ten seconds: both counts decay. Every worker has a budget of
-    its own, as a share is the same in each.
+    Sessions and further connects are counted over about ten seconds: both counts decay. Every worker has its own
+    budget, as a share is the same in each.
 
     Args:
-        percent: Of the sessions, so many may take a further connect.
-        min_per_second: So many may in any case.
+        percent: Further connects in percent of the sessions.
+        min_per_second: Further connects per second that are allowed in any case.
     """
 
     def __init__(self, double percent, double min_per_second):
@@ -43,12 +43,12 @@ cdef class RetryBudget:
         self._sessions += 1
 
     cpdef bint allows(self, uint64_t now_ms) noexcept:
-        """Return whether there may be one more connect."""
+        """Return whether one more connect is allowed."""
         self._decay(now_ms)
         return self._retries + 1 <= self._share * self._sessions + self._least
 
     cpdef bint spend(self, uint64_t now_ms) noexcept:
-        """Count one more connect; return False where there may be none."""
+        """Count one more connect; return False if it is not allowed."""
         if not self.allows(now_ms):
             return False
         self._retries += 1

@@ -17,14 +17,14 @@ cdef enum:
     ORIGIN = 1
     # Side 0 of an epoll token is the client; side 1 + n is the origin that attempt n opened, also once it is connected.
 
-    # At the same moment, for one session (RFC 8305 staggers them); the arrays of Dial have this length.
+    # Parallel attempts of one session (RFC 8305 staggers them); the arrays of Dial have this length.
     MAX_ATTEMPTS = 4
-    # Accepted per round, so that a flood leaves time to relay. As many descriptors are held in reserve: a session that
-    # was accepted before the limit was met gets its origin.
+    # Accepted per round, so that a flood leaves time to relay. As many descriptors are held in reserve, for origins of
+    # sessions that were accepted before the limit was reached.
     ACCEPT_BATCH = 64
-    # Listeners that rest at the same time; more of them are watched on.
+    # Listeners whose clients can be delayed at the same time; others are not delayed.
     MAX_RESTING = 16
-    # The group of all TCP sessions of a node in the census; plane/limits.py knows it too.
+    # The group of all TCP sessions of a node in the census; the same in plane/limits.py.
     TCP_NODE = 1
     # One read. It begins small, to stay in the second-level cache, and doubles while the receiver takes everything:
     # then fewer and larger sends wake the receiver less often. Measured: docs/decisions/002-bulk.md.
@@ -33,17 +33,17 @@ cdef enum:
     SCRATCH_BYTES = 524288  # SMALL_READ_BYTES << MAX_APPETITE
     # The most that an incomplete TLS record adds when its end arrives (RFC 8446 section 5.2, RFC 5246 6.2.3).
     RECORD_BYTES = 32768
-    # Ended sessions are summed by what they have in common, at most so many kinds before they are told of.
+    # Ended sessions are summed by common properties; at this number of different sums they are reported.
     MAX_KINDS = 16
     MAX_BUCKETS = 16
-    # Records that are handed on together, of some 600 bytes each: thousands may end at once.
+    # Records that are passed on together, of some 600 bytes each: thousands may end at once.
     RECORDS_AT_ONCE = 64
 
 cdef extern from *:
     """
     #define READING (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
     """
-    # What is heard of a leg that is read. Of urgent data because a read ends there, whatever comes behind it.
+    # Events of a leg that is read. Urgent data is among them because a read ends there, whatever follows.
     const uint32_t READING
 
 # Outcomes as reported by `ended`.
@@ -66,7 +66,7 @@ cpdef enum Outcome:
     TLS_ERROR_CLIENT = 16
     TLS_ERROR_ORIGIN = 17
     NO_WATCH = 18
-    # Of a session that is open, in `told`.
+    # Reports of open sessions, in `told`.
     CONNECTED = 19
     PROGRESS = 20
     OVER_BUDGET = 21
@@ -75,15 +75,15 @@ cdef struct Listener:
     PyObject *plan  # its SessionPlan, owned; NULL: the handler decides
     int fd
     uint32_t app
-    uint32_t begun        # sessions that followed the plan, of which the handler is still to be told
+    uint32_t begun        # sessions that followed the plan, not yet reported to the handler
     uint8_t in_use
     uint8_t rests         # most of its clients are gone: it is not watched for a moment
-    uint8_t asks_address  # bound to a wildcard: the address that a client wrote to is asked for each
+    uint8_t asks_address  # bound to a wildcard: the address that a client connected to is read per session
     uint8_t address[16]
     uint16_t port
 
 cdef struct Gone:
-    # Clients of one address that were reset before they were accepted, or refused by a rule against an attack.
+    # Clients of one address that were reset before they were accepted, or refused by a rule of detection.
     uint32_t listener
     uint32_t count
     uint8_t is_refused
@@ -91,7 +91,7 @@ cdef struct Gone:
     uint8_t address_bytes
 
 cdef struct Sum:
-    # Ended sessions that have all this in common, and how long they took, by the bounds of `Sessions`.
+    # The sum of ended sessions with the same properties, and their durations, by the bounds of `Sessions`.
     uint32_t listener
     int outcome
     int error
@@ -105,18 +105,18 @@ cdef struct Sum:
 
 cdef struct App:
     uint64_t group  # in the census
-    # A leg that sends less than this in `patience_ms` although bytes wait is stuck. 0: never.
+    # A leg that sends less than this in `patience_ms` although bytes are pending is stuck. 0: never.
     uint32_t bytes_per_s
     uint32_t patience_ms
     # Bytes per second each way, of all sessions, per client and per prefix; 0: no limit.
     uint64_t app_bytes_per_s
     uint64_t client_bytes_per_s
     uint64_t prefix_bytes_per_s
-    # A second of the wall clock, how many sessions had a record in it, and how many have had none, for `records_per_s`.
+    # A second of the wall clock, its sessions with a record, and those without one, for `records_per_s`.
     int64_t second
     uint32_t recorded
     uint32_t left_out
-    uint8_t told  # proxies in front tell of its clients
+    uint8_t told  # its sessions come from proxies, with headers that name the client
 
 
 cdef class Sessions(Part):
@@ -126,7 +126,7 @@ cdef class Sessions(Part):
     cdef Gone[2 * ACCEPT_BATCH] _gone
     cdef int _gone_count
     cdef uint64_t _gone_since_ms
-    # Of the last new clients: a moving average, in 1/256.
+    # Share of the latest clients that had disconnected: a moving average, in 1/256.
     cdef uint32_t _gone_share
     cdef uint32_t[MAX_RESTING] _rests
     cdef int _resting
@@ -135,7 +135,7 @@ cdef class Sessions(Part):
     cdef Loads _loads
     cdef Sum[MAX_KINDS] _sums
     cdef int _sum_count
-    # Listeners with sessions that have begun since the handler was told last, and the time of that.
+    # Listeners with begun sessions that are not reported yet, and the time of the last report.
     cdef uint32_t[MAX_KINDS] _begun
     cdef int _begun_count
     cdef uint64_t _told_ms
@@ -154,7 +154,7 @@ cdef class Sessions(Part):
     cdef Names _new_connects
     cdef Progress _progress
     cdef char *_scratch
-    cdef char *_sealed  # what a leg with TLS received
+    cdef char *_sealed  # ciphertext received from a leg with TLS
     cdef Wire _wire
     cdef Slab _slab
     cdef Listener *_listeners
@@ -235,6 +235,6 @@ cdef class Sessions(Part):
     cdef int _tell_sums(self) except -1
     # Returns whether a session's plan was followed; the relay implements it.
     cdef bint _follow(self, uint32_t index, Session *session, object plan) except -1
-    # What a session has that waits for an origin, or is in a handshake with one; the dialer's.
+    # State of a session that waits for an origin, or is in a handshake with one; the dialer's.
     cdef void _free_dial(self, Session *session) noexcept
     cdef void _leave_origin(self, Session *session) noexcept

@@ -38,21 +38,21 @@ Accepted = tuple[int, int, bytes, int, bytes, int]
 # listener, client address, how many in a row, whether a rule against an attack refused them
 Gone = tuple[int, bytes, int, bool]
 # listener, outcome, errno or the handler's number, client address, client port,
-# origin (the one that was tried last where none was connected), accepted, connected (0 for never) and ended
+# origin (the last one tried if none was connected), accepted, connected (0 for never) and ended
 # (monotonic ns), bytes from client, bytes from origin, client RTT, origin RTT (us), name, edge address, edge port,
-# bytes from client and from origin since its progress was told last (None where it never was).
-# Of a session that is open it is what is so far, with CONNECTED or PROGRESS.
+# bytes from client and from origin since the last report of its progress (None if there was none).
+# For an open session these are the values so far, with CONNECTED or PROGRESS.
 Ended = tuple[
     int, int, int, bytes, int, Target | None, int, int, int, int, int, int, int, int, bytes, int, tuple[int, int] | None
 ]
 
 # Sessions that had an origin and ended alike: listener, outcome, errno or the handler's number, origin, whether it sent
-# anything, how many they are; by the bounds of `Sessions`, the buckets of connect times that are not empty (place and
+# anything, their number; by the bounds of `Sessions`, the buckets of connect times that are not empty (index and
 # count) and the sum of these times (ns), and the same of durations
 Summed = tuple[int, int, int, Target, bool, int, list[tuple[int, int]], int, list[tuple[int, int]], int]
 
-# A session or flow that is there: name, listener, state, client address, client port, edge address, edge port, origin
-# (None where none was dialled yet), age (ms), idle time (ms), bytes from client, bytes from origin
+# An open session or flow: name, listener, state, client address, client port, edge address, edge port, origin
+# (None if none was dialled yet), age (ms), idle time (ms), bytes from client, bytes from origin
 Seen = tuple[int, int, str, bytes, int, bytes, int, Target | None, int, int, int, int]
 
 class Handler(Protocol):

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
 """The life cycle of TCP sessions: listeners, descriptors, backlogs of slow receivers, reports.
 
-Ownership: from accept4 to the report in `ended` a session owns its descriptors, and nobody else closes them. Listening
+Ownership: from accept4 to the report in `ended` a session owns its descriptors, and nothing else closes them. Listening
 descriptors belong to the caller.
 """
 
@@ -39,23 +39,23 @@ from spectrum.engine.sockets cimport clock_ns, map_bytes, read_address
 from spectrum.engine.tls_end cimport free_end, keep_unread, say_goodbye, shake_hands
 
 cdef enum:
-    # Sessions that must have ended since accepting stalled, before it is tried again ahead of the next tick.
+    # Sessions that must have ended since accepting stalled, before it is retried ahead of the next tick.
     RESUME_AFTER = 64
-    # While more than a quarter of the last new clients (in 1/256) were gone, the others stay undecided for a moment. Of
-    # 45,000 that reset each second one in ten is accepted before its reset is there, and would be dialled.
+    # While more than a quarter of the latest clients (in 1/256) had disconnected, decisions on others are delayed for a
+    # moment. Of 45,000 that reset each second one in ten is accepted before its reset arrives, and would be dialled.
     MANY_GONE = 64
     MOMENT_NS = 30000
-    # The first event after the moment brings the decision; at the latest the timer does.
+    # The first event after the delay brings the decision; at the latest the timer does.
     LATEST_US = 100
-    # Meanwhile a listener whose queue is empty is looked at again only after this time: to wake up for each client that
-    # is gone takes longer than what is to be done about it.
+    # Meanwhile a listener whose queue is empty is read again only after this time: waking up for each client that has
+    # disconnected costs more than handling it.
     REST_NS = 500000
-    # As rules of the filter look at it.
+    # Protocol and flags in the form of the filter's rules.
     TCP_SYN = 0x02
 
 cdef int64_t NS_PER_S = 1000000000
 
-# Of `State`, as people see them.
+# Displayed names of `State`.
 cdef tuple STATE_NAMES = (
     "free", "new", "header", "delayed", "client_tls", "connecting", "origin_tls", "relaying", "ended")
 
@@ -89,25 +89,24 @@ cdef class Sessions(Part):
     """All TCP sessions of one worker, from accept to end.
 
     Args:
-        loop: Brings its events.
+        loop: The event loop.
         handler: Its `accepted`, `begun`, `gone`, `header`, `turn_came`, `secured`, `origin_secured`, `insecure`,
             `attempt_failed`, `exhausted`, `told`, `ended`, `summed` and `recorded` are called from within the loop's
             `process`.
         max_sessions: Accepting stops at this many.
         loads: Counts the sessions of each origin.
         census: Counts the sessions of each app and client.
-        rates: What apps and clients have moved lately, in all workers.
-        lookout: Shows new sessions to detection of attacks, and judges them.
-        max_held_bytes: Of what slow receivers did not take yet, so much is kept for all sessions together. Above it the
-            sessions that hold most are reset.
-        bounds: Of the buckets in which `summed` counts connect times and durations, in seconds.
+        rates: The rate limiters of apps and clients, in all workers.
+        lookout: Samples new sessions for detection of attacks, and applies its rules.
+        max_held_bytes: The limit of bytes kept for slow receivers, of all sessions together. Above it the sessions with
+            the largest backlogs are reset.
+        bounds: The bounds of the buckets in which `summed` counts connect times and durations, in seconds.
 
     Attributes:
-        recorded: Records are wanted: they are written of the sessions that `summed` is about, and RTTs are read.
-        records_per_s: Of these, each app has so many in a second of the wall clock; 0 for any number.
-        tells_connects: A session is told of when it is connected: by a record of its form, or by `told`.
-        place_of: Returns the country and the autonomous system of a client, for those records; None where nothing is
-            known of any.
+        recorded: Whether records are written of the sessions that `summed` reports, and RTTs are read.
+        records_per_s: The limit of these records per app in a second of the wall clock; 0 for no limit.
+        tells_connects: Whether a session is reported when it is connected: by a record of its form, or by `told`.
+        place_of: Returns the country and the autonomous system of a client, for those records; None without such data.
     """
 
     def __init__(self, Loop loop, handler, *, uint32_t max_sessions=0x7FFFFFFF, Loads loads=None,
@@ -156,7 +155,7 @@ cdef class Sessions(Part):
             pass
 
     cdef void _release(self, Session *session) noexcept:
-        """Free everything that a session holds, including descriptors."""
+        """Free everything that a session owns, including descriptors."""
         cdef int side
         if session.state == FREE:
             return
@@ -224,7 +223,7 @@ cdef class Sessions(Part):
         self.loop.unwatch(self._listeners[number].fd)
 
     cdef void _rest(self, uint32_t number) noexcept nogil:
-        """Let the clients of a listener wait in the kernel's queue until `_end_rest`."""
+        """Leave the clients of a listener in the kernel's queue until `_end_rest`."""
         if self._resting == MAX_RESTING:
             return
         self._listeners[number].rests = True
@@ -242,7 +241,7 @@ cdef class Sessions(Part):
             self._resting -= 1
             number = self._rests[self._resting]
             self._listeners[number].rests = False
-            self.watch_listener(number)  # `check_listeners` comes back to it where that fails
+            self.watch_listener(number)  # `check_listeners` retries if that fails
 
     cdef void _stall(self) noexcept nogil:
         """Stop accepting: clients wait in the kernel's queue until descriptors are free again (`_resume`)."""
@@ -265,13 +264,13 @@ cdef class Sessions(Part):
             return
         self._stalled = False
         for number in range(self._listener_count):
-            self.watch_listener(number)  # `check_listeners` comes back to those that cannot be
+            self.watch_listener(number)  # `check_listeners` retries if that fails
 
     cdef int _accept(self, uint32_t number) noexcept nogil:
-        """Accept a batch; return how many connections it was, 0 where the queue is empty or accepting stalls.
+        """Accept a batch; return the number of connections, 0 if the queue is empty or accepting stalls.
 
-        Those that were reset while they waited are passed over: no work is begun for a client that is gone. They are
-        part of the batch, so that a queue full of them leaves time to relay.
+        Connections that were reset in the queue are skipped: no work is begun for them. They count for the batch, so
+        that a queue full of them leaves time to relay.
         """
         cdef Listener *listener = &self._listeners[number]
         cdef sockaddr_in6 address
@@ -305,26 +304,26 @@ cdef class Sessions(Part):
         return taken
 
     cdef int _client_error(self, int fd) noexcept nogil:
-        """What ended a client's connection, 0 while it lives.
+        """Return the errno that ended a client's connection, 0 while it is open.
 
-        A FIN ends nothing: the client may have sent all that it has to say, and wait for the answer. SO_ERROR is the
-        cheapest to ask (0.15 µs, TCP_INFO 0.24) and does not depend on what is there to be read.
+        A FIN is not an end: the client may have sent its whole request, and wait for the answer. SO_ERROR is the
+        cheapest query (0.15 µs, TCP_INFO 0.24) and does not depend on unread bytes.
         """
         cdef int error = 0
         cdef socklen_t length = sizeof(int)
         getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length)
-        # A reset behind a FIN (net/ipv4/tcp_input.c, tcp_reset); nothing was sent to it yet.
+        # A reset after a FIN (net/ipv4/tcp_input.c, tcp_reset); nothing was sent to it yet.
         return ECONNRESET if error == EPIPE else error
 
     cdef void _pass_over(self, uint32_t number, const uint8_t *address, uint8_t address_bytes) noexcept nogil:
-        """Note a client that was reset before it was accepted."""
+        """Record a client that was reset before it was accepted."""
         self.loop.note_stranger()
         self._gone_share += 32 - (self._gone_share >> 3)
         self._note_gone(number, address, address_bytes, False)
 
     cdef void _note_gone(
             self, uint32_t number, const uint8_t *address, uint8_t address_bytes, bint is_refused) noexcept nogil:
-        """Note a client that is gone; successive ones of one address are noted together."""
+        """Record a disconnected client; successive ones of one address are recorded together."""
         cdef Gone *gone = &self._gone[self._gone_count]
         cdef Gone *last
         memset(gone, 0, sizeof(Gone))
@@ -360,7 +359,7 @@ cdef class Sessions(Part):
         self._handler.gone(batch)
 
     cdef bint _is_gone_due(self) noexcept nogil:
-        """Report them together, so that a flood of them does not run Python for each."""
+        """Return whether to report them now; together, so that a flood of them does not run Python for each."""
         return self._gone_count >= ACCEPT_BATCH or (
             self._gone_count and self.loop.now_ms - self._gone_since_ms >= TICK_MS)
 
@@ -401,7 +400,7 @@ cdef class Sessions(Part):
             return
         self._active += 1
         self._undecided += 1
-        # Accepted sessions form a list in the order of their arrival; indices are stored plus one, 0 ends it.
+        # Accepted sessions form a list in the order of arrival; indices are stored plus one, 0 ends it.
         if self._accepted_head == 0:
             self._accepted_head = index + 1
         else:
@@ -409,12 +408,12 @@ cdef class Sessions(Part):
         self._accepted_tail = index + 1
 
     cdef bint _is_refused(self, Session *session) noexcept nogil:
-        """Show a new session to detection if it is due, and return whether a rule against an attack refuses it."""
+        """Sample a new session for detection if it is due, and return whether a rule of detection refuses it."""
         cdef uint8_t source[16]
         cdef uint8_t destination[16]
         cdef Packet packet
         cdef bint is_due
-        if self._is_told(session.app):  # it is known later who the client is
+        if self._is_told(session.app):  # the client's address is known later
             return False
         is_due = self._lookout.is_due(IDLE_KIND)
         if not is_due and self._lookout.rule_count == 0:
@@ -432,9 +431,9 @@ cdef class Sessions(Part):
         return app < self._apps_room and self._apps[app].told
 
     cdef object _decide(self, uint64_t until_ns):
-        """Do with sessions that were accepted until then as the plans of their listeners say, or as the handler does.
+        """Decide on sessions that were accepted until then, by the plans of their listeners, or by the handler.
 
-        One that the handler forgets is closed. One that had to wait is passed over if it was reset meanwhile.
+        A session without a decision is closed. A delayed one is skipped if it was reset meanwhile.
         """
         cdef list batch = []
         cdef Session *session
@@ -492,7 +491,7 @@ cdef class Sessions(Part):
         slab_return(&self._slab, index)
 
     cdef int _decide_all(self) except -1:
-        """Tell of all that are gone, and decide on all that are not."""
+        """Report all disconnected clients, and decide on all other sessions."""
         while self._gone_count or self._accepted_head:
             if self._gone_count:
                 self._tell_gone()
@@ -515,7 +514,7 @@ cdef class Sessions(Part):
         return session
 
     cdef void _watch_for_end(self, uint32_t index, Session *session) noexcept nogil:
-        """Hear of it when a client is reset that is not read yet: EPOLLERR and EPOLLHUP come unasked (epoll_ctl(2))."""
+        """Watch an unread client for a reset: EPOLLERR and EPOLLHUP are always reported (epoll_ctl(2))."""
         if session.watched == UNWATCHED and self.loop.watch(
                 session.legs[CLIENT].fd, self._leg_token(index, session, CLIENT), EPOLLET) == 0:
             session.watched = WATCHED_FOR_END
@@ -528,7 +527,7 @@ cdef class Sessions(Part):
     cdef uint64_t _group(self, Session *session) noexcept nogil:
         return self._apps[session.app].group if session.app < self._apps_room else 0
 
-    # --- sessions that wait for something -----------------------------------------------------------------------------
+    # --- waiting sessions ---------------------------------------------------------------------------------------------
 
     cdef void _link_pending(self, uint32_t index, Session *session) noexcept nogil:
         if session.pending:
@@ -552,7 +551,7 @@ cdef class Sessions(Part):
         if session.pending_next:
             slab_at(&self._slab, session.pending_next - 1).pending_prev = session.pending_prev
 
-    # --- what a leg did not take yet ----------------------------------------------------------------------------------
+    # --- backlogs -----------------------------------------------------------------------------------------------------
 
     cdef bint _send(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil:
         """Send TLS's own records (alerts, tickets) after the backlog; return False if that fails (errno)."""
@@ -615,7 +614,8 @@ cdef class Sessions(Part):
     cdef void _shed_memory(self) noexcept nogil:
         """Reset the sessions with the largest backlogs, down to three quarters of the limit.
 
-        So far, because each turn looks at all sessions; and those that hold at least half of the most together.
+        That far, because each run scans all sessions; and all sessions with at least half of the largest backlog
+        together.
         """
         cdef uint32_t index, count = self._slab.chunk_count << CHUNK_BITS
         cdef uint32_t most, held
@@ -635,7 +635,7 @@ cdef class Sessions(Part):
                         return
 
     cdef uint32_t _held_by(self, Session *session) noexcept nogil:
-        """Return the bytes that a session holds, in any state: also those of a handshake that its peer did not take."""
+        """Return the bytes that a session holds, in any state: also of a handshake that its peer has not read."""
         cdef uint32_t held = 0
         cdef int side
         if session.state != FREE and session.state != ENDED:
@@ -649,7 +649,7 @@ cdef class Sessions(Part):
     cdef ssize_t _take_flight(self, uint32_t index, Session *session, int side) noexcept:
         """Read the handshake of leg `side`, and continue it: 1 if it is complete, 0 if it needs more.
 
-        Negative where it failed: an errno, or -EPROTO for a failure of TLS.
+        Negative if it failed: an errno, or -EPROTO for a failure of TLS.
         """
         cdef Leg *leg = &session.legs[side]
         cdef ssize_t got
@@ -673,7 +673,7 @@ cdef class Sessions(Part):
                 return 1 if keep_unread(leg.tls, &self._wire) else -ENOMEM
 
     cdef void _receive_sealed(self, size_t size) noexcept nogil:
-        """Set the wire buffers: what was read into `_sealed`, and nothing to be sent."""
+        """Set the wire buffers: received bytes in `_sealed`, and nothing to send."""
         self._wire.received = self._sealed
         self._wire.received_bytes = size
         self._wire.at = 0
@@ -785,7 +785,7 @@ cdef class Sessions(Part):
             self._handler.ended(batch)
 
     cdef bint _left(self, uint32_t index, Session *session, uint64_t *since) noexcept nogil:
-        """Fill in what an ended session moved since the last record of its progress; return False for none."""
+        """Fill in an ended session's traffic since the last record of its progress; return False if there is none."""
         cdef uint64_t[4] counts
         memset(counts, 0, sizeof(counts))
         counts[CLIENT] = session.legs[CLIENT].received_bytes
@@ -793,7 +793,7 @@ cdef class Sessions(Part):
         return self._progress.left_since(index, session.generation, counts, since)
 
     cdef tuple _item(self, uint32_t index, Session *session, int outcome, int error, const uint64_t *since):
-        """Return what the handler is told of a session; `since` is NULL where nothing was told of its progress."""
+        """Return the report of a session for the handler; `since` is NULL if its progress was never reported."""
         return (
             session.listener,
             outcome,
@@ -814,10 +814,10 @@ cdef class Sessions(Part):
             (since[CLIENT], since[ORIGIN]) if since != NULL else None,
         )
 
-    # --- what is told of open sessions ----------------------------------------------------------------------------
+    # --- reports of open sessions -------------------------------------------------------------------------------------
 
     cdef int _tell_connected(self) except -1:
-        """Tell of the sessions that were connected in this round, before the ends of any."""
+        """Report the sessions that were connected in this round, before the ends of any."""
         cdef list batch = []
         cdef uint32_t place, index, count = self._new_connects.count
         cdef Session *session
@@ -834,7 +834,7 @@ cdef class Sessions(Part):
         return 0
 
     cdef int _tell_progress(self) except -1:
-        """Tell of those whose turn it is, and that have been connected for an interval."""
+        """Report the progress of sessions whose turn it is, and that have been connected for an interval."""
         cdef list batch = []
         cdef uint32_t index, places = self._slab.chunk_count << CHUNK_BITS
         cdef uint32_t due = self._progress.due(places, self.loop.now_ms)
@@ -857,7 +857,7 @@ cdef class Sessions(Part):
                 counts[side] = session.legs[side].received_bytes
                 self._tcp_info(session.legs[side].fd, &info)
                 session.rtt_us[side] = info.tcpi_rtt
-            session.ended_ns = self.loop.now_ns  # so far: it is set anew at the end
+            session.ended_ns = self.loop.now_ns  # so far; set again at the end
             if self._progress.take_since(index, session.generation, counts, since):
                 self._tell_open(index, session, PROGRESS, since, batch)
         if batch:
@@ -867,7 +867,7 @@ cdef class Sessions(Part):
 
     cdef int _tell_open(
             self, uint32_t index, Session *session, int outcome, const uint64_t *since, list batch) except -1:
-        """Write a record of an open session, or have the handler write it."""
+        """Write a record of an open session, or make the handler write it."""
         if not self.recorded:
             return 0
         if session.form != NULL:
@@ -918,7 +918,7 @@ cdef class Sessions(Part):
         return 0
 
     cdef bint _has_record(self, Session *session) noexcept nogil:
-        """Return whether a session's record is one of those that its app may have in a second, and count it."""
+        """Return whether a session gets a record within its app's limit per second, and count it."""
         cdef App *app
         cdef int64_t at_ns = <int64_t>(session.ended_ns or session.connected_ns) + self._wall_clock.offset_ns
         if session.app >= self._apps_room:
@@ -947,7 +947,7 @@ cdef class Sessions(Part):
                     and total.answered == answered):
                 return total
             if session.number and total.target == session.target:
-                break  # how those of a load balancer's origin follow upon each other says something
+                break  # the order of ends at a load balancer's origin is significant
         if self._sum_count == MAX_KINDS:
             self._tell_sums()
         total = &self._sums[self._sum_count]
@@ -962,17 +962,17 @@ cdef class Sessions(Part):
         return total
 
     cdef bint _is_telling_due(self) noexcept nogil:
-        """Return whether the handler is to be told of what was summed.
+        """Return whether to report sums to the handler now.
 
-        It is after a pause; what follows within a tick is told together, as calling Python costs more than a session.
-        Of origins whose sessions are counted it is at once: clients may wait for their place.
+        They are reported after a pause; later ones within a tick are reported together, as calling Python costs more
+        than a session. For origins with counted sessions they are reported at once: clients may wait for their place.
         """
         if not self._begun_count and not self._sum_count and not self._record_count:
             return False
         return self._tells_now or self.loop.now_ms - self._told_ms >= TICK_MS
 
     cdef int _tell_sums(self) except -1:
-        """Tell the handler how many sessions have begun, of the summed ones that ended, and hand on their records."""
+        """Report begun sessions and the sums of ended ones to the handler, and pass on their records."""
         cdef list sums = []
         cdef Sum *total
         cdef int place
@@ -1033,7 +1033,7 @@ cdef class Sessions(Part):
             self._resume()
         return 0
 
-    # --- what others do -------------------------------------------------------------------------------------------
+    # --- for other parts ----------------------------------------------------------------------------------------------
 
     cdef bint _follow(self, uint32_t index, Session *session, object plan) except -1:
         return False
@@ -1049,8 +1049,8 @@ cdef class Sessions(Part):
     def add_listener(self, int fd, uint32_t app, bytes address, uint16_t port):
         """Accept from a listening descriptor, which the caller still owns; return the listener's number.
 
-        Numbers are never used twice, so the report of a session that outlived its listener names no other one. An
-        empty `address` is a wildcard: each session then asks which address its client wrote to. One without a
+        Numbers are never reused, so the report of a session that outlived its listener names no other one. An empty
+        `address` is a wildcard: the address that a client connected to is then read per session. A listener without a
         descriptor (-1) gets its sessions from others, by `assign`.
         """
         cdef uint32_t number = self._listener_count
@@ -1089,12 +1089,12 @@ cdef class Sessions(Part):
         Args:
             app: Its slot.
             group: Its number in the census; it cannot change while there are sessions.
-            bytes_per_s: Sessions end where a peer takes less than this of what it is sent; 0 for never,
-            patience_ms: and does so for so long.
-            app_bytes_per_s: New sessions together move no more than this each way; 0 for any amount.
+            bytes_per_s: The lowest rate at which a peer must read pending bytes; 0 for none,
+            patience_ms: and the time after which a slower session ends.
+            app_bytes_per_s: The limit of new sessions together each way; 0 for no limit.
             client_bytes_per_s: The same for those of one client.
-            prefix_bytes_per_s: And for those of the prefix that clients are in.
-            told: Its sessions come from proxies, with headers that tell who the client is.
+            prefix_bytes_per_s: The same for those of a client's prefix.
+            told: Whether its sessions come from proxies, with headers that name the client.
         """
         cdef App *grown
         if app >= self._apps_room:
@@ -1115,7 +1115,7 @@ cdef class Sessions(Part):
     def set_plan(self, uint32_t number, SessionPlan plan):
         """Make the new sessions of a listener follow a plan, until `drop_plans`.
 
-        Those that it covers are not asked about: `handler.begun` tells how many they were.
+        The handler is not asked about sessions that it covers: `handler.begun` reports their number.
         """
         if number < self._listener_count:
             self._drop_plan(number)
@@ -1152,7 +1152,7 @@ cdef class Sessions(Part):
         self._tell_sums()
 
     def tell_sums(self):
-        """Tell the handler of what was summed (`begun`, `summed`) now; it is within a tick anyway."""
+        """Report sums to the handler (`begun`, `summed`) now; otherwise it happens within a tick."""
         self._tell_sums()
 
     def sessions(self, *, listener=None, targets=None):
@@ -1170,11 +1170,10 @@ cdef class Sessions(Part):
         return names
 
     def look(self, uint32_t first, uint32_t count):
-        """Return the sessions in `count` places from `first` on, and the place to go on from; 0 after the last one.
+        """Return the sessions in `count` places from `first` on, and the next place; 0 after the last one.
 
-        A session stays at its place. Those that are not decided on yet are left out. Of each: name, listener, state,
-        client, port, edge, port, target (None where none was dialled yet), age and idle time (ms), bytes from
-        client and origin.
+        The place of a session does not change. Undecided sessions are left out. Of each: name, listener, state, client,
+        port, edge, port, target (None if none was dialled yet), age and idle time (ms), bytes from client and origin.
         """
         cdef uint32_t index, end = self._slab.chunk_count << CHUNK_BITS
         cdef uint32_t last = min(<uint64_t>first + count, <uint64_t>end)
@@ -1262,7 +1261,7 @@ cdef class Sessions(Part):
 
     @property
     def progress_ms(self):
-        """Sessions that are open longer are told of each time so many milliseconds have passed; 0 for never."""
+        """Interval of reports of sessions that are open longer, in milliseconds; 0 for none."""
         return self._progress.interval_ms
 
     @progress_ms.setter
@@ -1290,10 +1289,10 @@ cdef class Sessions(Part):
 
     @property
     def stalled(self):
-        """Whether accepting is stopped because there are no descriptors."""
+        """Whether accepting has stopped for lack of descriptors."""
         return self._stalled
 
     @property
     def stalls(self):
-        """How often accepting was stopped."""
+        """How often accepting has stopped."""
         return self._stalls

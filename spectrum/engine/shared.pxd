@@ -3,8 +3,8 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 cdef struct Cell:
-    uint32_t open     # sessions and flows, those being connected included
-    uint32_t waiting  # those of them whose client has no answer yet
+    uint32_t open     # sessions and flows, including those being connected
+    uint32_t waiting  # those whose client has no answer yet
 
 
 cdef class Loads:
@@ -12,7 +12,7 @@ cdef class Loads:
     cdef size_t _memory_bytes
     cdef int _workers
     cdef Cell *cells        # this worker's, by number
-    cdef uint16_t *parents  # the number that counts along; 0 counts what nobody asks for
+    cdef uint16_t *parents  # the number that is counted along; that of 0 is never read
     cdef uint32_t _open(self, uint16_t number) noexcept nogil
     cdef inline void enter(self, uint32_t number) noexcept nogil:
         """Count a session that is being connected."""

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""State that all workers share: how many sessions each origin has, and which client has affinity to which origin.
+"""State that all workers share: the number of sessions of each origin, and the affinity of clients to origins.
 
-Both live in memory files that the supervisor keeps, so that they outlive a worker. Nothing is ever locked: a count is
-written by one worker only, an affinity in a way that shows torn writes.
+Both are in memory files of the supervisor, which outlive a worker. There are no locks: a count is written by one worker
+only, and torn writes of an affinity are detected.
 """
 
 from libc.errno cimport errno
@@ -26,9 +26,9 @@ cdef enum:
     # An entry's value is a tag of 40 bits and the seconds of its last use, modulo 2 to the 24 (194 days).
     STAMP_BITS = 24
     STAMP_MASK = (1 << STAMP_BITS) - 1
-    # Of its time to live; an entry in use is written again only after this part of it.
+    # Fraction of its time to live; an entry in use is written again only after this part of it.
     REFRESH_PART = 8
-    # Buckets that are looked at to tell how full a table is: 64 KiB of it.
+    # Buckets in the sample that estimates how full a table is: 64 KiB.
     SAMPLE = 1024
 
 MAX_NUMBER = CELLS - 1
@@ -38,9 +38,9 @@ cdef class Loads:
     """Sessions by the number of an origin or pool.
 
     Args:
-        memory: A memory file of at least `bytes_for(workers)`; -1 for memory of one's own.
-        workers: How many workers share it.
-        worker: Which of them counts here.
+        memory: A memory file of at least `bytes_for(workers)`; -1 for private memory.
+        workers: The number of workers that share it.
+        worker: The number of this worker.
     """
 
     def __init__(self, int memory=-1, int workers=1, int worker=0):
@@ -65,7 +65,7 @@ cdef class Loads:
 
     @staticmethod
     def bytes_for(int workers):
-        """Return the size of a memory file for so many workers."""
+        """Return the size of a memory file for some workers."""
         return <size_t>workers * CELLS * sizeof(Cell)
 
     def set_parent(self, uint16_t number, uint16_t parent):
@@ -80,11 +80,11 @@ cdef class Loads:
         return total
 
     def open(self, uint16_t number):
-        """Return how many sessions there are, in all workers."""
+        """Return the number of sessions, in all workers."""
         return self._open(number)
 
     def waiting(self, uint16_t number):
-        """Return in how many sessions a client waits for an answer, in all workers."""
+        """Return the number of sessions whose client waits for an answer, in all workers."""
         cdef uint32_t total = 0
         cdef int worker
         for worker in range(self._workers):
@@ -92,7 +92,7 @@ cdef class Loads:
         return total
 
     def clear(self, int worker):
-        """Forget the sessions of a worker that is gone."""
+        """Clear the counts of a dead worker."""
         if not 0 <= worker < self._workers:
             raise ValueError(f"worker {worker} of {self._workers}")
         memset(<Cell *>self._memory + <size_t>worker * CELLS, 0, CELLS * sizeof(Cell))
@@ -102,11 +102,12 @@ cdef class Affinities:
     """Clients' affinity: a table of fixed size from a client's key to an origin's tag.
 
     Several workers write without a lock: an entry's first word is key XOR value, so that words of two writers do not
-    make an entry (Hyatt and Mann, "A lockless transposition table", 2002). A full bucket gives up its oldest entry.
+    make a valid entry (Hyatt and Mann, "A lockless transposition table", 2002). A full bucket replaces its oldest
+    entry.
 
     Args:
         memory: A memory file of at least `bytes_for(entries)`.
-        entries: At least so many clients.
+        entries: The least number of clients that fit.
     """
 
     def __init__(self, int memory, uint32_t entries):
@@ -123,7 +124,7 @@ cdef class Affinities:
 
     @staticmethod
     def bytes_for(uint32_t entries):
-        """Return the size of a memory file for so many entries."""
+        """Return the size of a memory file for some entries."""
         cdef size_t buckets = 1
         while buckets * WAYS < entries:
             buckets *= 2
@@ -148,9 +149,9 @@ cdef class Affinities:
         store_word(entry + 1, value)
 
     def find(self, uint64_t key, uint64_t now_s, uint64_t ttl_s, bint touch=True):
-        """Return the tag that belongs to a key, 0 for none or one not used for `ttl_s`.
+        """Return the tag of a key; 0 if there is none, or it was not used for `ttl_s`.
 
-        `now_s` are monotonic seconds, the same in all workers. Being found is a use, unless `touch` is False.
+        `now_s` are monotonic seconds, the same in all workers. The lookup counts as use, unless `touch` is False.
         """
         return self.tag_of(key, now_s, ttl_s, touch)
 
@@ -194,9 +195,9 @@ cdef class Affinities:
             self._write(entry, 0, 0)
 
     def share(self, uint64_t now_s, uint64_t ttl_s):
-        """Return which part of the entries was used within `ttl_s`, of a sample: keys are spread evenly.
+        """Return the share of entries used within `ttl_s`, from a sample: keys are evenly distributed.
 
-        A look at all of a large table would also give memory to all of it.
+        Reading all of a large table would also allocate all of its pages.
         """
         cdef uint64_t value, seen = min(self._mask + 1, <uint64_t>SAMPLE) * WAYS, used = 0, at
         for at in range(seen):

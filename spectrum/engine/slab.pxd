@@ -1,7 +1,7 @@
-"""Sessions in C: their layout, and a slab that hands them out by index.
+"""Sessions in C: their layout, and a slab that allocates them by index.
 
-A session is found by its index, and named by index and generation together: a name that outlived its session (an event
-of the same epoll batch, a Python caller) finds another generation and is ignored.
+A session is found by its index, and named by index and generation together: a name that outlived its session (in an
+event of the same epoll batch, in Python) has another generation and is ignored.
 """
 
 from cpython.ref cimport PyObject
@@ -13,7 +13,7 @@ from spectrum.engine.tls_end cimport TlsEnd
 cdef enum State:
     FREE = 0
     ACCEPTED  # waits for the decision
-    HEADER    # waits for what the client sends first, a PROXY header or a ClientHello
+    HEADER    # waits for the client's first bytes, a PROXY header or a ClientHello
     HELD      # waits for its turn
     SECURING  # in the TLS handshake with the client
     DIALING   # waits for an origin
@@ -29,7 +29,7 @@ cdef enum Watch:
 
 cdef struct Leg:
     # One TCP connection of a session. `backlog` holds bytes read from the other leg that this socket did not take yet;
-    # while it exists the other leg is not read, which is what bounds it.
+    # while it exists the other leg is not read, which bounds it.
     int fd
     uint8_t eof         # its FIN was read
     uint8_t appetite     # the size of its next read, see relay.pyx
@@ -38,11 +38,11 @@ cdef struct Leg:
     uint32_t backlog_start
     uint32_t backlog_end
     char *backlog
-    TlsEnd *tls         # NULL: in clear
+    TlsEnd *tls         # NULL: plain TCP
     uint64_t received_bytes
 
 cdef struct Dial:
-    # What only a session without an origin needs; freed as soon as one is connected. Owns the references.
+    # State of a session without an origin; freed as soon as one is connected. Owns the references.
     PyObject *targets
     PyObject *header
     PyObject *tried      # the engine Target that was dialled, or failed, last; NULL before the first one
@@ -51,22 +51,22 @@ cdef struct Dial:
     uint64_t deadline_ms[4]
     uint64_t stagger_at_ms
     uint64_t ends_at_ms  # for all attempts together
-    int tries            # how many origins may come to be tried, this one included; more are asked for one by one
+    int tries            # how many origins may be tried, this one included; more are asked for one by one
     int next_target
     int last_error
-    uint8_t over_budget  # what is left to try, its retry budget does not allow
+    uint8_t over_budget  # the retry budget does not allow the remaining targets
 
 cdef struct Session:
     Leg legs[2]
     Dial *dial
-    PyObject *form       # its RecordForm, owned; NULL: it is reported by itself
-    PyObject *target     # the connected engine Target, owned; once it ended without one, that which was tried last
+    PyObject *form       # its RecordForm, owned; NULL: it is reported by `ended`
+    PyObject *target     # the connected engine Target, owned; after an end without one, the last one tried
     uint64_t accepted_ns
     uint64_t connected_ns
     uint64_t ended_ns
     uint64_t active_ms
     uint64_t deadline_ms  # of the header, its turn, or a handshake
-    uint64_t paused_until_ms[2]  # of a paced one: which side is not read, and until when
+    uint64_t paused_until_ms[2]  # of a rate-limited one: which side is not read, and until when
     uint32_t idle_timeout_ms
     uint32_t generation
     uint32_t listener
@@ -75,8 +75,8 @@ cdef struct Session:
     uint32_t pending_next
     uint32_t pending_prev
     uint32_t rtt_us[2]
-    # Of legs that were seen with nothing unsent: how much they had been given until then (low bits), and of the one
-    # that is not: since when, and how much its peer had acknowledged then.
+    # Sent bytes of legs at the last time without unsent ones (low bits); and for the leg with unsent ones since when,
+    # and how much its peer had acknowledged then.
     uint32_t settled[2]
     uint32_t slow_since_ms
     uint32_t slow_acked
@@ -95,12 +95,12 @@ cdef struct Session:
     uint8_t origin_side  # the side number in the epoll tokens of the connected origin
     uint8_t pending      # on the pending list
     uint8_t watched      # a Watch
-    uint8_t armed        # the origin's socket has its keepalive
+    uint8_t armed        # keepalive is enabled on the origin's socket
     uint8_t counted      # in the census
     uint8_t paced        # its app has a limit on bytes per second
     uint8_t noted        # its client is a known source: both ends have sent
-    uint8_t slow         # the leg whose pace is watched, 1: client, 2: origin; 0: both take what they get
-    uint32_t wanted      # so many bytes must be there before what a client sends first is looked at again
+    uint8_t slow         # the leg whose pace is watched, 1: client, 2: origin; 0: both read
+    uint32_t wanted      # bytes that must be there before the client's first bytes are inspected again
 
 cdef struct Slab:
     Session **chunks

@@ -53,7 +53,7 @@ cdef inline void map_address(const sockaddr_in6 *source, uint8_t *address) noexc
         memcpy(address, source.sin6_addr.s6_addr, 16)
 
 cdef inline void map_bytes(const uint8_t *address, uint8_t count, uint8_t *mapped) noexcept nogil:
-    """The same of an address of 4 or 16 bytes."""
+    """Copy an address of 4 or 16 bytes likewise."""
     if count == 4:
         memcpy(mapped, MAPPED, 12)
         memcpy(mapped + 12, address, 4)
@@ -97,10 +97,10 @@ cdef inline socklen_t write_address(sockaddr_in6 *target, bytes address, int por
     return sizeof(sockaddr_in6)
 
 cdef inline int open_door(const uint8_t *address, uint16_t port) noexcept nogil:
-    """A UDP socket bound to a mapped address, which need not be this machine's, and a port in network order; or -1.
+    """Return a UDP socket bound to a mapped address, which need not be local, and a port in network order; or -1.
 
-    Other workers have their own (SO_REUSEADDR). It receives nothing: TPROXY prefers the listener to a socket that is
-    not connected.
+    Other workers have their own (SO_REUSEADDR). It receives nothing: TPROXY prefers the listener to an unconnected
+    socket.
     """
     cdef sockaddr_in6 bound
     cdef int family = AF_INET if memcmp(address, MAPPED, 12) == 0 else AF_INET6

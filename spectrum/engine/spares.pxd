@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 cdef enum:
     MAX_SPARES = 256
-    # What is counted.
+    # Counters.
     OPENED = 0
     USED     # by a session
     LOST     # closed by the origin
@@ -16,7 +16,7 @@ cdef enum:
 cdef class Spares:
     cdef int _wanted
     cdef uint64_t _most, _timeout_ms
-    # First those that are ready, the one that was opened first at the beginning; then those that are being connected.
+    # Ready ones first, the oldest at the beginning; then those being connected.
     cdef int[MAX_SPARES] _fds
     cdef uint64_t[MAX_SPARES] _deadline_ms
     cdef int _ready, _count

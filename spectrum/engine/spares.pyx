@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""Connections to an origin that are open before there is a session for them. Each is used once.
+"""Spare connections to an origin, opened before there is a session for them. Each is used once.
 
-Nothing is read from them: what an origin says first (SSH, SMTP) stays in the kernel and is the session's. Epoll does
-not watch them either: they are few, and are looked at together, and once more when they are used.
+They are not read: what an origin sends first (SSH, SMTP) stays in the kernel for the session. Epoll does not watch them
+either: they are few, and are checked together, and again when they are used.
 """
 
 from libc.stdint cimport uint64_t
@@ -10,17 +10,17 @@ from libc.string cimport memcpy, memmove
 from spectrum.engine.linux cimport *
 
 cdef enum:
-    # Of an origin that refuses, or closes what it is not asked anything on: how long none is opened. It doubles.
+    # Pause after an origin refuses or closes spare connections. It doubles.
     FIRST_PAUSE_MS = 1000
     LAST_PAUSE_MS = 30000
-    # How often those that are there are looked at.
+    # Interval of checks of open ones.
     LOOK_MS = 1000
 
 MAX_WANTED = MAX_SPARES
 
 
 cdef bint _is_gone(int fd) noexcept nogil:
-    """Return whether the origin has closed a connection; what it said before does not matter."""
+    """Return whether the origin has closed a connection; unread bytes do not matter."""
     cdef pollfd asked
     asked.fd = fd
     asked.events = POLLRDHUP
@@ -32,9 +32,9 @@ cdef class Spares:
     """The spare connections to one origin.
 
     Args:
-        wanted: How many there should be, up to `MAX_WANTED`.
-        most: Sessions and spare connections that the origin may have together; 0 for any number.
-        timeout_ms: How long a connect may take.
+        wanted: The number of spare connections, up to `MAX_WANTED`.
+        most: The limit of sessions and spare connections of the origin together; 0 for no limit.
+        timeout_ms: The timeout of a connect.
     """
 
     def __init__(self, int wanted, uint64_t most=0, uint64_t timeout_ms=5000):
@@ -175,5 +175,5 @@ cdef class Spares:
         self._close(self._count)
 
     cdef int count(self) noexcept nogil:
-        """Return how many there are, those being connected included."""
+        """Return the number of spare connections, those being connected included."""
         return self._count

@@ -10,7 +10,7 @@ from spectrum.engine.tls cimport TlsPeer
 
 cdef extern from *:
     """
-    /* How a `Target` begins: what is counted of it by code that holds no reference and no lock of Python's. */
+    /* The head of a `Target`: counters for code that holds neither a reference nor the GIL. */
     typedef struct {
         PyObject_HEAD
         void *methods;
@@ -22,10 +22,10 @@ cdef extern from *:
 
 
 cdef class Target:
-    cdef uint64_t moved[2]  # bytes by their sender, clients or the origin: first of all, see `TargetHead`
+    cdef uint64_t moved[2]  # bytes by their sender, clients or the origin: the first field, see `TargetHead`
     cdef sockaddr_in6 address
     cdef socklen_t address_length
-    cdef sockaddr_in6 *sources  # addresses to connect from; the kernel chooses where there are none
+    cdef sockaddr_in6 *sources  # addresses to connect from; the kernel chooses if there are none
     cdef int source_count
     cdef int next_source
     cdef bint transparent  # connect from the client's own address
@@ -34,14 +34,14 @@ cdef class Target:
     cdef int notsent_lowat  # bytes; 0 for the machine's
     cdef bint staggered
     cdef readonly uint16_t number  # of an origin in a pool
-    cdef readonly uint16_t place   # of the origin in `Loads`
-    cdef public RetryBudget retries  # None: any number
+    cdef readonly uint16_t place   # its index in `Loads`
+    cdef public RetryBudget retries  # None: no limit
     cdef Spares spares  # None: there never were any
-    cdef readonly TlsPeer tls  # how it is spoken to; None for in clear
+    cdef readonly TlsPeer tls  # its TLS settings; None for plain TCP
     cdef readonly str host
     cdef readonly int port
     cdef readonly str name
-    cdef readonly str pool, origin  # the names of a load balancer's, or that of the origin which was resolved; ""
+    cdef readonly str pool, origin  # the names in a load balancer, or that of the resolved origin; ""
     cdef uint64_t connected
     cdef uint32_t channel  # of the UDP engine: the shared socket towards it, index + 1; 0 for none
     cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port) noexcept
@@ -54,6 +54,6 @@ cdef class Target:
 
 
 cdef inline void count_moved(PyObject *target, int side, uint64_t size) noexcept nogil:
-    """Count bytes by their sender; of a flow of the worker before that is not served as its app is now, nowhere."""
+    """Count bytes by their sender; not for a flow of the previous worker that is not served as its app is now."""
     if target != NULL:
         (<TargetHead *>target).moved[side] += size

@@ -17,18 +17,18 @@ cdef int _failed(int fd) noexcept:
     """Close a socket that could not be bound or connected; return its errno, negative."""
     cdef int error = errno
     close(fd)
-    # UDP has one port per socket and source address, whatever the destination; bind and connect say differently
-    # that none is free.
+    # UDP has one port per socket and source address, for all destinations; bind and connect return different errors if
+    # none is free.
     return -EADDRNOTAVAIL if error == EAGAIN or error == EADDRINUSE else -error
 
 
 cdef class Target:
-    """An origin's address, the socket options that a connection to it gets, and a count of them. Shared by sessions.
+    """An origin's address, the socket options of connections to it, and their count. Shared by sessions.
 
-    With several `sources` they take turns, and one that has no free port left towards the origin is passed over. A
-    `transparent` one is connected to from the address of the client (ip(7), IP_TRANSPARENT; needs CAP_NET_RAW).
-    A `place` is where its sessions are counted, where it is no origin of a pool, which has its number. Further connects
-    of sessions, after a failed one, are within the budget `retries`, where there is one.
+    Several `sources` are used in turn; one without a free port towards the origin is skipped. Connections to a
+    `transparent` one have the client's address (ip(7), IP_TRANSPARENT; needs CAP_NET_RAW). `place` is where its
+    sessions are counted, if it is not an origin of a pool, which has a number. Further connects of sessions, after a
+    failed one, are limited by the budget `retries`, if there is one.
     """
 
     def __init__(self, bytes address, int port, str host, *, bint staggered=False, tuple sources=(),
@@ -66,7 +66,7 @@ cdef class Target:
         free(self.sources)
 
     def take_connected(self):
-        """Return how many sessions were connected to it since the last call."""
+        """Return the number of sessions that were connected to it since the last call."""
         taken = self.connected
         self.connected = 0
         return taken
@@ -81,9 +81,9 @@ cdef class Target:
         return self.spares is not None
 
     def take_spares(self):
-        """Return what was counted of its spare connections since the last call.
+        """Return counts of its spare connections since the last call.
 
-        How many were opened, used, lost, closed as no longer wanted, and failed to connect.
+        The numbers of opened, used, lost, closed ones that were no longer wanted, and of failed connects.
         """
         cdef int kind
         if self.spares is None:
@@ -94,7 +94,7 @@ cdef class Target:
         return taken
 
     def close_spares(self):
-        """Close its spare connections: it is no longer used. What was counted can still be taken."""
+        """Close its spare connections: the target is no longer used. Counts can still be taken."""
         if self.spares is not None:
             self.spares.want(0, 0, 0)
             self.spares.close_all()
@@ -125,9 +125,9 @@ cdef class Target:
     cdef int connect_datagram(self, uint16_t source_port, int *source) noexcept:
         """Return a UDP socket connected to it, from `source_port` (network order) if that is free; or a negative errno.
 
-        It makes no fragments: a datagram that would need them is refused with EMSGSIZE (ip(7), IP_MTU_DISCOVER).
-        With a source port `source` is the place of the address that has it among the sources; it is set to that of
-        the address that was taken.
+        It does not fragment: a datagram that would need it is refused with EMSGSIZE (ip(7), IP_MTU_DISCOVER). With a
+        source port, `source` is the index of its address among the sources; it is set to the index of the address in
+        use.
         """
         cdef sockaddr_in6 any_address
         cdef int fd, _
@@ -165,8 +165,8 @@ cdef class Target:
     cdef int connect_as(self, int kind, const uint8_t *client, int length, uint16_t port) noexcept:
         """Return a socket that connects from the client's address, and from its port (network order) if that is free.
 
-        Or a negative errno: EAFNOSUPPORT where client and origin are of different families, EOPNOTSUPP without the
-        right (CAP_NET_RAW).
+        Or a negative errno: EAFNOSUPPORT if client and origin are of different families, EOPNOTSUPP without the
+        privilege (CAP_NET_RAW).
         """
         cdef sockaddr_in6 source
         cdef int fd
@@ -198,7 +198,7 @@ cdef class Target:
             close(fd)
             return -EOPNOTSUPP
         if source.sin6_port:
-            set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)  # a client has its port towards several origins
+            set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)  # a client may use the same port towards several origins
         else:
             set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         if bind(fd, <sockaddr *>source, self.address_length) < 0:
@@ -216,7 +216,7 @@ cdef class Target:
             set_discovery(fd, IP_PMTUDISC_DO)
             return fd
         set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1)
-        if PyBytes_GET_SIZE(self.congestion_control):  # that it is there was checked before it was configured
+        if PyBytes_GET_SIZE(self.congestion_control):  # its existence was checked before it was configured
             setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, PyBytes_AS_STRING(self.congestion_control),
                        <socklen_t>PyBytes_GET_SIZE(self.congestion_control))
         if self.notsent_lowat:
@@ -229,7 +229,7 @@ cdef class Target:
         return fd
 
     cdef void arm_keepalive(self, int fd) noexcept:
-        """Enable keepalive to find a dead origin (tcp(7)). It costs five calls, so it is for sessions that last."""
+        """Enable keepalive to find a dead origin (tcp(7)). It costs five calls, so only long sessions get it."""
         if self.keepalive_idle_s:
             set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
             set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, self.keepalive_idle_s)

@@ -1,4 +1,4 @@
-"""Numbers and addresses as text, without the C library's slow formats, as every session has some."""
+"""Numbers and addresses as text, faster than the C library's formats, for every session."""
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport strlen

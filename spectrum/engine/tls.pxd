@@ -8,7 +8,8 @@ cdef enum:
     TICKET_KEY_BYTES = 80
 
 cdef struct Staple:
-    # An OCSP response; its bytes follow. It belongs to the X509, which handshakes hold longer than a key pair is.
+    # An OCSP response; its bytes follow. It belongs to the X509, which handshakes may hold longer than a key pair
+    # exists.
     long length
 
 cdef struct KeySet:
@@ -33,7 +34,7 @@ cdef class CertificateKeyPair:
 
 cdef class ChallengeContext:
     cdef SSL_CTX *ctx
-    # Certificates by the names that they answer for.
+    # Certificates by their names.
     cdef dict _answers
     cdef int take(self, void *ssl) noexcept
     cdef int choose(self, void *ssl, int *alert) noexcept
@@ -45,7 +46,7 @@ cdef class ServerContext:
     cdef ChallengeContext _challenges
     cdef TicketKeys _tickets
     cdef readonly bytes alpn
-    # Why `choose` refused the latest handshake, until it is taken: a text, or an exception of ours.
+    # Why `choose` refused the latest handshake, until it is taken: a text, or an exception.
     cdef object _refusal
     cdef int choose(self, void *ssl, int *alert) noexcept
     cdef int _use(self, void *ssl, object certificates) except -1

@@ -3,8 +3,8 @@ from collections.abc import Callable, Iterable
 KEY_BYTES: int
 VERSIONS: dict[str, int]
 
-# version, cipher, the protocol that ALPN agreed on, the name that was asked for, whether a session was resumed, the
-# common name of the client's certificate (None without one), the signature and the key of the certificate it was shown
+# version, cipher, the protocol of ALPN, the requested server name, whether a session was resumed, the common name of
+# the client's certificate (None without one), the signature and the key of the edge's certificate
 Facts = tuple[bytes, bytes, bytes, bytes, bool, bytes | None, bytes, bytes]
 # version, cipher
 OriginFacts = tuple[bytes, bytes]

@@ -1,19 +1,19 @@
 # cython: language_level=3
-"""What TLS connections are made from: certificates, ticket keys, and contexts for clients and for origins.
+"""Configuration of TLS connections: certificates, ticket keys, and contexts for clients and for origins.
 
-Contexts are made by Python for every app, and live as long as anything that began with them. What is asked of them
-during a handshake is asked here: which certificate, which protocol, which ticket key, which OCSP response.
+Python creates contexts for every app; they live as long as any connection that began with them. OpenSSL's callbacks
+during a handshake are here: the choice of certificate, protocol, ticket key and OCSP response.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcmp, memcpy
 from spectrum.engine.openssl cimport *
 
-# Mozilla's intermediate profile for TLS 1.2, without the key exchange that needs a file of parameters: forward
-# secrecy and authenticated encryption only. Those of TLS 1.3 are all like this.
+# Mozilla's intermediate profile for TLS 1.2, without the key exchange that needs a file of parameters: forward secrecy
+# and authenticated encryption only. All of TLS 1.3 have both.
 cdef bytes CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 VERSIONS = {"1.2": TLS1_2_VERSION, "1.3": TLS1_3_VERSION}
-# A ticket is accepted for so long; RFC 8446 section 4.6.1 allows a week.
+# Lifetime of a ticket; RFC 8446 section 4.6.1 allows a week.
 TICKET_LIFETIME_S = 7200
 
 cdef int _staple_index = new_x509_index()
@@ -21,7 +21,7 @@ cdef EVP_CIPHER *_ticket_cipher = EVP_CIPHER_fetch(NULL, b"AES-256-CBC", NULL)
 
 
 class TlsError(ValueError):
-    """Something cannot be used for TLS; the message says why."""
+    """Certificates, keys or settings cannot be used for TLS; the message has the reason."""
 
 
 cdef object _fault(str what):
@@ -55,12 +55,12 @@ cdef X509_STACK *_certificates(bytes text, str what) except NULL:
     if count == 0:
         free_certificates(stack)
         raise _fault(f"no {what} in PEM form")
-    ERR_clear_error()  # of the end of the text
+    ERR_clear_error()  # the error at the end of the text
     return stack
 
 
 cdef class TicketKeys:
-    """The keys of session tickets (RFC 5077 section 4), which all workers have."""
+    """The keys of session tickets (RFC 5077 section 4), shared by all workers."""
 
     def set_keys(self, list keys):
         """Encrypt with the first of `keys`, and accept tickets of all; each is `KEY_BYTES` random bytes."""
@@ -81,7 +81,7 @@ cdef class CertificateKeyPair:
     Args:
         chain: In PEM form, the leaf first.
         key: Its private key in PEM form.
-        staple: An OCSP response in DER form (RFC 6960), which is shown with it; empty for none.
+        staple: An OCSP response in DER form (RFC 6960), sent with it; empty for none.
 
     Raises:
         TlsError: If they cannot be read, or do not belong together.
@@ -133,7 +133,7 @@ cdef SSL_CTX *_context(const SSL_METHOD *method, tuple versions) except NULL:
         raise _fault("no TLS context")
     SSL_CTX_set_min_proto_version(ctx, VERSIONS[versions[0]])
     SSL_CTX_set_max_proto_version(ctx, VERSIONS[versions[1]])
-    # An idle connection takes no more memory than it needs.
+    # An idle connection keeps no buffers.
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS)
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION)
     if not SSL_CTX_set_cipher_list(ctx, PyBytes_AS_STRING(CIPHERS)):
@@ -153,7 +153,7 @@ cdef int _trust(SSL_CTX *ctx, bytes authorities, bint tells_clients) except -1:
         if tells_clients:
             SSL_CTX_add_client_CA(ctx, one)
     free_certificates(stack)
-    ERR_clear_error()  # of one that is listed twice
+    ERR_clear_error()  # of a duplicate
     return 0
 
 
@@ -162,17 +162,17 @@ def wire_protocols(protocols):
     return b"".join(bytes([len(one)]) + one for one in (protocol.encode("ascii") for protocol in protocols))
 
 
-# RFC 8737 section 4, as a ClientHello offers it: the length of the list, then that of its only entry.
+# RFC 8737 section 4, as in a ClientHello: the length of the list, then that of its only entry.
 cdef enum:
     ACME_OFFER_BYTES = 13
 cdef const char *ACME_OFFER = b"\x00\x0b\x0aacme-tls/1"
 
 
 cdef class ChallengeContext:
-    """The TLS context for certificate authorities that look whether a name is ours (tls-alpn-01, RFC 8737).
+    """The TLS context for validation by certificate authorities (tls-alpn-01, RFC 8737).
 
-    A `ServerContext` leaves a handshake to it whose client offers acme-tls/1 and nothing else, while there is anything
-    to answer; otherwise such a client is like any other.
+    A `ServerContext` passes handshakes to it in which the client offers acme-tls/1 only, while there are answers;
+    without any such a client is like any other.
     """
 
     def __init__(self):
@@ -193,14 +193,14 @@ cdef class ChallengeContext:
     cdef int take(self, void *ssl) noexcept:
         if self._answers:
             SSL_set_SSL_CTX(<SSL *>ssl, self.ctx)
-            # What the app asks of its clients an authority does not have; nothing is resumed.
+            # An authority has no client certificate, and does not resume sessions.
             SSL_set_verify(<SSL *>ssl, SSL_VERIFY_NONE, NULL)
             SSL_set_options(<SSL *>ssl, SSL_OP_NO_TICKET)
             SSL_set_num_tickets(<SSL *>ssl, 0)
         return SSL_CLIENT_HELLO_SUCCESS
 
     cdef int choose(self, void *ssl, int *alert) noexcept:
-        """Give a handshake the certificate that answers for its server name."""
+        """Set the certificate for a handshake's server name."""
         cdef const char *name = SSL_get_servername(<SSL *>ssl, TLSEXT_NAMETYPE_host_name)
         cdef CertificateKeyPair one
         try:
@@ -221,14 +221,14 @@ cdef int _choose_answer(SSL *ssl, int *alert, void *context) noexcept nogil:
 
 cdef int _choose_acme(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *offered,
                       unsigned int length, void *context) noexcept nogil:
-    """It is the only one that is offered: `_look_for_challenge` has seen that."""
+    """It is the only protocol in the offer, as `_look_for_challenge` has checked."""
     out[0] = offered + 1
     out_length[0] = offered[0]
     return SSL_TLSEXT_ERR_OK
 
 
 cdef int _look_for_challenge(SSL *ssl, int *alert, void *context) noexcept nogil:
-    """SSL_CTX_set_client_hello_cb(3): the one callback that comes before a certificate is looked for."""
+    """SSL_CTX_set_client_hello_cb(3): the only callback before a certificate is chosen."""
     cdef const unsigned char *offered = NULL
     cdef size_t length = 0
     if (not SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &offered, &length)
@@ -242,20 +242,20 @@ cdef class ServerContext:
     """The TLS context for an app's clients.
 
     Args:
-        name: 32 bytes at most. Sessions are resumed only in contexts of the same name, so it changes with whatever a
-            full handshake would check.
-        certificates: What a client gets that names no server, one of each kind of key.
+        name: 32 bytes at most. Sessions are resumed only in contexts of the same name, so it changes with every setting
+            that a full handshake would check.
+        certificates: Certificates for clients without a server name, one per kind of key.
         tickets: The keys of its session tickets.
-        find: Called with the name that a client asks for; returns `CertificateKeyPair`s, one of each kind of key, or
-            None to refuse. Not called for clients that name nobody, nor where it is None.
-        versions: The least and the highest, "1.2" or "1.3".
-        alpn: The protocols to choose from, best first; none to take no part in ALPN.
-        client_authorities: Certificates in PEM form by which clients' are verified; empty to ask for none.
-        client_must: A client without one is refused.
-        challenges: What answers authorities that look whether a name is ours; None for nothing.
+        find: Called with a client's server name; returns `CertificateKeyPair`s, one per kind of key, or None to refuse.
+            Not called for clients without a server name. May be None.
+        versions: The lowest and the highest, "1.2" or "1.3".
+        alpn: The protocols to choose from, best first; none to disable ALPN.
+        client_authorities: Certificates in PEM form that verify clients'; empty to request none.
+        client_must: Whether a client without one is refused.
+        challenges: The context for validation by certificate authorities; None for none.
 
     Raises:
-        TlsError: If something cannot be used.
+        TlsError: If a setting cannot be used.
     """
 
     def __init__(self, bytes name, tuple certificates, TicketKeys tickets, *, find=None, tuple versions=("1.2", "1.3"),
@@ -263,7 +263,7 @@ cdef class ServerContext:
         cdef CertificateKeyPair one
         self.ctx = _context(TLS_server_method(), versions)
         SSL_CTX_set_options(self.ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA)
-        # Sessions are kept in tickets only, which every worker can decrypt.
+        # Sessions are stored in tickets only, which every worker can decrypt.
         SSL_CTX_set_session_cache_mode(self.ctx, SSL_SESS_CACHE_OFF)
         SSL_CTX_set_timeout(self.ctx, TICKET_LIFETIME_S)
         if not SSL_CTX_set_session_id_context(self.ctx, <unsigned char *>PyBytes_AS_STRING(name), len(name)):
@@ -295,9 +295,10 @@ cdef class ServerContext:
         SSL_CTX_free(self.ctx)
 
     cdef int choose(self, void *ssl, int *alert) noexcept:
-        """Give a handshake the certificates for the server name, or refuse it with an alert.
+        """Set the certificates for a server name, or refuse the handshake with an alert.
 
-        RFC 6066 section 3 has unrecognized_name for a name that nobody has; what is wrong with us is internal_error.
+        RFC 6066 section 3 defines unrecognized_name for a name without certificate; faults of this side are
+        internal_error.
         """
         cdef const char *name = SSL_get_servername(<SSL *>ssl, TLSEXT_NAMETYPE_host_name)
         self._refusal = None
@@ -317,7 +318,7 @@ cdef class ServerContext:
 
     cdef int _use(self, void *ssl, object certificates) except -1:
         cdef CertificateKeyPair one
-        if certificates:  # an own one of another kind would be preferred to them
+        if certificates:  # a certificate of the context with another kind of key would be preferred
             SSL_certs_clear(<SSL *>ssl)
         for one in certificates:
             if not SSL_use_cert_and_key(<SSL *>ssl, one.leaf, one.key, one.chain, 1):
@@ -325,7 +326,7 @@ cdef class ServerContext:
         return 0
 
     cdef object take_refusal(self):
-        """Return and forget why `choose` refused the handshake that has just failed; None if it did not."""
+        """Return and reset why `choose` refused the handshake that has just failed; None if it did not."""
         refusal, self._refusal = self._refusal, None
         return refusal
 
@@ -337,7 +338,7 @@ cdef int _choose_certificate(SSL *ssl, int *alert, void *context) noexcept nogil
 
 cdef int _choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *offered,
                           unsigned int length, void *context) noexcept nogil:
-    """Choose the first of our protocols that the client offers; if there is none, alert (RFC 7301 section 3.2)."""
+    """Choose the first of the edge's protocols that the client offers; without one, alert (RFC 7301 section 3.2)."""
     cdef unsigned char *ours
     cdef unsigned int ours_length
     with gil:
@@ -355,7 +356,7 @@ cdef int _ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     cdef KeySet *known = <KeySet *>SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl))
     cdef unsigned char *key
     cdef int i
-    if known == NULL:  # of a ChallengeContext
+    if known == NULL:  # a ChallengeContext
         return 0
     if encrypts:
         if known.count == 0 or RAND_bytes(iv, 16) <= 0:
@@ -377,7 +378,7 @@ cdef int _ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 
 
 cdef int _staple(SSL *ssl, void *arg) noexcept nogil:
-    """RFC 6066 section 8: the OCSP response of the certificate that was chosen, which OpenSSL then owns a copy of."""
+    """RFC 6066 section 8: the OCSP response of the chosen certificate, of which OpenSSL then owns a copy."""
     cdef X509 *leaf = SSL_get_certificate(ssl)
     cdef Staple *staple = <Staple *>X509_get_ex_data(leaf, _staple_index) if leaf != NULL else NULL
     cdef unsigned char *copy
@@ -396,13 +397,13 @@ cdef class ClientContext:
 
     Args:
         verifies: Whether their certificates are verified.
-        authorities: Certificates in PEM form by which they are; empty for the machine's own.
-        certificate: What is shown to origins that ask for one.
-        versions: The least and the highest, "1.2" or "1.3".
-        alpn: The protocols that are offered, where the client agreed on none.
+        authorities: Certificates in PEM form that verify them; empty for the machine's own.
+        certificate: The certificate for origins that request one.
+        versions: The lowest and the highest, "1.2" or "1.3".
+        alpn: The protocols to offer if the client negotiated none.
 
     Raises:
-        TlsError: If something cannot be used.
+        TlsError: If a setting cannot be used.
     """
 
     def __init__(self, bint verifies, *, bytes authorities=b"", CertificateKeyPair certificate=None,
@@ -427,7 +428,7 @@ cdef class ClientContext:
 
 
 cdef int _remember(SSL *ssl, SSL_SESSION *session) noexcept nogil:
-    """Keep the latest session of an origin to resume it; return 1, as we own it now."""
+    """Store the latest session of an origin to resume it; return 1 to take ownership."""
     cdef Remembered *remembered = <Remembered *>SSL_get_app_data(ssl)
     SSL_SESSION_free(remembered.session)
     remembered.session = session
@@ -435,12 +436,12 @@ cdef int _remember(SSL *ssl, SSL_SESSION *session) noexcept nogil:
 
 
 cdef class TlsPeer:
-    """The TLS settings for one origin, and the session that is resumed with it.
+    """The TLS settings for one origin, and its latest session.
 
     Args:
-        context: That of its app.
-        name: The host name, or the address, that its certificate must be for, and that a name is asked for.
-        is_address: Whether it is an address, which is not asked for (RFC 6066 section 3).
+        context: The context of its app.
+        name: The host name, or the address, that its certificate must have; a host name is sent as server name.
+        is_address: Whether it is an address, which is never sent (RFC 6066 section 3).
     """
 
     def __init__(self, ClientContext context, str name, bint is_address):

@@ -1,7 +1,7 @@
 """One end of a TLS connection on a leg of the relay: a filter between ciphertext on the wire and plaintext.
 
-It has no descriptor. Each call takes what was received from the `Wire` and leaves there what is to be sent; all ends of
-a relay share one, as no call outlasts the next. So reads and sends are as few, and as large, as those without TLS.
+It has no descriptor. Each call takes received bytes from the `Wire` and leaves bytes to send there; all ends of a relay
+share one, as calls do not overlap. So reads and sends are as few, and as large, as without TLS.
 """
 
 from cpython.ref cimport PyObject
@@ -12,10 +12,10 @@ from spectrum.engine.tls cimport ServerContext, TlsPeer
 cdef struct Wire:
     const char *received
     size_t received_bytes
-    size_t at             # of `received`, what was taken
+    size_t at             # of `received`: consumed bytes
     char *outgoing
     size_t outgoing_bytes
-    size_t room           # of `outgoing`
+    size_t room           # size of `outgoing`
 
 cdef struct TlsEnd:
     SSL *ssl              # NULL before the first bytes of a client, which may never come

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""See tls_end.pxd. Functions that are called per read or send run without the interpreter; handshakes use it."""
+"""See tls_end.pxd. Functions that are called per read or send run without the interpreter; handshakes need it."""
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
@@ -148,7 +148,7 @@ cdef bint keep_unread(TlsEnd *end, Wire *wire) noexcept nogil:
 
 
 cdef ssize_t take_unread(TlsEnd *end, char *into, size_t room) noexcept nogil:
-    """Take back what was kept, up to `room` bytes; return 0 if nothing is left."""
+    """Copy kept bytes, up to `room`; return 0 if none is left."""
     cdef size_t taken = end.unread_bytes - end.unread_at
     if taken > room:
         taken = room
@@ -162,9 +162,9 @@ cdef ssize_t take_unread(TlsEnd *end, char *into, size_t room) noexcept nogil:
 
 
 cdef ssize_t unseal(TlsEnd *end, Wire *wire, char *into, size_t room) noexcept nogil:
-    """Return the number of decrypted bytes, -1 if what was received is not valid TLS of this connection.
+    """Return the number of decrypted bytes, -1 if the received bytes are not valid TLS of this connection.
 
-    `room` is for all of them: a record more than was received, as the beginning of one waits for its end.
+    `room` is for all of them: a record more than was received, as an incomplete record is kept until its end arrives.
     """
     cdef size_t got = 0
     cdef int outcome, error
