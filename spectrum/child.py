@@ -15,16 +15,16 @@ _RING_CALLS = ("io_uring_setup",)
 
 
 def begin_child(what: str, name: str) -> None:
-    """Log as the supervisor does, hold SIGTERM until somebody takes it, and be shown under a name.
+    """Log as the supervisor does, block SIGTERM until it is handled, and set the process's name.
 
-    The process ends where the package was changed meanwhile.
+    The process ends if the package was changed meanwhile.
 
     Args:
-        what: What it is, for messages.
-        name: What `ps` shows, of 15 letters at most.
+        what: The process, for messages.
+        name: The name in `ps`, of 15 characters at most.
     """
     configure_child_logging()
-    # They reach the whole process group; only the supervisor acts on them.
+    # Signals of a terminal reach the whole process group; only the supervisor acts on them.
     for number in signals.OF_TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     signals.prepare(hold={signal.SIGTERM})
@@ -37,8 +37,8 @@ def begin_child(what: str, name: str) -> None:
 
 
 def forbid_rings() -> None:
-    """Forbid rings of io_uring, before there is a loop.
+    """Forbid io_uring, before there is a loop.
 
-    libuv makes one for each loop, and aborts where its calls are forbidden afterwards (uv__epoll_ctl_flush).
+    libuv creates a ring for each loop, and aborts if its calls are forbidden afterwards (uv__epoll_ctl_flush).
     """
     seccomp.forbid(_RING_CALLS)

@@ -1,32 +1,32 @@
-"""When the collector of reference cycles runs, in a process that keeps many objects for as long as it lives."""
+"""The schedule of the cyclic garbage collector, in processes that keep many objects for their whole life."""
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Generations 1 and 2, in collections of the one below: what is in use when those below are collected waits for them.
-# What is frozen is in none of them.
+# Thresholds of generations 1 and 2, in collections of the younger one: young objects that are in use when the younger
+# ones are collected wait for these. Frozen objects are in no generation.
 _OLDER = (5, 5)
 
 
 def collect_every(objects: int) -> None:
-    """Collect after so many objects more than were freed, in place of Python's 700."""
+    """Collect after this number of objects more than were freed, in place of Python's 700."""
     gc.set_threshold(objects, *_OLDER)
 
 
 def freeze() -> None:
-    """Take what there is now out of later collections: it lives long, and they need not look at it."""
+    """Exclude the present objects from later collections: they are long-lived, and need not be scanned."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
     # A full collection waits until there are a quarter more objects than the last one left (gc.set_threshold); after
-    # this one that is a quarter of what is not frozen.
+    # this one that is a quarter of the objects that are not frozen.
     gc.collect()
 
 
 @contextmanager
 def pausing() -> Iterator[None]:
-    """Have no collection meanwhile, in any thread."""
+    """Return a context without collections, in any thread."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -38,9 +38,9 @@ def pausing() -> Iterator[None]:
 
 @contextmanager
 def freezing() -> Iterator[None]:
-    """Take what is made meanwhile out of later collections, and have none meanwhile: nothing waits for one.
+    """Return a context without collections, whose new objects are excluded from later ones.
 
-    Cycles that nothing refers to any more stay until the next `freeze`, so there should be none.
+    Unreachable cycles stay until the next `freeze`, so there should be none.
     """
     with pausing():
         yield

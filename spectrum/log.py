@@ -1,4 +1,4 @@
-"""The daemon's own messages, on standard error: the same form in supervisor and workers."""
+"""The daemon's own messages, on standard error, in the same form for supervisor and workers."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 
 from spectrum.kernel import signals
 
-# The supervisor tells its workers through the environment, as they are started before they can be sent anything.
+# Workers get it in the environment, as they log before they can receive messages.
 LEVEL_VARIABLE = "SPECTRUM_LOG_LEVEL"
 FORMAT_VARIABLE = "SPECTRUM_LOG_FORMAT"
 
 log = logging.getLogger(__name__)
 
-# Messages that wait for a terminal that is stopped, or a pipe that is full.
+# Messages that wait for a stopped terminal, or a full pipe.
 MAX_WAITING_MESSAGES = 1000
 FULL_PAUSE_S = 0.05
 FLUSH_S = 2.0
@@ -49,10 +49,10 @@ class _JsonFormatter(logging.Formatter):
 
 
 class StderrHandler(logging.Handler):
-    """Writes messages to standard error, and never blocks because nobody reads them.
+    """Writes messages to standard error without ever blocking.
 
-    Where a write could block (a terminal, which Ctrl-S stops, or a pipe that is full) a thread does it. What does not
-    fit its queue is lost; how many messages that were is said in their place.
+    If a write could block (a terminal, which Ctrl-S stops, or a full pipe) a thread does it. Messages beyond its queue
+    are lost; their number is logged instead.
     """
 
     def __init__(self) -> None:
@@ -81,11 +81,11 @@ class StderrHandler(logging.Handler):
             self._lost += 1
         if self._thread is None:
             self._thread = threading.Thread(target=self._write_queued, name="message writer", daemon=True)
-            with signals.all_held():  # they are the main thread's, also when it holds them back
+            with signals.all_held():  # signals belong to the main thread, also while it blocks them
                 self._thread.start()
 
     def _may_block(self, message: str) -> bool:
-        # A pipe that can be written to takes PIPE_BUF bytes at once (pipe(7)); a terminal says only that it takes some.
+        # A pipe that is writable takes PIPE_BUF bytes at once (pipe(7)); a terminal guarantees no number.
         takes_all = len(message) * 4 < select.PIPE_BUF and not os.isatty(2)
         return not self._is_file and not (takes_all and self._poll.poll(0))
 
@@ -110,13 +110,13 @@ class StderrHandler(logging.Handler):
         while data:
             try:
                 data = data[os.write(2, data) :]
-            except BlockingIOError:  # another process that shares it wants that
+            except BlockingIOError:  # another process that shares it has made it non-blocking
                 time.sleep(FULL_PAUSE_S)
             except OSError:
-                return  # nobody is there to be told
+                return  # there is no reader
 
     def flush(self) -> None:
-        """Wait until what is queued is written, for two seconds at most."""
+        """Wait until the queue is written, for two seconds at most."""
         if self._thread is None:
             return
         written = threading.Event()
@@ -127,7 +127,7 @@ class StderrHandler(logging.Handler):
         written.wait(FLUSH_S)
 
     def close(self) -> None:
-        """Write what is queued, and end the thread."""
+        """Write the queue, and end the thread."""
         self.flush()
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(None)
@@ -156,7 +156,7 @@ class FaultLog:
     """Reports internal errors inside the engine's callbacks, at most once a second.
 
     Args:
-        message: What a fault means to whoever was served.
+        message: The effect of a fault on the client.
     """
 
     def __init__(self, message: str) -> None:
@@ -175,8 +175,8 @@ class RareWarning:
     """A warning that any datagram may cause, logged at a limited rate.
 
     Args:
-        logger: The logger of whoever warns.
-        interval_s: Seconds that lie between two of them at least.
+        logger: The logger of the caller.
+        interval_s: The least seconds between two of them.
     """
 
     def __init__(self, logger: logging.Logger, interval_s: float) -> None:
@@ -185,7 +185,7 @@ class RareWarning:
         self._said_at = -interval_s
 
     def say(self, message: str, *arguments: object) -> None:
-        """Log it, unless it was logged just now."""
+        """Log the warning, unless it was logged just now."""
         now = time.monotonic()
         if now - self._said_at >= self._interval_s:
             self._said_at = now

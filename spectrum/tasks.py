@@ -1,4 +1,4 @@
-"""Tasks that are named, kept until they end, and whose failure is seen."""
+"""Tasks that are named and referenced, and whose failures are logged."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# A task that fails begins again so much later, each time twice as much; one that ran longer than the most begins anew.
+# Restart pause of a failed task, doubled each time; after a run longer than the maximum it starts at the minimum again.
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 30.0
 WAIT_PARTS = 4
@@ -31,7 +31,7 @@ class Tasks:
         return task
 
     def keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
-        """Run a coroutine in the background; one that fails is logged, and `make` gives another one after a pause."""
+        """Run a coroutine in the background; after a failure, which is logged, and a pause, run a new one of `make`."""
         return self.start(_repeat(make, name), name)
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -48,10 +48,10 @@ class Tasks:
 
 
 class Shared(Generic[Result]):
-    """A coroutine function that runs once for all who call it while it runs.
+    """A coroutine function whose concurrent callers share one run.
 
     Args:
-        make: The function; each of those that share a run gets its result, or its exception.
+        make: The function; each caller of a run gets its result, or its exception.
     """
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, Result]]) -> None:
@@ -59,10 +59,10 @@ class Shared(Generic[Result]):
         self._running: asyncio.Task[Result] | None = None
 
     async def __call__(self) -> Result:
-        """Return the result of the run that is under way, or of a new one."""
+        """Return the result of the present run, or of a new one."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._make())
-        return await asyncio.shield(self._running)  # one who leaves does not end it for the others
+        return await asyncio.shield(self._running)  # a cancelled caller does not end it for the others
 
 
 async def _repeat(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
@@ -82,12 +82,12 @@ async def _repeat(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> N
 
 
 async def in_thread(step: Callable[..., Result], *args: Any) -> Result:
-    """Run a step that blocks in a thread, to its end even where the task is cancelled: then it can be undone."""
+    """Run a blocking step in a thread, to its end even if the task is cancelled, so that it can be undone."""
     return await in_thread_of(None, step, *args)
 
 
 async def in_thread_of(executor: Executor | None, step: Callable[..., Result], *args: Any) -> Result:
-    """Do the same in a thread of an executor; None is that of the loop."""
+    """Do the same in a thread of an executor; None for the loop's."""
     running = asyncio.get_running_loop().run_in_executor(executor, partial(step, *args))
     try:
         return await asyncio.shield(running)
@@ -96,31 +96,31 @@ async def in_thread_of(executor: Executor | None, step: Callable[..., Result], *
         raise
 
 
-# What runs `in_background`; None are the threads of the loop.
+# The executor of `in_background`; None for the threads of the loop.
 _background: Executor | None = None
 
 
 def set_background(executor: Executor | None) -> None:
-    """Have long work of this process done by threads of an executor from now on."""
+    """Run long work of this process in threads of an executor from now on."""
     global _background
     _background = executor
 
 
 def start_in_background(step: Callable[..., Result], *args: Any) -> "asyncio.Future[Result]":
-    """Begin long work that is less urgent than what clients wait for, such as to read or write of all apps."""
+    """Begin long work that is less urgent than clients' requests, such as reading or writing all apps."""
     return asyncio.get_running_loop().run_in_executor(_background, partial(step, *args))
 
 
 async def in_background(step: Callable[..., Result], *args: Any) -> Result:
-    """Do such work to its end, even where the task is cancelled."""
+    """Run such work to its end, even if the task is cancelled."""
     return await in_thread_of(_background, step, *args)
 
 
 async def busy_wait_for(coroutine: Coroutine[Any, Any, Result], timeout_s: float) -> Result:
-    """Do as `asyncio.wait_for`, but give what is waited for more time where this process is busy itself.
+    """As `asyncio.wait_for`, but with more time if this process is busy itself.
 
-    The time passes in parts, between which the loop handles what has arrived. So a peer is not taken for slow whose
-    answer waits in a socket.
+    The time passes in parts, between which the loop handles events. So a peer whose answer waits in a socket is not
+    considered slow.
 
     Raises:
         TimeoutError: If the time is over.
@@ -138,10 +138,10 @@ async def busy_wait_for(coroutine: Coroutine[Any, Any, Result], timeout_s: float
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads for steps that block. Where no more can be started, a step waits for one of those that there are.
+    """Threads for blocking steps. If no more can be started, a step waits for an existing one.
 
-    One is started at once. The standard library's executor refuses a step where it cannot start a thread for it, and
-    runs it all the same as soon as another one is free.
+    The first one is started at once. The standard library's executor raises an error for a step if it cannot start a
+    thread, and yet runs the step when another thread is free.
 
     Args:
         begin: Called first in each thread.
@@ -160,9 +160,9 @@ class Threads(ThreadPoolExecutor):
 
 
 def shortage(exc: BaseException) -> str:
-    """Return what the machine lacks, where that is why something failed; "" where it failed for another reason."""
+    """Return which resource the machine lacks, if that caused a failure; "" for other causes."""
     if isinstance(exc, MemoryError):
         return "there is not enough memory for it"
-    if isinstance(exc, RuntimeError) and "new thread" in str(exc):  # the only sign of it (Modules/_threadmodule.c)
+    if isinstance(exc, RuntimeError) and "new thread" in str(exc):  # its only indication (Modules/_threadmodule.c)
         return "no thread can be started: out of memory, or at the limit of processes"
     return ""

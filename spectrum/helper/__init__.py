@@ -1,1 +1,1 @@
-"""The privileged helper: the only process that may change eBPF programs and their tables, and does nothing else."""
+"""The privileged helper: the only process that may change eBPF programs and their tables, without other tasks."""

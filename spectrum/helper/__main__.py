@@ -1,4 +1,4 @@
-"""The helper's process: `python -m spectrum.helper DESCRIPTOR FILESYSTEM`, which the supervisor starts as root."""
+"""The helper's process: `python -m spectrum.helper DESCRIPTOR FILESYSTEM`, started by the supervisor as root."""
 
 import logging
 import os
@@ -21,17 +21,17 @@ from spectrum.kernel.sockets import raise_descriptor_limit
 from spectrum.link.helper import HelperLine
 
 CAPABILITIES = (CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF)
-# All that a worker does without, but for what this process is for.
+# The calls that are forbidden for workers, without those that this process needs.
 FORBIDDEN = tuple(call for call in seccomp.FORBIDDEN if call != "bpf")
 
 
-# What Python and libbpf read; udp_offload also sets what is about lo.
+# Paths that Python and libbpf read; udp_offload also writes settings of lo.
 READABLE = tuple(map(Path, (*installation.readable(), "/sys")))
 WRITABLE = (Path("/proc/sys/net"),)
 
 
 def harden(filesystem: Path) -> None:
-    """Give up all that is not needed to load, attach, pin, and change eBPF programs and maps.
+    """Drop all rights except to load, attach, pin, and change eBPF programs and maps.
 
     Args:
         filesystem: The BPF file system.
@@ -46,8 +46,8 @@ def harden(filesystem: Path) -> None:
 
 def main() -> None:
     """Serve the supervisor at the other end of a descriptor, until that end is closed."""
-    # It ends with those who ask, whatever a terminal or an operator sends to all processes of a daemon: the filter is
-    # taken off when the supervisor has drained.
+    # It ends when its clients have, not by signals of a terminal or an operator to all processes of a daemon: the
+    # filter is removed after the supervisor has drained.
     signals.hold_all()
     logging.basicConfig(format="%(levelname)s helper: %(message)s", level=logging.WARNING)
     try:
@@ -60,13 +60,13 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     raise_descriptor_limit()
     if os.geteuid() == 0:
-        with suppress(PinError):  # told when it is needed
+        with suppress(PinError):  # reported when it is needed
             mount(filesystem)
     os.chdir("/")
     for program in (bindings.PROGRAM, filter.PROGRAM, flow_programs.WRAPPER, offload.PROGRAM):
         program_code(program)
-    with suppress(BpfError):  # told when it is needed
-        libbpf.version()  # its library is loaded now
+    with suppress(BpfError):  # reported when it is needed
+        libbpf.version()  # the library is now loaded
     harden(filesystem)
     Serving(line, Work(filesystem)).run()
 

@@ -1,4 +1,4 @@
-"""The helper's loop: one request at a time, from each of the supervisors that it serves."""
+"""The helper's loop: it answers requests of its supervisors, one at a time."""
 
 import os
 import select
@@ -19,18 +19,18 @@ from spectrum.link.helper import (
     Request,
 )
 
-# A supervisor that begins to say something says the rest by then, and takes the answer: it waits for nothing else.
+# Timeout of a message, and of its answer: a supervisor sends without pauses.
 LINE_TIMEOUT_S = 10.0
-# One for the supervisor, one for its successor, and some for those that did not get so far.
+# Lines: one for the supervisor, one for its successor, and some for successors that failed to start.
 MAX_LINES = 16
 
 
 class Serving:
-    """Serves until nobody is left who could ask.
+    """Serves until all lines are closed.
 
     Args:
-        line: Towards the first supervisor.
-        work: Does what is asked for.
+        line: The line to the first supervisor.
+        work: Handles requests.
     """
 
     def __init__(self, line: HelperLine, work: Work) -> None:
@@ -57,7 +57,7 @@ class Serving:
     def _answer(self, line: HelperLine) -> None:
         try:
             request, received = line.listen()
-        except NotUnderstood as exc:  # of another version, after an upgrade
+        except NotUnderstood as exc:  # from another version, after an upgrade
             line.send(NotDone(str(exc)))
             return
         try:

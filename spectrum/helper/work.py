@@ -1,6 +1,6 @@
-"""What the helper does: each request is one transaction, done as a whole or not at all.
+"""The requests of the helper: each is a transaction, applied as a whole or not at all.
 
-Nothing in a request is a path, and all of it is checked here: whoever asks may be a process of another user.
+Requests contain no paths, and are validated here: they may come from a process of another user.
 """
 
 import os
@@ -55,14 +55,14 @@ from spectrum.link.helper import (
 )
 
 MAX_INTERFACES = 256
-# Of all workers; a table takes 200 bytes for each.
+# Limit for all workers; a table takes 200 bytes per flow.
 MAX_FLOWS = 256 * 2**20
-# IFNAMSIZ of linux/if.h, less the zero byte at its end; less than dev_valid_name of net/core/dev.c allows.
+# IFNAMSIZ of linux/if.h, without the zero byte at its end; stricter than dev_valid_name of net/core/dev.c.
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}", re.ASCII)
 
 
 class _Former(NamedTuple):
-    """How the filter was: its interfaces, and settings and drops of the file, where there were any."""
+    """The former state of the filter: its interfaces, and settings and drops of the file, if there were any."""
 
     interfaces: list[str]
     settings: FilterSettings | None
@@ -70,30 +70,30 @@ class _Former(NamedTuple):
 
 
 class Work:
-    """Carries requests out.
+    """Handles requests.
 
     Args:
-        filesystem: The BPF file system, the only one that this process ever uses.
+        filesystem: The BPF file system, the only one that this process uses.
     """
 
     def __init__(self, filesystem: Path) -> None:
         self._filesystem = filesystem
-        # What each owner wants. What owners wanted of a helper before this one is read from the kernel once.
+        # The drops by owner. Drops that owners set through a former helper are read from the kernel once.
         self._drops: dict[str, Drops] = {}
         self._has_bound = False
-        # Of the last change of the filter by the file, and how the filter was before it.
+        # The last change of the filter by the file, and the state before it.
         self._undo: ExitStack | None = None
         self._former: _Former | None = None
 
     def do(self, request: Request, descriptors: Sequence[int]) -> tuple[Answer, list[int]]:
-        """Carry a request out.
+        """Handle a request.
 
         Args:
-            request: What to do.
-            descriptors: What came with it; they are the caller's.
+            request: The request.
+            descriptors: Its descriptors; the caller owns them.
 
         Returns:
-            The answer, and the descriptors that go with it, which the caller owns.
+            The answer, and its descriptors, which the caller owns.
         """
         try:
             return self._done(request, descriptors)
@@ -156,12 +156,12 @@ class Work:
         before = attaching.attached(self._filesystem)
         with ExitStack() as undo:
             undo.callback(self._attach, before)
-            attaching.load(request.interfaces, self._filesystem)  # which takes over what a version before has pinned
+            attaching.load(request.interfaces, self._filesystem)  # takes over the pinned maps of a previous version
             known = self._known(before)
             former = _Former(before, self._settings() if before else None, known.get(OWNERS[0]))
             drops = known | {OWNERS[0]: request.drops}
             with PinnedFilter(self._filesystem) as one:
-                if before:  # else all of it goes
+                if before:  # otherwise the filter is removed
                     undo.callback(self._put_back, one.journal)
                 one.hold(drops, request.settings)
             answer = self._filtered()
@@ -185,7 +185,8 @@ class Work:
             answer = self._filtered()
             undo.pop_all()
         self._drops = drops
-        if self._undo is not None and self._former is not None:  # what it would put back is older than this
+        # The state that it would restore is older than this change.
+        if self._undo is not None and self._former is not None:
             self._undo = ExitStack()
             self._undo.callback(self._return_to, self._former)
         return answer
@@ -198,7 +199,7 @@ class Work:
         return self._filtered()
 
     def _return_to(self, former: "_Former") -> None:
-        """Filter as the file said before, with what other owners want by now."""
+        """Restore the filter of the former file, with the present drops of other owners."""
         drops = {owner: own for owner, own in self._drops.items() if owner != OWNERS[0]}
         if former.drops is not None:
             drops[OWNERS[0]] = former.drops
@@ -266,7 +267,7 @@ class Work:
             raise ValueError(f"{len(request.sockets)} sockets, and {len(descriptors)} descriptors")
         wanted = [Binding.checked(*one) for one in request.bindings]
         if not self._has_bound or not is_loaded(self._filesystem):
-            load_bindings(self._filesystem)  # once where one is loaded already: this program's own version
+            load_bindings(self._filesystem)  # a program that is loaded already is replaced by this version's, once
             self._has_bound = True
         with ExitStack() as opened:
             bindings = opened.enter_context(Bindings(self._filesystem))
@@ -310,7 +311,7 @@ class Work:
         if not 0 < request.flows <= MAX_FLOWS:
             raise PinError(f"1 to {MAX_FLOWS} flows, not {request.flows}")
         fresh = not offload.is_loaded(self._filesystem)
-        if fresh:  # removed by hand, or never there: the tables that workers have are nobody's
+        if fresh:  # removed by hand, or never loaded: the tables of workers are no longer in use
             offload.remove(self._filesystem)
         offload.load(request.interfaces, request.flows, self._filesystem)
         with PinnedOffload(self._filesystem) as tables:

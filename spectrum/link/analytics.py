@@ -1,7 +1,7 @@
-"""What the supervisor and the API's process say to each other of the journal of records.
+"""Messages between the supervisor and the API's process about the journal of records.
 
-The API reads the journal by itself, from descriptors of its files that can only be read, and asks for the next one
-where one is at its end. With each question comes how far it is, so nothing of this costs anything per record.
+The API reads the journal by itself, from read-only descriptors of its files, and asks for the next one at the end of a
+file. Each question reports its progress, so there is no cost per record.
 """
 
 import msgspec
@@ -13,19 +13,19 @@ PATH = "/analytics/journal"
 
 
 class IntakeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the intake of records into the store is; counts are since it began.
+    """The progress of the intake of records into the store; counts are since it began.
 
     Attributes:
-        intake: Which one it is: when it began, in nanoseconds since 1970.
+        intake: Its id: when it began, in nanoseconds since 1970.
         rows: Records that the store took.
-        repeated: Records that came again, and were passed over.
-        unreadable: Records that the store could make nothing of.
+        repeated: Repeated records, which were skipped.
+        unreadable: Records that could not be decoded.
         lost: Records that were dropped from the journal before they were taken, or are damaged there.
-        failures: Attempts that failed, by their reason.
-        failure: Why the last attempt failed; empty while all is well.
-        record: The number of the next record in the journal; -1 where that is not known yet.
-        taken_us: When the latest one that was taken was journaled, in microseconds since 1970; 0 for none.
-        size: Bytes that the store takes.
+        failures: Attempts that failed, by reason.
+        failure: Why the last attempt failed; empty otherwise.
+        record: The number of the next record in the journal; -1 if not known yet.
+        taken_us: When the latest taken record was journaled, in microseconds since 1970; 0 for none.
+        size: The size of the store in bytes.
     """
 
     intake: int = 0
@@ -44,9 +44,9 @@ class JournalQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """From the API.
 
     Attributes:
-        report: How far it is.
-        begins: It has not read anything yet.
-        segment: The segment of which it wants a descriptor; None for none.
+        report: Its progress.
+        begins: Whether it has not read anything yet.
+        segment: The segment of which it needs a descriptor; None for none.
     """
 
     report: IntakeReport
@@ -55,15 +55,14 @@ class JournalQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalView(msgspec.Struct, frozen=True, kw_only=True):
-    """To the API; the descriptor comes with it, where the segment is there.
+    """To the API, with the descriptor, if the segment exists.
 
     Attributes:
         node: The name of this machine.
         packets: Samples of packets since the last answer.
-        extent: What the journal has; to one that begins, what it had when the daemon started, as long as nothing was
-            reported since: what a crash cut off is not to be mistaken for what was appended later. None before it is
-            open.
-        why: Why it is not open; empty otherwise.
+        extent: The extent of the journal; for an intake that begins, that at the daemon's start, as long as nothing was
+            reported since: records that a crash cut off must not be confused with later ones. None before it is open.
+        why: Why the journal is not open; empty otherwise.
     """
 
     node: str = ""

@@ -1,8 +1,8 @@
-"""What the supervisor and the process of the control API say to each other, and the API's end of it.
+"""Messages between the supervisor and the process of the control API, and the API's end of the link.
 
-The API asks, as others do on the control socket, and gets an answer; the supervisor tells it what it has to know. Both
-run the same files, so that messages may change with every version. What either end keeps for the other is bounded: the
-API has at most `MAX_ASKS` questions open, and the supervisor reads no further while that many are.
+The API asks, as clients of the control socket do; the supervisor sends it settings and events. Both run the same files,
+so that messages may change with every version. Memory for the other end is bounded: the API has at most `MAX_ASKS` open
+questions, and the supervisor stops reading at that number.
 """
 
 import asyncio
@@ -18,25 +18,25 @@ from spectrum.link.channel import Channel
 from spectrum.link.encoding import encode
 from spectrum.link.versions import Hello
 
-# Questions without an answer. What comes beyond waits in the asking process.
+# Open questions. Further ones wait in the asking process.
 MAX_ASKS = 32
 ASK_TIMEOUT_S = 30.0
 
 
 class LinkLost(Exception):
-    """The supervisor is gone, or does not answer."""
+    """The supervisor has ended, or does not answer."""
 
 
 class ApiReady(msgspec.Struct, array_like=True, tag=True):
-    """From the API, first of all: it has started, and waits for its settings before it opens anything."""
+    """From the API, the first message: it has started, and waits for its settings before it opens anything."""
 
 
 class ApiServing(msgspec.Struct, array_like=True, tag=True):
-    """From the API: it has its objects, and accepts."""
+    """From the API: it has its objects, and accepts connections."""
 
 
 class ApiAsk(msgspec.Struct, array_like=True, tag=True):
-    """From the API: a request, as one on the control socket. `size` is that of a body in a memory file."""
+    """From the API: a request, as on the control socket. `size` is that of a body in a memory file."""
 
     id: int
     method: str
@@ -57,7 +57,7 @@ class ApiAnswer(msgspec.Struct, array_like=True, tag=True):
 
 
 class ApiTold(msgspec.Struct, array_like=True, tag=True):
-    """To the API: something that it has to know, as JSON."""
+    """To the API: settings or events of a subject, as JSON."""
 
     subject: str
     body: bytes = b""
@@ -75,7 +75,7 @@ DECODER: msgspec.msgpack.Decoder[ApiMessage] = msgspec.msgpack.Decoder(ApiMessag
 
 
 class Answered(NamedTuple):
-    """The status of an answer, its decoded body, and descriptors that came with it, which are the caller's."""
+    """The status of an answer, its decoded body, and its descriptors, which the caller owns."""
 
     status: int
     body: Any
@@ -83,10 +83,10 @@ class Answered(NamedTuple):
 
 
 def content_of(message: ApiAnswer, descriptors: Sequence[int]) -> tuple[bytes, list[int]]:
-    """Return the body of an answer, and the descriptors that it gives; others are closed.
+    """Return the body of an answer, and its descriptors; further ones are closed.
 
     Raises:
-        ValueError: If these are not there as the message says.
+        ValueError: If they do not fit the message.
     """
     own = len(descriptors) - message.files
     given = list(descriptors[max(own, 0) :])
@@ -103,9 +103,9 @@ class ApiClient:
     """The API's end of the link.
 
     Args:
-        sock: Towards the supervisor, owned from here on.
-        told: Called with each subject that the supervisor tells, and what it says of it.
-        lost: Called once when the supervisor is gone.
+        sock: The socket to the supervisor; owned by this object.
+        told: Called with each subject that the supervisor sends, and its value.
+        lost: Called once when the supervisor has ended.
     """
 
     def __init__(self, sock: socket.socket, told: Callable[[str, Any], None], lost: Callable[[], None]) -> None:
@@ -117,11 +117,11 @@ class ApiClient:
         self._channel: Channel[ApiMessage] = Channel(sock, DECODER, self._received, self._closed)
 
     def ready(self) -> None:
-        """Say that this process has started."""
+        """Report that this process has started."""
         self._channel.send(ApiReady())
 
     def serving(self) -> None:
-        """Say that it accepts."""
+        """Report that it accepts connections."""
         self._channel.send(ApiServing())
 
     async def ask(
@@ -135,7 +135,7 @@ class ApiClient:
         """Return the status and the decoded body of the answer to a request.
 
         Raises:
-            LinkLost: If the supervisor is gone, or has not answered in time. What was asked for may have happened.
+            LinkLost: If the supervisor has ended, or does not answer in time. The request may have been carried out.
         """
         status, answer, files = await self.ask_files(method, path, query, body, timeout_s)
         close_all(files)
@@ -149,7 +149,7 @@ class ApiClient:
         body: Any = None,
         timeout_s: float = ASK_TIMEOUT_S,
     ) -> Answered:
-        """Return the same, and descriptors that came with it.
+        """Return the same, and the descriptors of the answer.
 
         Raises:
             LinkLost: As for `ask`.
@@ -183,7 +183,7 @@ class ApiClient:
             del self._answers[number]
 
     def close(self) -> None:
-        """Leave."""
+        """Close the link."""
         self._channel.close()
         self._give_up()
 
@@ -204,7 +204,7 @@ class ApiClient:
         answer = self._answers.get(message.id)
         try:
             body, files = content_of(message, descriptors)
-        except (OSError, ValueError) as exc:  # at the limit of descriptors they are lost on the way
+        except (OSError, ValueError) as exc:  # they are lost at the limit of descriptors
             if answer is not None and not answer.done():
                 answer.set_exception(LinkLost(f"the daemon's answer is incomplete: {exc}"))
             return

@@ -1,4 +1,4 @@
-"""Messages with a body that may be long: then it comes as a memory file, as a packet of a channel has 96 KiB."""
+"""Messages with a possibly long body, which is then sent as a memory file: a packet of a channel has 96 KiB."""
 
 import os
 import stat
@@ -17,14 +17,14 @@ MAX_BODY_BYTES = 256 * 2**20
 
 
 class WithBody(Protocol):
-    """What messages with a body have: it, or its size where it is in a memory file."""
+    """The fields of messages with a body: the body, or its size if it is in a memory file."""
 
     body: bytes
     size: int
 
 
 def send(channel: Channel[Any], message: WithBody, files: Sequence[int] = ()) -> bool:
-    """Send a message whose body may be long, and descriptors with it; return False where the other end is gone.
+    """Send a message with a possibly long body, and descriptors; return False if the other end has closed.
 
     Raises:
         OSError: If there is no room for it.
@@ -38,10 +38,10 @@ def send(channel: Channel[Any], message: WithBody, files: Sequence[int] = ()) ->
 
 
 def body_of(message: WithBody, descriptors: Sequence[int]) -> bytes:
-    """Return the body of a message, and close the descriptors that came with it.
+    """Return the body of a message, and close the message's descriptors.
 
     Raises:
-        ValueError: If it is not there as the message says.
+        ValueError: If the body does not fit the message.
     """
     try:
         if not message.size:
@@ -49,7 +49,7 @@ def body_of(message: WithBody, descriptors: Sequence[int]) -> bytes:
         if len(descriptors) != 1 or message.size > MAX_BODY_BYTES:
             raise ValueError(f"a body of {message.size} bytes, with {len(descriptors)} descriptors")
         found = os.fstat(descriptors[0])
-        if not stat.S_ISREG(found.st_mode) or found.st_size != message.size:  # a pipe would hold up who reads it
+        if not stat.S_ISREG(found.st_mode) or found.st_size != message.size:  # reading a pipe could block
             raise ValueError(f"a body of {message.size} bytes that is not in its file")
         return _read(descriptors[0], message.size)
     finally:

@@ -3,7 +3,7 @@
 SOCK_SEQPACKET keeps message boundaries and SCM_RIGHTS attached to its message (unix(7)), so there is no framing here.
 What is larger than a packet (a snapshot) travels as a memory file's descriptor.
 
-Each end begins with a `Hello`. Where the versions do not fit, either end logs both, and closes.
+Each end begins with a `Hello`. If the versions do not fit, either end logs both, and closes.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 
 # A packet must fit the socket's send buffer; the default (net.core.wmem_default) is 208 KiB.
 MAX_PACKET_BYTES = 96 * 1024
-# Half of what the kernel makes of it: several packets fit, so that the other end is woken once for all of them. What is
-# above net.core.wmem_max (208 KiB by default) is not granted.
+# Half of the kernel's value: several packets fit, so that the other end wakes once for all of them. The kernel caps it
+# at net.core.wmem_max (208 KiB by default).
 SEND_BUFFER_BYTES = 208 * 1024
-# Of messages that wait in a row so many are taken before the loop turns; counters of thousands of apps are many.
+# Messages that are handled in one turn of the loop; counters of thousands of apps are many.
 TURN_S = 0.001
 # SCM_MAX_FD of the kernel is 253.
 MAX_DESCRIPTORS = 250
-# Bytes of packets kept for a peer that does not read, or is gone until another one comes. Records of sessions beyond it
-# are dropped, and counted by the sender: about 14,000 fit.
+# Bytes of packets kept for a peer that does not read, or that waits for a new supervisor. Records of sessions beyond
+# it are dropped, and counted by the sender: about 14,000 fit.
 MAX_WAITING_BYTES = 8 * 2**20
-# What a packet that waits takes besides its bytes: Python's objects.
+# Memory of a waiting packet besides its bytes: Python's objects.
 PACKET_OVERHEAD_BYTES = 160
 
 M = TypeVar("M")
@@ -54,8 +54,8 @@ def _duplicates(descriptors: Sequence[int]) -> list[int]:
     return made
 
 
-# What came last, of whichever channel: they are all read in one thread. Were it made for each message, a process
-# without memory could read none, and would try again in each turn of its loop.
+# The receive buffer, shared by all channels, which are read in one thread. If it were allocated per message, a process
+# without memory could read none, and would retry in each turn of its loop.
 _arrived = bytearray(MAX_PACKET_BYTES * 2)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -64,18 +64,18 @@ class Channel(Generic[M]):
     """One end of the channel.
 
     Args:
-        sock: A connected SOCK_SEQPACKET socket, owned from here on.
-        decoder: Of the messages that either end sends, `Hello` one of them.
-        received: Called with each message and its descriptors, which it owns. Where this process could not take all of
-            them, at its limit, the message comes without any.
-        closed: Called once when the other end is gone.
-        drained: Called when all that waited to be sent has been.
-        peer: What the other end has said of its version to a process that had this end before; None where it has not.
+        sock: A connected SOCK_SEQPACKET socket; owned by this object.
+        decoder: Decodes the messages of both ends, `Hello` among them.
+        received: Called with each message and its descriptors, which it owns. At the limit of descriptors, a message
+            arrives without any.
+        closed: Called once when the other end has closed.
+        drained: Called when all waiting messages have been sent.
+        peer: The version of the other end, if this end was handed over by another process; None if unknown.
 
     Attributes:
-        peer: The other end's version, once it has said something.
-        refusal: Why the two cannot talk, where their versions do not fit: the channel is closed then.
-        gone: The other end takes nothing any more.
+        peer: The other end's version; None until its first message.
+        refusal: Why the versions do not fit; the channel is then closed.
+        gone: Whether the other end has stopped reading for good.
     """
 
     def __init__(
@@ -105,11 +105,11 @@ class Channel(Generic[M]):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._take_some)
-        if peer != BEFORE_HELLO:  # it would not understand it
+        if peer != BEFORE_HELLO:  # an older version would not understand it
             self._send(encode(_encoder, Hello()))
 
     def send(self, message: M, descriptors: Sequence[int] = (), droppable: bool = False) -> bool:
-        """Send a message; return False where it was dropped.
+        """Send a message; return False if it was dropped.
 
         Descriptors are duplicated until they are sent, so the caller may close its own at once. A droppable message is
         dropped when the peer has stopped reading; nothing is sent on a closed channel, or when the other end is `gone`.
@@ -138,7 +138,7 @@ class Channel(Generic[M]):
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionResetError):
-            self.gone = True  # the reader sees the end
+            self.gone = True  # the reader will see the end
         return True
 
     def _write(self) -> None:
@@ -147,7 +147,7 @@ class Channel(Generic[M]):
             if not self._transmit(data, descriptors):
                 return
             if self.gone:
-                break  # what waits is `undelivered`
+                break  # further messages are in `undelivered`
             self._waiting.popleft()
             self._waiting_bytes -= len(data) + PACKET_OVERHEAD_BYTES
             close_all(descriptors)
@@ -156,13 +156,13 @@ class Channel(Generic[M]):
             self._drained()
 
     def pause(self) -> None:
-        """Receive nothing more until `resume`; the end of the other process is not seen meanwhile either."""
+        """Stop receiving until `resume`; meanwhile the end of the other process is not detected."""
         if self._open and not self._paused:
             self._paused = True
             self._loop.remove_reader(self._socket.fileno())
 
     def resume(self) -> None:
-        """Receive on."""
+        """Receive again."""
         if self._open and self._paused:
             self._paused = False
             self._loop.add_reader(self._socket.fileno(), self._take_some)
@@ -177,14 +177,14 @@ class Channel(Generic[M]):
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                continue  # the other end left without reading all; said once, before what it sent (unix_release_sock)
+                continue  # it closed with unread messages; reported once, before its own (unix_release_sock)
             if not data:
                 self.close()
                 self._closed()
                 return
             try:
                 message = self._decoder.decode(data)
-            except msgspec.MsgspecError as exc:  # of another version, after an upgrade
+            except msgspec.MsgspecError as exc:  # from another version, after an upgrade
                 log.warning("a message that cannot be read: %s", exc)
                 close_all(descriptors)
                 continue
@@ -200,7 +200,7 @@ class Channel(Generic[M]):
                 return
 
     def _meet(self, peer: Hello) -> None:
-        """Go by the other end's version, or close."""
+        """Check the other end's version; close if it does not fit."""
         self.peer, self._has_met = peer, True
         self.refusal = mismatch(peer)
         if self.refusal:
@@ -217,14 +217,14 @@ class Channel(Generic[M]):
         for _, _, content in controls:
             received.frombytes(content[: len(content) - len(content) % received.itemsize])
         descriptors = received.tolist()
-        if flags & socket.MSG_CTRUNC:  # the kernel drops what does not fit the limit (unix(7))
+        if flags & socket.MSG_CTRUNC:  # the kernel drops descriptors beyond the limit (unix(7))
             log.error("out of descriptors: what came with a message is lost")
             close_all(descriptors)
             descriptors = []
         return data, descriptors
 
     def leave(self) -> None:
-        """Close this end without a loss: what the other one has sent is received, what it sends later it keeps."""
+        """Close this end without loss: sent messages are received; later ones of the other end stay there."""
         if not self._open:
             return
         self._closed = lambda: None
@@ -233,9 +233,9 @@ class Channel(Generic[M]):
         self.close()
 
     def detach(self) -> None:
-        """Close this end where another process has a copy of it, which goes on with the channel.
+        """Close this end if another process has a copy of it, and continues the channel.
 
-        What has been sent already is received; what waits to be sent is dropped.
+        Messages in the socket are received there; those that wait to be sent are dropped.
         """
         if self._open:
             self._closed = lambda: None
@@ -248,20 +248,20 @@ class Channel(Generic[M]):
 
     @property
     def closed(self) -> bool:
-        """Whether this end is closed: its closing, or the other end's has been read."""
+        """Whether this end is closed, by `close` or because the other end has closed."""
         return not self._open
 
     @property
     def waits(self) -> bool:
-        """Whether something waits to be sent."""
+        """Whether messages wait to be sent."""
         return bool(self._waiting)
 
     def undelivered(self) -> list[M]:
-        """Return what waited to be sent when the channel closed, without its descriptors."""
+        """Return the messages that waited to be sent when the channel closed, without their descriptors."""
         return [self._decoder.decode(data) for data in self._undelivered]
 
     def close(self) -> None:
-        """Close this end; the other one sees it."""
+        """Close this end; the other one detects it."""
         if not self._open:
             return
         self._open = False

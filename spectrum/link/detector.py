@@ -1,6 +1,6 @@
-"""What the supervisor and the detector say to each other, and the detector's end of it.
+"""Messages between the supervisor and the detector, and the detector's end of the link.
 
-Both run the same files, so that messages may change with every version. All but heartbeats is a parcel, which may be
+Both run the same files, so that messages may change with every version. All but heartbeats are parcels, which may be
 long: sets of a rule, overrides of a file.
 """
 
@@ -19,11 +19,11 @@ from spectrum.link.versions import Hello
 
 
 class DetectorReady(msgspec.Struct, array_like=True, tag=True):
-    """From the detector, first of all: it has started, and waits for its settings before it opens anything."""
+    """From the detector, the first message: it has started, and waits for its settings before it opens anything."""
 
 
 class DetectorServing(msgspec.Struct, array_like=True, tag=True):
-    """From the detector: what it keeps is its own, and it waits for the rules in force."""
+    """From the detector: it owns its folder, and waits for the rules in force."""
 
 
 class DetectorBeat(msgspec.Struct, array_like=True, tag=True):
@@ -33,7 +33,7 @@ class DetectorBeat(msgspec.Struct, array_like=True, tag=True):
 
 
 class DetectorParcel(msgspec.Struct, array_like=True, tag=True):
-    """To either end: something of `Told` or `Found`. `size` is that of a body in a memory file."""
+    """To either end: a message of `Told` or `Found`. `size` is that of a body in a memory file."""
 
     body: bytes = b""
     size: int = 0
@@ -44,20 +44,19 @@ DECODER: msgspec.msgpack.Decoder[DetectorMessage] = msgspec.msgpack.Decoder(Dete
 
 
 class DetectorSettings(msgspec.Struct, array_like=True, tag=True):
-    """To the detector: how it looks for attacks.
+    """To the detector: its settings.
 
     Attributes:
-        apps: The apps by the numbers that looks have: the name, and what it serves; that changes with another service.
-        everywhere: What holds where no override says anything.
-        overrides: In their order.
-        samples_per_second: So many packets are looked at, at most.
-        learning_s: How long an app is learned before rules about it act.
-        expiry_s: A rule ends so long after little matches it.
-        one_in: The sampling that there is: of packets of flows that are not in use, and of others.
-        brings: The descriptors that come with it, in their order: `LOOKS` where it gets another ring buffer, or for
-            the memory of each worker, and the
-            databases of the places of sources, by `country` and `asn`.
-        by_workers: Workers show packets, of which they know less than the kernel does.
+        apps: The apps by the numbers in samples: the name, and the address and ports, which identify the service.
+        everywhere: The settings without overrides.
+        overrides: The overrides, in order.
+        samples_per_second: The limit of packets that are sampled.
+        learning_s: The time for which an app is learned before rules for it act.
+        expiry_s: The time after which a rule ends that little matches.
+        one_in: The present sampling intervals: of packets of flows that are not in use, and of others.
+        brings: The kinds of the message's descriptors, in order: `LOOKS` for another ring buffer, or for the memory of
+            each worker, and the databases of the places of sources, by `country` and `asn`.
+        by_workers: Whether workers sample packets, of which they know less than the kernel does.
     """
 
     apps: dict[int, tuple[str, str]]
@@ -75,12 +74,12 @@ class DetectorRule(msgspec.Struct, array_like=True):
     """A rule in force.
 
     Attributes:
-        name: In the filter, without its owner.
-        slot: In the filter's form, with its expiry.
+        name: Its name in the filter, without the owner.
+        slot: Its form in the filter, with its expiry.
         sets: The values of its sets, likewise.
-        text: What it matches and does, for people.
+        text: What it matches and does, as text.
         expires_ns: When it ends by itself, on the monotonic clock.
-        memory: What a detector knows of it, for the next one.
+        memory: The detector's state of it, for the next detector.
     """
 
     name: str
@@ -92,12 +91,12 @@ class DetectorRule(msgspec.Struct, array_like=True):
 
 
 class DetectorHeld(msgspec.Struct, array_like=True, tag=True):
-    """To the detector, when it serves: what the one before knew.
+    """To the detector, when it serves: the state of the previous one.
 
     Attributes:
-        rules: Those in force.
-        last: The highest number that a rule had.
-        attacks: Those that go on, and those that may come back.
+        rules: The rules in force.
+        last: The highest number of a rule so far.
+        attacks: Open attacks, and ended ones that may recur.
     """
 
     rules: list[DetectorRule] = []
@@ -106,28 +105,28 @@ class DetectorHeld(msgspec.Struct, array_like=True, tag=True):
 
 
 class DetectorCounts(msgspec.Struct, array_like=True, tag=True):
-    """To the detector, each second: packets and bytes by rule, and how many looks were lost, since the filter began."""
+    """To the detector, each second: packets and bytes by rule, and lost samples, since the filter was loaded."""
 
     rules: dict[str, tuple[int, int]]
     lost: int = 0
 
 
 class DetectorRules(msgspec.Struct, array_like=True, tag=True):
-    """From the detector: exactly these rules are in force; `last` as in `DetectorHeld`."""
+    """From the detector: the rules in force, complete; `last` as in `DetectorHeld`."""
 
     rules: list[DetectorRule]
     last: int = 0
 
 
 class DetectorSampling(msgspec.Struct, array_like=True, tag=True):
-    """From the detector: one of so many packets is to be looked at."""
+    """From the detector: the sampling intervals to use."""
 
     idle_one_in: int
     used_one_in: int
 
 
 class DetectorEvents(msgspec.Struct, array_like=True, tag=True):
-    """From the detector: what happened to attacks."""
+    """From the detector: events of attacks."""
 
     events: list[AttackEvent]
 
@@ -136,13 +135,13 @@ class DetectorState(msgspec.Struct, array_like=True, tag=True):
     """From the detector, each second.
 
     Attributes:
-        samples_per_second: So many packets were looked at.
-        packets_per_second: So many there were, as estimated.
-        lost: Looks that were not read in time, since it started.
+        samples_per_second: The rate of sampled packets.
+        packets_per_second: The estimated rate of packets.
+        lost: Samples that were not read in time, since its start.
         cpu: Its share of a core.
-        ready_s: In so many seconds it knows what is normal; 0 when it does.
-        learned: For how many seconds each app has been learned, by name, and whether rules about it act.
-        without_slot: Why the filter has no rule for something that was found; empty where all have one.
+        ready_s: The seconds until it has learned normal traffic; 0 when it has.
+        learned: For how many seconds each app has been learned, by name, and whether rules for it act.
+        without_slot: Why there is no rule in the filter for some attack; empty if all have one.
     """
 
     samples_per_second: float
@@ -154,7 +153,7 @@ class DetectorState(msgspec.Struct, array_like=True, tag=True):
     without_slot: str = ""
 
 
-# What of `DetectorSettings.brings` is a ring buffer of looks.
+# A ring buffer of samples among `DetectorSettings.brings`.
 LOOKS = "looks"
 Told = DetectorSettings | DetectorHeld | DetectorCounts
 Found = DetectorRules | DetectorSampling | DetectorEvents | DetectorState
@@ -164,7 +163,7 @@ _found: msgspec.msgpack.Decoder[Found] = msgspec.msgpack.Decoder(Found)
 
 
 def send_told(channel: Channel[DetectorMessage], told: Told, descriptors: Sequence[int] = ()) -> None:
-    """Tell the detector something; descriptors that go with it stay open here.
+    """Send a message to the detector; its descriptors stay open here.
 
     Raises:
         OSError: If there is no room for it.
@@ -173,10 +172,10 @@ def send_told(channel: Channel[DetectorMessage], told: Told, descriptors: Sequen
 
 
 def found_in(parcel: DetectorParcel, descriptors: Sequence[int]) -> Found:
-    """Return what the detector says, and close what came with it.
+    """Return the detector's message in a parcel, and close its descriptors.
 
     Raises:
-        ValueError: If it is none of that; `msgspec.ValidationError` is one.
+        ValueError: If it is invalid; `msgspec.ValidationError` is one.
         OSError: If it cannot be read.
     """
     return _found.decode(body_of(parcel, descriptors))
@@ -186,9 +185,9 @@ class DetectorClient:
     """The detector's end of the link.
 
     Args:
-        sock: Towards the supervisor, owned from here on.
-        told: Called with what the supervisor tells, and descriptors that came with it, which are the called one's.
-        lost: Called once when the supervisor is gone.
+        sock: The socket to the supervisor; owned by this object.
+        told: Called with the supervisor's messages and their descriptors, which it owns.
+        lost: Called once when the supervisor has ended.
     """
 
     def __init__(self, sock: socket.socket, told: Callable[[Told, list[int]], None], lost: Callable[[], None]) -> None:
@@ -196,15 +195,15 @@ class DetectorClient:
         self._channel: Channel[DetectorMessage] = Channel(sock, DECODER, self._received, lost)
 
     def ready(self) -> None:
-        """Say that this process has started."""
+        """Report that this process has started."""
         self._channel.send(DetectorReady())
 
     def serving(self) -> None:
-        """Say that it serves."""
+        """Report that it serves."""
         self._channel.send(DetectorServing())
 
     def tell(self, found: Found) -> None:
-        """Tell the supervisor what was found.
+        """Send a message to the supervisor.
 
         Raises:
             OSError: If there is no room for it.
@@ -212,7 +211,7 @@ class DetectorClient:
         send(self._channel, DetectorParcel(encode(_encoder, found)))
 
     def close(self) -> None:
-        """Leave."""
+        """Close the link."""
         self._channel.close()
 
     def _received(self, message: DetectorMessage, descriptors: list[int]) -> None:

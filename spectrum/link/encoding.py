@@ -1,4 +1,4 @@
-"""Encodes what may be large, such that the lack of memory is an error and not the end of the process."""
+"""Encoding of possibly large messages, in which lack of memory is an error instead of a crash."""
 
 import msgspec
 

@@ -1,8 +1,8 @@
-"""How the sockets of UDP flows go from a worker to the one that follows it, which may be of another version.
+"""The transfer of UDP flows' sockets from a worker to its replacement, which may be of another version.
 
-Packets of indices in the file of flows (`engine.flows`), each with as many descriptors. The first packet is the hello
-of the sender, without any: a version before hello passes over indices that have no descriptors. The receiver needs to
-say none: its supervisor, of the same version, has said hello to the sender.
+Packets contain indices in the file of flows (`engine.flows`), each with as many descriptors. The first packet is the
+sender's hello, without descriptors: versions before hello ignore indices without descriptors. The receiver sends none:
+its supervisor, of the same version, has exchanged hellos with the sender.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 # SCM_MAX_FD of the kernel is 253.
 SOCKETS_PER_PACKET = 250
-# The sockets of flows have gone from worker to worker by then; a supervisor gives the old one a second more.
+# Timeout of the transfer; a supervisor gives the old worker a second more.
 SOCKETS_TIMEOUT_S = 4.0
 BUSY_STEP_S = 0.01
 _HELLO = struct.Struct("=4sII")
@@ -29,7 +29,7 @@ _MAGIC = b"SPFS"
 
 
 async def send_sockets(way: socket.socket, sockets: Sequence[tuple[int, int]]) -> None:
-    """Send descriptors with their indices, and close them. Some are lost where the other end is gone, or does not read.
+    """Send descriptors with their indices, and close them. Some are lost if the other end closes, or does not read.
 
     Args:
         way: A SOCK_SEQPACKET socket.
@@ -66,7 +66,7 @@ async def _send(way: socket.socket, data: bytes, descriptors: "array[int]") -> N
         except BlockingIOError:
             await writable(way)
         except OSError as exc:
-            if exc.errno != errno.ETOOMANYREFS:  # more are on their way than this user may have (unix(7))
+            if exc.errno != errno.ETOOMANYREFS:  # too many are in flight for this user (unix(7))
                 raise
             await asyncio.sleep(BUSY_STEP_S)
         else:
@@ -74,7 +74,7 @@ async def _send(way: socket.socket, data: bytes, descriptors: "array[int]") -> N
 
 
 async def receive_sockets(way: socket.socket) -> dict[int, int]:
-    """Return descriptors by index, all that come before the other end closes, or is silent for too long."""
+    """Return descriptors by index, all that arrive before the other end closes, or times out."""
     found: dict[int, int] = {}
     way.setblocking(False)
     try:
@@ -103,7 +103,7 @@ async def receive_sockets(way: socket.socket) -> dict[int, int]:
 
 
 def _fault(data: bytes) -> str:
-    """Return why the sender of a hello cannot be understood, "" where it can."""
+    """Return why a hello does not fit; "" if it does."""
     _, version, oldest = _HELLO.unpack_from(data.ljust(_HELLO.size, b"\0"))
     return mismatch(Hello(version, oldest))
 

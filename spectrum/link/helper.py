@@ -1,7 +1,7 @@
-"""What the supervisor and its privileged helper say to each other: a request, an answer, over a UNIX socket.
+"""Messages between the supervisor and its privileged helper: requests and answers over a UNIX socket.
 
-Both ends block, and there is no asyncio here: the helper is small, and the supervisor asks in a thread. An upgrade may
-leave a helper as it is, so a message keeps its tag, and fields are only added, at the end, with a default.
+Both ends block, without asyncio: the helper is small, and the supervisor asks in a thread. An upgrade may keep the
+running helper, so a message keeps its tag, and fields are only added, at the end, with a default.
 """
 
 import errno
@@ -21,39 +21,40 @@ from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.filter.tcp_protection import TcpPolicies
 from spectrum.link.encoding import encode
 
-# A supervisor leaves a helper alone that speaks another one.
+# The version of the protocol; a supervisor does not use a helper of another one.
 PROTOCOL = 2
 # A packet must fit the socket's send buffer; the default (net.core.wmem_default) is 208 KiB.
 MAX_PACKET_BYTES = 96 * 1024
-# What does not fit a packet comes as a memory file. A million prefixes are 20 MB, a million bindings 60.
+# Limit of messages in memory files, for those larger than a packet. A million prefixes are 20 MB, a million bindings
+# 60.
 MAX_BODY_BYTES = 256 * 2**20
 # SCM_MAX_FD of the kernel is 253.
 PACKET_DESCRIPTORS = 250
-# A socket for each family and transport of as many services as the kernel's table has.
+# Limit of sockets: one for each family and transport of as many services as the kernel's table has.
 MAX_DESCRIPTORS = 4096
 BUSY_STEP_S = 0.01
-# The first byte of a packet: the message follows; more descriptors do; its first descriptor is the message's file.
+# The first byte of a packet: a message follows; further descriptors follow; the message is in the first descriptor.
 _WHOLE, _MORE, _FILE = b"\0", b"\1", b"\2"
 
 
 class LineError(Exception):
-    """The other end is gone, or what it says is not understood; the message says what."""
+    """The other end has closed, or its message is invalid; the text has the reason."""
 
 
 class NotUnderstood(LineError):
-    """What was said is no message of this version; the other end may say something else."""
+    """The message is not one of this version; the next one may be."""
 
 
 class Greet(msgspec.Struct, array_like=True, tag=True):
-    """First of all. Answered with `Greeting`."""
+    """The first message. Answered with `Greeting`."""
 
 
 class Another(msgspec.Struct, array_like=True, tag=True):
-    """A line for one more supervisor, the successor of this one. Answered with its descriptor."""
+    """Open a line for one more supervisor, the successor of this one. Answered with its descriptor."""
 
 
 class SetFilter(msgspec.Struct, array_like=True, tag=True):
-    """Filter as the file says. Answered with `Filtered`, where samples are taken with the ring buffer's descriptor."""
+    """Apply the file's filter. Answered with `Filtered`, with samples also with the ring buffer's descriptor."""
 
     interfaces: list[str]
     settings: FilterSettings
@@ -61,31 +62,31 @@ class SetFilter(msgspec.Struct, array_like=True, tag=True):
 
 
 class SetDrops(msgspec.Struct, array_like=True, tag=True):
-    """Let exactly this be dropped of an owner's, other than the file. Answered with `Filtered`, as `SetFilter` is."""
+    """Replace the drops of an owner other than the file. Answered with `Filtered`, as `SetFilter`."""
 
     owner: str
     drops: Drops
 
 
 class UndoFilter(msgspec.Struct, array_like=True, tag=True):
-    """Undo the last `SetFilter`; what other owners have set since stays. Answered with `Filtered`."""
+    """Undo the last `SetFilter`; later changes by other owners stay. Answered with `Filtered`."""
 
 
 class KeepFilter(msgspec.Struct, array_like=True, tag=True):
-    """The last `SetFilter` will not be undone: what that takes is forgotten."""
+    """The last `SetFilter` will not be undone: forget the former state."""
 
 
 class RemoveFilter(msgspec.Struct, array_like=True, tag=True):
-    """Let everything pass. Answered with `Done`."""
+    """Remove the filter. Answered with `Done`."""
 
 
 class SetDetection(msgspec.Struct, array_like=True, tag=True):
-    """Look at packets for attacks. Answered with `Detecting`, and where it is on with the ring buffer's descriptor.
+    """Configure detection. Answered with `Detecting`, and if it is on with the ring buffer's descriptor.
 
     Attributes:
-        idle_one_in: One of so many packets of flows that are not in use is looked at; 0 for none.
-        used_one_in: Of the others. With none of both it is off.
-        served: Where apps are served, by `pack_served`.
+        idle_one_in: The sampling interval of packets of flows that are not in use; 0 for no samples.
+        used_one_in: That of other packets. If both are 0, detection is off.
+        served: The addresses and ports of apps, by `pack_served`.
     """
 
     idle_one_in: int
@@ -94,24 +95,24 @@ class SetDetection(msgspec.Struct, array_like=True, tag=True):
 
 
 class SetTcpProtection(msgspec.Struct, array_like=True, tag=True):
-    """Judge TCP packets by exactly these policies, where the filter is on. Answered with `Done`."""
+    """Replace the policies of TCP protection, if the filter is on. Answered with `Done`."""
 
     policies: TcpPolicies
 
 
 class SetFlowPrograms(msgspec.Struct, array_like=True, tag=True):
-    """Judge datagrams by exactly these programs, where the filter is on. Answered with `Filtered`, without samples."""
+    """Replace the flow programs, if the filter is on. Answered with `Filtered`, without samples."""
 
     programs: FlowPrograms
 
 
 class SetBindings(msgspec.Struct, array_like=True, tag=True):
-    """Let services have exactly these bindings, and a socket each. Answered with `Done`.
+    """Replace the bindings of services, and their sockets. Answered with `Done`.
 
     Attributes:
-        services: Labels with protocols that `bindings` are all of; others' stay as they are.
+        services: Labels with protocols for which `bindings` are complete; bindings of others stay.
         bindings: Labels, protocols, prefixes and ports.
-        sockets: The label of each descriptor that comes with it: a listening TCP, or a bound UDP socket.
+        sockets: The label of each of the message's descriptors: a listening TCP, or a bound UDP socket.
     """
 
     services: list[tuple[str, str]]
@@ -120,7 +121,7 @@ class SetBindings(msgspec.Struct, array_like=True, tag=True):
 
 
 class ChangeBinding(msgspec.Struct, array_like=True, tag=True):
-    """Bind, or undo it. Answered with `Done`."""
+    """Add a binding, or remove it. Answered with `Done`."""
 
     binds: bool
     binding: tuple[str, str, str, int]
@@ -131,20 +132,20 @@ class ShowBindings(msgspec.Struct, array_like=True, tag=True):
 
 
 class ShowCounts(msgspec.Struct, array_like=True, tag=True):
-    """What a program has counted: "filter" or "bindings". Answered with `Counted`.
+    """Return the counters of a program: "filter" or "bindings". Answered with `Counted`.
 
-    With `flow_programs.COSTS` of how many judgements of each the time was measured, and how many nanoseconds they took.
+    With `flow_programs.COSTS` the number of measured judgements of each flow program, and their time in ns.
     """
 
     program: str
 
 
 class SetOffload(msgspec.Struct, array_like=True, tag=True):
-    """Move UDP flows in the kernel. Answered with `Offloaded`, and descriptors of the tables.
+    """Forward UDP flows in the kernel. Answered with `Offloaded`, and descriptors of the tables.
 
     Attributes:
-        interfaces: Where datagrams of clients and origins come in.
-        flows: So many can be known.
+        interfaces: The interfaces of clients' and origins' datagrams.
+        flows: The size of the tables.
     """
 
     interfaces: list[str]
@@ -152,11 +153,11 @@ class SetOffload(msgspec.Struct, array_like=True, tag=True):
 
 
 class RemoveOffload(msgspec.Struct, array_like=True, tag=True):
-    """Move all flows in user space. Answered with `Done`."""
+    """Stop forwarding UDP flows in the kernel. Answered with `Done`."""
 
 
 class EnlargeQueues(msgspec.Struct, array_like=True, tag=True):
-    """Make the queues of UDP sockets, which come with it, as long as those of listeners. Answered with `Done`."""
+    """Enlarge the receive buffers of the message's UDP sockets to those of listeners. Answered with `Done`."""
 
 
 Request = (
@@ -181,50 +182,50 @@ Request = (
 
 
 class Greeting(msgspec.Struct, array_like=True, tag=True):
-    """Who the helper is."""
+    """The helper's version."""
 
     protocol: int
     pid: int
 
 
 class Done(msgspec.Struct, array_like=True, tag=True):
-    """It is done; `found` is whether there was something to do."""
+    """The request was carried out; `found` is whether there was something to do."""
 
     found: bool = True
 
 
 class NotDone(msgspec.Struct, array_like=True, tag=True):
-    """It cannot be done, and nothing has changed."""
+    """The request failed, and nothing has changed."""
 
     why: str
 
 
 class Filtered(msgspec.Struct, array_like=True, tag=True):
-    """The filter holds; where it is on, by which numbers it counts (`PinnedFilter.places`)."""
+    """The filter is applied; if it is on, with the indexes of its counters (`PinnedFilter.places`)."""
 
     places: dict[str, int]
 
 
 class Detecting(msgspec.Struct, array_like=True, tag=True):
-    """Packets are looked at; by which numbers the filter counts (`PinnedFilter.places`) as looks tell."""
+    """Detection is configured; with the indexes of the filter's counters (`PinnedFilter.places`) in samples."""
 
     places: dict[str, int]
 
 
 class Bound(msgspec.Struct, array_like=True, tag=True):
-    """What `Bindings.document` returns."""
+    """The document of `Bindings.document`."""
 
     document: dict[str, Any]
 
 
 class Counted(msgspec.Struct, array_like=True, tag=True):
-    """What a program has counted by name, with bytes where it counts these; nothing where it is not loaded."""
+    """The counters of a program by name, with bytes where it counts them; empty if it is not loaded."""
 
     counts: dict[str, tuple[int, int]]
 
 
 class Offloaded(msgspec.Struct, array_like=True, tag=True):
-    """The kernel moves flows; `fresh` are tables that nobody has yet."""
+    """The kernel forwards flows; `fresh` is whether the tables are new."""
 
     fresh: bool
 
@@ -241,14 +242,14 @@ class HelperLine:
     """One end of the socket between the two.
 
     Args:
-        sock: A connected SOCK_SEQPACKET socket, owned from here on.
+        sock: A connected SOCK_SEQPACKET socket; owned by this object.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
 
     def limit(self, timeout_s: float) -> None:
-        """Let the other end be silent for so long, in the middle of something and before an answer."""
+        """Set the timeout within a message and before an answer."""
         self._socket.settimeout(timeout_s)
 
     def fileno(self) -> int:
@@ -260,14 +261,15 @@ class HelperLine:
         self._socket.close()
 
     def ask(self, request: Request, descriptors: Sequence[int] = ()) -> tuple[Answer, list[int]]:
-        """Return the answer to a request, and the descriptors that came with it, which the caller owns.
+        """Return the answer to a request, and its descriptors, which the caller owns.
 
         Args:
-            request: What is asked.
-            descriptors: What goes with it; they stay open here.
+            request: The request.
+            descriptors: Its descriptors; they stay open here.
 
         Raises:
-            LineError: If there is none. What an answer that is late would be the answer to is unknown: close the line.
+            LineError: If there is no answer. A late answer could be mistaken for that of the next request: close the
+                line.
         """
         self.send(request, descriptors)
         data, received = self._receive()
@@ -277,7 +279,7 @@ class HelperLine:
         """Return the next request, and its descriptors, which the caller owns.
 
         Raises:
-            LineError: If the other end is gone, or what it says is not understood.
+            LineError: If the other end has closed, or its message is invalid.
         """
         data, received = self._receive()
         return _decoded(_requests, data, received), received
@@ -286,7 +288,7 @@ class HelperLine:
         """Send a message; its descriptors stay open here.
 
         Raises:
-            LineError: If the other end is gone, or takes nothing in time.
+            LineError: If the other end has closed, or does not read in time.
         """
         body = encode(_encoder, message)
         if len(body) < MAX_PACKET_BYTES:
@@ -313,14 +315,14 @@ class HelperLine:
             try:
                 self._socket.sendmsg([packet], rights)
             except OSError as exc:
-                if exc.errno != errno.ETOOMANYREFS:  # more are on their way than this user may have (unix(7))
+                if exc.errno != errno.ETOOMANYREFS:  # too many are in flight for this user (unix(7))
                     raise LineError(_why(exc)) from exc
                 time.sleep(BUSY_STEP_S)
             else:
                 return
 
     def _receive(self) -> tuple[bytes, list[int]]:
-        """Return what a message consists of."""
+        """Return the bytes and descriptors of a message."""
         received: list[int] = []
         try:
             while True:
@@ -357,7 +359,7 @@ class HelperLine:
 
 
 def _read_file(file: int) -> bytes:
-    """Return what a memory file holds: a copy, so that whoever sent it cannot change it any more."""
+    """Return the content of a memory file: a copy, which the sender cannot change any more."""
     try:
         size = os.fstat(file).st_size
         if size > MAX_BODY_BYTES:

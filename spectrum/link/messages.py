@@ -1,6 +1,6 @@
-"""Messages between a supervisor and its own workers, which run the same files: these may change with every version.
+"""Messages between a supervisor and its own workers, which run the same files: they may change with every version.
 
-The tag of a message, its class's name where none is given, is part of the protocol.
+The tag of a message (by default its class's name) is part of the protocol.
 """
 
 import msgspec
@@ -12,13 +12,13 @@ from spectrum.link.versions import Hello
 
 
 class Started(msgspec.Struct, array_like=True, tag=True):
-    """From a worker, first of all: it runs, and waits for what it is to serve."""
+    """From a worker, the first message: it runs, and waits for its configuration."""
 
 
 class Memory(msgspec.Struct, array_like=True, tag=True):
-    """To a worker, first of all, with the descriptors of five memory files.
+    """To a worker, the first message, with the descriptors of five memory files.
 
-    They are for its own UDP flows, and for what all workers share: loads, affinities, census and rates.
+    They are for its own UDP flows, and for the state that all workers share: loads, affinities, census and rates.
     """
 
     worker: int
@@ -35,7 +35,7 @@ class Memory(msgspec.Struct, array_like=True, tag=True):
 class Offloading(msgspec.Struct, array_like=True, tag=True):
     """To a worker, before a `Configure`, with the kernel's tables of UDP flows: flows, tallies, leases.
 
-    Another version are other tables. Without descriptors, and without places: the kernel moves none any more.
+    A new version means new tables. Without descriptors and places, the kernel forwards no flows any more.
     """
 
     version: int = 0
@@ -43,10 +43,10 @@ class Offloading(msgspec.Struct, array_like=True, tag=True):
 
 
 class Watching(msgspec.Struct, array_like=True, tag=True):
-    """To a worker, before a `Configure` and whenever it changes: it shows one of so many packets to detection.
+    """To a worker, before a `Configure` and after changes: its sampling intervals for detection.
 
-    With three memory files: for what it shows, of known sources, and with `WorkerRules` of so many bytes. Where it
-    shows nothing, the numbers are 0, and there are no files.
+    With three memory files: for samples, for known sources, and `WorkerRules` of this number of bytes. If it does not
+    sample, the numbers are 0, and there are no files.
     """
 
     idle_one_in: int = 0
@@ -55,28 +55,28 @@ class Watching(msgspec.Struct, array_like=True, tag=True):
 
 
 class WorkerRule(msgspec.Struct, array_like=True):
-    """A rule against an attack, in the filter's form and with its number, and the values of its sets."""
+    """A rule of detection, in the filter's form, with the number of its counter, and the values of its sets."""
 
     slot: bytes
     sets: list[bytes]
 
 
 class WorkerRules(msgspec.Struct, array_like=True):
-    """Exactly these are in force; `guard` are addresses and masks that none is about."""
+    """The rules in force, complete; `guard` are addresses and masks that no rule matches."""
 
     rules: list[WorkerRule]
     guard: list[tuple[bytes, bytes]]
 
 
 class Inherit(msgspec.Struct, array_like=True, tag=True):
-    """To a worker that follows another one, with the descriptor from which it reads the sockets of flows."""
+    """To a worker that replaces another one, with the descriptor from which it reads the sockets of flows."""
 
 
 class Configure(msgspec.Struct, array_like=True, tag=True):
-    """To a worker, with two descriptors: memory files that hold a `Snapshot`, and the table of its access rules.
+    """To a worker, with two descriptors: memory files with a `Snapshot`, and with the table of its access rules.
 
-    Where it serves `before`, it may be told what differs: one memory file, with a `Difference`. It answers with
-    `Applied` or `Refused`, in the order in which it was told.
+    If it serves `before`, it may get only the changes: one memory file, with a `Difference`. It answers with `Applied`
+    or `Refused`, in the order of these messages.
     """
 
     generation: int = 0
@@ -90,7 +90,7 @@ class TicketKeysUpdate(msgspec.Struct, array_like=True, tag="Tickets"):
 
 
 class Challenge(msgspec.Struct, frozen=True, array_like=True):
-    """What answers tls-alpn-01 for a name (RFC 8737): a certificate and its key in PEM form."""
+    """The answer to tls-alpn-01 for a name (RFC 8737): a certificate and its key in PEM form."""
 
     name: str
     chain: bytes
@@ -102,13 +102,13 @@ class Challenge(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Challenges(msgspec.Struct, array_like=True, tag=True):
-    """To a worker: all that answers tls-alpn-01 from now on."""
+    """To a worker: all answers to tls-alpn-01 from now on."""
 
     challenges: list[Challenge]
 
 
 class HealthUpdate(msgspec.Struct, array_like=True, tag="Health"):
-    """To a worker: the standing of origins by number, and the latency of pools by name, as far as either changed."""
+    """To a worker: the health of origins by number, and the latency of pools by name; only what changed."""
 
     standings: dict[int, Standing]
     latencies: dict[str, float]
@@ -127,7 +127,7 @@ class Applied(msgspec.Struct, array_like=True, tag=True):
 
 
 class Refused(msgspec.Struct, array_like=True, tag=True):
-    """From a worker: it cannot serve this generation, and goes on with the one that it `serves`, 0 for none."""
+    """From a worker: it cannot serve this generation, and continues with the one that it `serves`, 0 for none."""
 
     generation: int
     why: str
@@ -135,13 +135,13 @@ class Refused(msgspec.Struct, array_like=True, tag=True):
 
 
 class Met(msgspec.Struct, array_like=True, tag=True):
-    """From a worker: what clients met at origins since the last such message, by number."""
+    """From a worker: outcomes of sessions at origins since the last such message, by number."""
 
     signs: dict[int, Signs]
 
 
 class ShortQueues(msgspec.Struct, array_like=True, tag=True):
-    """From a worker, with UDP sockets whose queues are to be longer than it may make them."""
+    """From a worker, with UDP sockets whose receive buffers it may not enlarge itself."""
 
 
 Message = (

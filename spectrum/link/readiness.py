@@ -1,4 +1,4 @@
-"""Wait until a socket that does not block can be read or written."""
+"""Wait until a non-blocking socket is readable or writable."""
 
 import asyncio
 import socket
@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 
 async def readable(sock: socket.socket) -> None:
-    """Wait until a socket can be read."""
+    """Wait until a socket is readable."""
     loop = asyncio.get_running_loop()
     await _ready(sock, loop.add_reader, loop.remove_reader)
 
 
 async def writable(sock: socket.socket) -> None:
-    """Wait until a socket can be written."""
+    """Wait until a socket is writable."""
     loop = asyncio.get_running_loop()
     await _ready(sock, loop.add_writer, loop.remove_writer)
 

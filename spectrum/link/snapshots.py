@@ -1,4 +1,4 @@
-"""What workers read: a snapshot, its apps in parts, so that nobody decodes for long, or what differs from it."""
+"""Snapshots in bytes, for workers: the apps in parts, so that decoding does not block the loop, or differences."""
 
 import os
 from collections.abc import Callable
@@ -9,16 +9,16 @@ from spectrum.core.difference import Difference
 from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.link.encoding import encode
 
-# They take about half a millisecond to decode.
+# Apps of a part, which take about half a millisecond to decode.
 APPS_PER_PART = 250
 
 
-# At the begin of a snapshot, how many bytes its head has.
+# A snapshot begins with the length of its head.
 _HEAD_SIZE = 4
 
 
 class _SnapshotHead(msgspec.Struct, array_like=True):
-    """A snapshot without its apps, and how many bytes each part of these has. The parts follow one after the other."""
+    """A snapshot without its apps, and the length of each part of them. The parts follow one after the other."""
 
     rest: Snapshot
     sizes: list[int]
@@ -38,14 +38,14 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 
 
 def read_snapshot(file: int, between: Callable[[], None] = lambda: None) -> Snapshot:
-    """Return the snapshot of `encode_snapshot` that is in a memory file.
+    """Return the snapshot in a memory file, encoded by `encode_snapshot`.
 
     Args:
         file: The descriptor. All workers share it and its offset, hence pread.
         between: Called after each part.
 
     Raises:
-        msgspec.DecodeError: If it is none.
+        msgspec.DecodeError: If it is invalid.
     """
     at = _HEAD_SIZE
     size = int.from_bytes(os.pread(file, _HEAD_SIZE, 0))
@@ -67,9 +67,9 @@ def encode_difference(difference: Difference) -> bytes:
 
 
 def decode_difference(data: bytes) -> Difference:
-    """Return the difference of `encode_difference`.
+    """Return the difference encoded by `encode_difference`.
 
     Raises:
-        msgspec.DecodeError: If it is none.
+        msgspec.DecodeError: If it is invalid.
     """
     return _read_difference.decode(data)

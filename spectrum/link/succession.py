@@ -1,6 +1,6 @@
-"""What a supervisor and its successor, which may be of another version, say to each other: JSON, and descriptors.
+"""Messages between a supervisor and its successor, which may be of another version: JSON, and descriptors.
 
-The messages are frozen: tests hold their bytes. A key may be added; a receiver ignores those that it does not know.
+The messages are frozen: tests compare their bytes. Keys may be added; a receiver ignores unknown ones.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ from spectrum.link.readiness import readable, writable
 from spectrum.link.versions import BEFORE_HELLO, Hello, from_json, in_json, mismatch
 
 BUSY_STEP_S = 0.01
-# A message that is longer is sent in several packets; all but its last one have this size.
+# Longer messages are sent in several packets; all but the last one have this size.
 PACKET_BYTES = 65536
 MAX_MESSAGE_BYTES = 16 * 2**20
 
 
 class SuccessionError(Exception):
-    """There is no successor, or no predecessor any more; the message says why, a line for each fault."""
+    """There is no successor, or the predecessor has ended; the message has a line for each fault."""
 
 
 class Ended(SuccessionError):
-    """The other end is closed."""
+    """The other end has closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class GivenWorker:
 
     Attributes:
         place: Its number.
-        pid: Its process.
-        relieved: It has left its listeners and flows already.
+        pid: Its process id.
+        relieved: Whether it has left its listeners and flows already.
         channel: The supervisor's end of its channel.
-        process: The process, by pidfd_open(2).
-        hello: What it has said of its version.
+        process: Its pidfd (pidfd_open(2)).
+        hello: Its version.
     """
 
     place: int
@@ -57,17 +57,17 @@ class GivenWorker:
 
 @dataclass(slots=True)
 class Heritage:
-    """What a supervisor gives to its successor. Descriptors are the giver's, and become the taker's own.
+    """What a supervisor hands over to its successor. Descriptors are the sender's; the receiver owns its copies.
 
     Attributes:
         workers: Its workers.
-        flows: The memory files of workers' flows, by place; those of a worker that is being replaced, too.
+        flows: The memory files of workers' flows, by place, including those of workers that are being replaced.
         listeners: Listening sockets, with the number of the worker that serves them.
-        servers: Listening sockets of the control socket and of the metrics, by where they listen.
+        servers: Listening sockets of the control socket and of the metrics, by address.
         names: The addresses of names.
         helper: A line to the privileged helper, for a successor that is not root and so cannot start one.
-        api: Listening sockets of the control API, by where they listen.
-        legacy: Only of a version that gives nothing: processes that wait to be taken over, or will in a moment.
+        api: Listening sockets of the control API, by address.
+        legacy: Only of a version that hands over nothing: processes that can be taken over now, or in a moment.
     """
 
     workers: list[GivenWorker] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Heritage:
     api: dict[str, int] = field(default_factory=dict)
 
     def messages(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
-        """Yield what is sent."""
+        """Yield the messages to send."""
         for one in self.workers:
             told = {"place": one.place, "pid": one.pid, "relieved": one.relieved, **in_json(one.hello)}
             yield {"worker": told}, [one.channel, one.process]
@@ -99,7 +99,7 @@ class Heritage:
         yield {"names": self.names}, []
 
     def take(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        """Enter what a message brings; what a later version says besides is passed over."""
+        """Add the content of a message; unknown keys of a later version are ignored."""
         match message:
             case {"worker": told}:
                 channel, process = descriptors
@@ -127,21 +127,21 @@ class Heritage:
 
 
 def successor_hello() -> dict[str, Any]:
-    """Return the first message of a successor: it can serve the file, and waits for what it needs.
+    """Return the first message of a successor: it can serve the file, and is ready for the hand-over.
 
-    A predecessor of version 1 goes on if `protocol` is 1.
+    A predecessor of version 1 continues if `protocol` is 1.
     """
     own = Hello()
     return {"protocol": own.oldest, "waits": True, **in_json(own)}
 
 
 def predecessor_hello() -> dict[str, Any]:
-    """Return the first message of a predecessor; what it gives follows."""
+    """Return the first message of a predecessor; the hand-over follows."""
     return in_json(Hello())
 
 
 def check_hello(message: dict[str, Any]) -> None:
-    """Compare the version of the other end, as its first message has it, with ours.
+    """Compare the version in the other end's first message with this one.
 
     Raises:
         SuccessionError: If they do not fit.
@@ -165,7 +165,7 @@ class SupervisorSocket:
         """Send a message; its descriptors stay open here.
 
         Raises:
-            Ended: If nobody is at the other end.
+            Ended: If the other end has closed.
         """
         *parts, last = packets(message)
         for part in parts:
@@ -180,18 +180,18 @@ class SupervisorSocket:
             except BlockingIOError:
                 await writable(self._socket)
             except OSError as exc:
-                if exc.errno != errno.ETOOMANYREFS:  # more are on their way than this user may have (unix(7))
+                if exc.errno != errno.ETOOMANYREFS:  # too many are in flight for this user (unix(7))
                     raise Ended(f"it has ended ({exc.strerror})") from exc
                 await asyncio.sleep(BUSY_STEP_S)
             else:
                 return
 
     async def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """Return the next message, and the descriptors that came with it.
+        """Return the next message, and its descriptors.
 
         Raises:
-            Ended: If the other end is closed.
-            SuccessionError: If what comes is no message, or cannot be taken.
+            Ended: If the other end has closed.
+            SuccessionError: If it is invalid, or cannot be received.
         """
         data, descriptors = b"", list[int]()
         try:
@@ -200,7 +200,7 @@ class SupervisorSocket:
                 try:
                     part, more = self._receive()
                 except ConnectionResetError:
-                    continue  # it ended without reading all; said once, before what it sent (unix_release_sock)
+                    continue  # it closed with unread messages; reported once, before its own (unix_release_sock)
                 descriptors += more
                 if not part:
                     raise SuccessionError(f"it ended in the middle of {_shown(data)}") if data else Ended("it ended")
@@ -234,13 +234,13 @@ class SupervisorSocket:
 
 
 def packets(message: dict[str, Any]) -> list[bytes]:
-    """Return a message as it is sent."""
+    """Return the packets of a message."""
     data = json.dumps(message).encode()
     return [data[start : start + PACKET_BYTES] for start in range(0, len(data), PACKET_BYTES)]
 
 
 def _decoded(data: bytes) -> dict[str, Any] | None:
-    if not data.rstrip().endswith(b"}"):  # it goes on
+    if not data.rstrip().endswith(b"}"):  # more packets follow
         return None
     try:
         message = json.loads(data)

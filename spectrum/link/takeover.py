@@ -1,7 +1,7 @@
-"""Messages between a supervisor and a worker that may be of another version: the worker is taken over, and relieved.
+"""Messages of a takeover: between a supervisor and a worker that may be of another version.
 
-They are frozen: tests hold their bytes. A field may be added at the end, with a default; a receiver that does not know
-it ignores it. A message that a receiver does not know is passed over.
+They are frozen: tests compare their bytes. Fields may be added at the end, with a default; receivers ignore unknown
+fields and messages.
 """
 
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from spectrum.core.live_sessions import LiveSession, Selection
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
 from spectrum.core.snapshot import ListenerKey
 
-# Of names and addresses in one packet; a single name may have more, as many as an answer over TCP holds.
+# Bytes of names and addresses in one packet; a single name may exceed it, by as many as an answer over TCP holds.
 NAMES_BYTES = 48 * 1024
-# Each takes some 150 bytes, with the longest names 400.
+# Sessions in a packet. Each takes some 150 bytes, with the longest names 400.
 SESSIONS_PER_PACKET = 200
 
 
 class Take(msgspec.Struct, array_like=True, tag=True):
-    """To a worker whose supervisor is gone: there is a new one. It answers with `Sockets` and `Veteran`."""
+    """To a worker whose supervisor has ended, from a new one. It answers with `Sockets` and `Veteran`."""
 
 
 class Veteran(msgspec.Struct, array_like=True, tag=True):
-    """From a worker that is taken over: who it is. With the descriptor of its flows, unless it released them before."""
+    """From a worker in a takeover: its identity. With the descriptor of its flows, unless it released them before."""
 
     number: int
     pid: int
@@ -36,13 +36,13 @@ class Sockets(msgspec.Struct, array_like=True, tag=True):
 
 
 class Names(msgspec.Struct, array_like=True, tag=True):
-    """To a worker: the addresses of names, by `core.names.name_key`; from one that is taken over: those that it has."""
+    """To a worker, or in a takeover from it: the addresses that names have, by `core.names.name_key`."""
 
     addresses: dict[str, tuple[str, ...]]
 
     @classmethod
     def packets(cls, addresses: dict[str, tuple[str, ...]]) -> "Iterator[Names]":
-        """Yield as many messages as it takes."""
+        """Yield the messages, as many as needed."""
         part: dict[str, tuple[str, ...]] = {}
         size = 0
         for name, known in addresses.items():
@@ -58,21 +58,21 @@ class Names(msgspec.Struct, array_like=True, tag=True):
 
 
 class Release(msgspec.Struct, array_like=True, tag=True):
-    """To a worker that is taken over: leave listeners and flows to the one that follows it.
+    """To a worker in a takeover: leave listeners and flows to its replacement.
 
-    With a descriptor: through that socket go the sockets of flows. Its TCP sessions may go on for so many seconds, 0
-    for as long as they last.
+    With a descriptor: the sockets of flows are sent through that socket. Its TCP sessions may continue for some
+    seconds, 0 for no limit.
     """
 
     timeout_s: float
 
 
 class Released(msgspec.Struct, array_like=True, tag=True):
-    """From a worker: it has."""
+    """From a worker: it has left listeners and flows."""
 
 
 class Drain(msgspec.Struct, array_like=True, tag=True):
-    """To a worker: stop accepting, let sessions end for so many seconds, then exit."""
+    """To a worker: stop accepting, let sessions end for some seconds, then exit."""
 
     timeout_s: float
 
@@ -88,16 +88,16 @@ class Measures(msgspec.Struct, array_like=True, tag=True):
     stalled: bool
     held_bytes: int = 0
     offloaded: int = 0
-    # Listeners that the kernel will not watch.
+    # Listeners that the kernel refuses to watch.
     deaf: int = 0
 
 
 class Events(msgspec.Struct, array_like=True, tag=True):
     """From a worker: ended sessions, one JSON object per line.
 
-    Of worker `source`, which no other one ever is; `first` is the number of the first one there, from 1. Workers of
-    versions before it do not say. They come `again` where a supervisor that is gone had them, and did not say `Kept`.
-    Some may be sums of refusals, unless the worker says that it `has_sums` not.
+    `source` identifies the worker uniquely; `first` is the number of the first record, counted from 1. Earlier
+    versions send neither. They are sent `again` if the former supervisor received them, and did not confirm with
+    `Kept`. Some may be sums of refusals, unless the worker reports that it has none (`has_sums`).
     """
 
     count: int
@@ -109,16 +109,16 @@ class Events(msgspec.Struct, array_like=True, tag=True):
 
 
 class Kept(msgspec.Struct, array_like=True, tag=True):
-    """To a worker that says the `source` of its records: the journal has those with numbers below this one."""
+    """To a worker that sends the `source` of its records: the journal has those with numbers below this one."""
 
     end: int
 
 
 class FindSessions(msgspec.Struct, array_like=True, tag="Find"):
-    """To a worker: which open sessions and flows it has of a selection. It answers with `FoundSessions`.
+    """To a worker: find open sessions and flows of a selection, or end them. It answers with `FoundSessions`.
 
-    `number` is the answer's. The first ones by `order` are told, at most `limit`; an order that it does not know is
-    "age". Where it `ends` them, the reason is `killed`.
+    `number` identifies the answer. The first ones by `order` are reported, at most `limit`; an unknown order means
+    "age". If it `ends` them, the reason is `killed`.
     """
 
     number: int
@@ -129,7 +129,7 @@ class FindSessions(msgspec.Struct, array_like=True, tag="Find"):
 
 
 class FoundSessions(msgspec.Struct, array_like=True, tag="Found"):
-    """From a worker: a part of the answer to `FindSessions`, in order; the last part says how many there are."""
+    """From a worker: a part of the answer to `FindSessions`, in order; the last part has the total number."""
 
     number: int
     sessions: list[LiveSession]
@@ -138,7 +138,7 @@ class FoundSessions(msgspec.Struct, array_like=True, tag="Found"):
 
     @classmethod
     def packets(cls, number: int, sessions: list[LiveSession], total: int) -> "Iterator[FoundSessions]":
-        """Yield as many messages as it takes; there is one at least."""
+        """Yield the messages, as many as needed; at least one."""
         for first in range(0, max(1, len(sessions)), SESSIONS_PER_PACKET):
             end = first + SESSIONS_PER_PACKET
             yield cls(number, sessions[first:end], total, end >= len(sessions))

@@ -1,7 +1,7 @@
-"""Which versions of Spectrum understand each other: each end of a link says first which one it speaks.
+"""Compatibility of versions of Spectrum: each end of a link first sends its version.
 
-The version is that of what crosses versions: `takeover`, `succession` and `flow_sockets`. It is raised where an older
-version would misread what is said; a field or a message that an older one passes over needs no other version.
+It is the version of the messages that cross versions: `takeover`, `succession` and `flow_sockets`. It is incremented if
+an older version would misread a message; fields and messages that older ones ignore need no new version.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 VERSION = 2
-# The oldest one that this code understands.
+# The oldest version that this code understands.
 OLDEST = 1
 
 
@@ -18,7 +18,7 @@ class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
     """The first message of each end of a channel.
 
     Attributes:
-        version: What the sender speaks.
+        version: The sender's version.
         oldest: The oldest version that it understands.
     """
 
@@ -26,12 +26,12 @@ class Hello(msgspec.Struct, array_like=True, tag=True, frozen=True):
     oldest: int = OLDEST
 
 
-# Of a process that says no hello.
+# Of a process that sends no hello.
 BEFORE_HELLO = Hello(1, 1)
 
 
 def mismatch(peer: Hello, own: Hello | None = None) -> str:
-    """Return why two processes cannot talk, "" where they can; both come to the same result."""
+    """Return why two processes cannot communicate, "" if they can; both come to the same result."""
     own = own or Hello()
     if peer.version >= own.oldest and own.version >= peer.oldest:
         return ""
@@ -48,10 +48,10 @@ def in_json(hello: Hello) -> dict[str, int]:
 
 
 def from_json(message: Mapping[str, Any]) -> Hello:
-    """Return the hello in a JSON message, `BEFORE_HELLO` where there is none.
+    """Return the hello in a JSON message, `BEFORE_HELLO` without one.
 
     Raises:
-        ValueError: If its versions are no numbers.
+        ValueError: If its versions are not numbers.
     """
     if "version" not in message:
         return BEFORE_HELLO

@@ -1,4 +1,4 @@
-"""Where a worker whose supervisor is gone waits for a new one."""
+"""The socket at which a worker without a supervisor waits for a new one."""
 
 import asyncio
 import hashlib
@@ -14,18 +14,18 @@ from spectrum.kernel.peers import Peer
 
 log = logging.getLogger(__name__)
 
-# So many supervisors may try to take a worker at once; later ones try again.
+# Backlog of supervisors that connect to a worker at once; later ones retry.
 BACKLOG = 16
-# A worker notices by then that its supervisor is gone, where the next one is faster than that news.
+# A worker learns within this time that its supervisor has ended, if the next supervisor is faster.
 NOTICE_S = 1.0
 
 
 def waiting_prefix(control: Path) -> str:
-    """Return how the names begin under which the workers of a daemon wait.
+    """Return the prefix of the names at which the workers of a daemon wait.
 
-    The names are abstract (unix(7)): a worker has its own from its start, whatever becomes of the control socket's
-    folder. They are the network namespace's, so two daemons in it that have the same path on different file systems
-    (two containers) have different ones.
+    The names are abstract (unix(7)): a worker has its own from its start, independent of the control socket's folder.
+    They belong to the network namespace, so two daemons in it with the same path on different file systems (two
+    containers) have different ones.
     """
     path = control.parent.resolve() / control.name
     folder = next(parent for parent in path.parents if parent.exists())
@@ -34,7 +34,7 @@ def waiting_prefix(control: Path) -> str:
 
 
 def waiting_names(control: Path) -> list[str]:
-    """Return under which names workers of a daemon can be taken, as `socket.connect` takes them."""
+    """Return the names at which workers of a daemon wait, for `socket.connect`."""
     # linux/net/unix/af_unix.c, unix_seq_show: the name is last, with "@" for each zero byte.
     pattern = re.compile(rf"@({re.escape(waiting_prefix(control))}\d+-[0-9a-f]+)$")
     with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as lines:
@@ -42,29 +42,29 @@ def waiting_names(control: Path) -> list[str]:
 
 
 def waiting_path(control: Path, pid: int) -> Path:
-    """Return where a worker of a version before abstract names waits, beside the control socket of its supervisor."""
+    """Return the path at which a worker of a version before abstract names waits, beside the control socket."""
     return control.with_name(f"{control.name}.worker-{pid}")
 
 
 def waiting_paths(control: Path) -> list[Path]:
-    """Return where workers of a version before abstract names wait."""
+    """Return the paths at which workers of a version before abstract names wait."""
     return sorted(control.parent.glob(f"{control.name}.worker-*"))
 
 
 class Waiting:
-    """A worker's socket, on which a new supervisor connects once the worker has none.
+    """A worker's socket, to which a new supervisor connects after the former one has ended.
 
-    It is there from the worker's start: what is needed then is not sought when there may be no room.
+    It is opened at the worker's start, as there may be no resources later.
 
     Args:
         control: The path of the control socket of the worker's supervisor.
         taken: Called with a connected socket, once after each `begin`.
 
     Attributes:
-        begun: A new supervisor is waited for.
+        begun: Whether the worker waits for a new supervisor.
 
     Raises:
-        OSError: If it cannot be had.
+        OSError: If it cannot be opened.
     """
 
     def __init__(self, control: Path, taken: Callable[[socket.socket], None]) -> None:
@@ -82,7 +82,7 @@ class Waiting:
         self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def begin(self) -> None:
-        """Wait from now on: the supervisor is gone."""
+        """Wait from now on: the supervisor has ended."""
         self.begun = True
         if self._early:
             self._give(self._early.pop())
@@ -90,7 +90,7 @@ class Waiting:
     def _accept(self) -> None:
         try:
             connected, _ = self._socket.accept()
-        except OSError:  # gone again
+        except OSError:  # it has disconnected
             return
         peer = Peer.of(connected)
         if not peer.is_trusted:
@@ -107,13 +107,13 @@ class Waiting:
         self._taken(connected)
 
     def _refuse(self, connected: socket.socket) -> None:
-        """This worker has a supervisor."""
+        """Refuse a connection: this worker has a supervisor."""
         if connected in self._early:
             self._early.remove(connected)
             connected.close()
 
     def close(self) -> None:
-        """Wait no longer, and never again."""
+        """Stop waiting for good."""
         self.begun = False
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())

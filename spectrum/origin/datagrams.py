@@ -1,12 +1,12 @@
-"""Tell who sent a datagram that came through the edge, in an asyncio program.
+"""Read the client of datagrams that come through the edge, in an asyncio program.
 
     def answer(data, client):
         client.send(b"hello, " + str(client.source).encode())
 
     await loop.create_datagram_endpoint(lambda: ProxiedDatagrams(answer), local_addr=("0.0.0.0", 9000))
 
-Only use it where every datagram comes from the edge, or name the edge's addresses as `trusted`: whoever can send
-directly can claim any address.
+Use it only if every datagram comes from the edge, or name the edge's addresses as `trusted`: a host that can send
+directly could claim any address.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ Peer = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class DatagramClient:
-    """Who a datagram is from.
+    """The client of a datagram.
 
     Attributes:
-        source: The client's address and port; None where a PROXY header named nobody.
-        destination: The address and port of the edge that the client wrote to; None likewise.
+        source: The client's address and port; None if a PROXY header named none.
+        destination: The address and port of the edge that the client sent to; None likewise.
         peer: The edge's own address and port, from which the datagram came.
     """
 
@@ -40,16 +40,16 @@ class DatagramClient:
     _transport: asyncio.DatagramTransport
 
     def send(self, data: bytes) -> None:
-        """Send a reply, with the Simple Proxy header where that is what the edge speaks."""
+        """Send a reply, with a Simple Proxy header if the edge sent one."""
         self._transport.sendto(self._header + data, self.peer)
 
 
 class HeaderCache:
-    """Which client a flow's PROXY header named, for the datagrams that come without one.
+    """The clients of flows by their PROXY headers, for datagrams without one.
 
     Args:
-        max_flows: The flow that was quiet the longest is forgotten beyond it.
-        idle_s: A flow that was quiet this long is forgotten: the edge, whose flows end sooner, may use its port anew.
+        max_flows: The limit of flows; beyond it the least recently used one is forgotten.
+        idle_s: The idle time after which a flow is forgotten: the edge, whose flows end sooner, may reuse its port.
     """
 
     def __init__(self, max_flows: int, idle_s: float) -> None:
@@ -58,14 +58,14 @@ class HeaderCache:
         self._known: OrderedDict[Peer, tuple[float, Endpoint | None, Endpoint | None]] = OrderedDict()
 
     def remember(self, peer: Peer, source: Endpoint | None, destination: Endpoint | None, now: float) -> None:
-        """Note a header."""
+        """Store a header."""
         self._known[peer] = (now, source, destination)
         self._known.move_to_end(peer)
         if len(self._known) > self._max_flows:
             self._known.popitem(last=False)
 
     def recall(self, peer: Peer, now: float) -> tuple[Endpoint | None, Endpoint | None] | None:
-        """Return (source, destination) of a flow; None when no header, or none lately, came for it."""
+        """Return (source, destination) of a flow; None without a header, or without a recent one."""
         known = self._known.get(peer)
         if known is None or now - known[0] > self._idle_s:
             return None
@@ -74,18 +74,18 @@ class HeaderCache:
 
 
 class ProxiedDatagrams(asyncio.DatagramProtocol):
-    """A datagram protocol that reads the edge's headers and calls `received(data, client)` with what follows them.
+    """A datagram protocol that reads the edge's headers and calls `received(data, client)` with the payload.
 
     Args:
         received: Called with each datagram's payload and its client.
         header: "simple" for Simple Proxy Protocol; "v2" for PROXY protocol v2 in any of its three dialects: before each
             datagram, before a flow's first one, or as a datagram of its own.
         trusted: The edge's addresses; None trusts every sender.
-        max_flows: For "v2": as many flows are remembered.
-        idle_s: For "v2": a flow is forgotten when it was quiet this long; more than the edge's own idle timeout.
+        max_flows: For "v2": the limit of flows.
+        idle_s: For "v2": the idle time after which a flow is forgotten; more than the edge's own idle timeout.
 
     Attributes:
-        dropped: Datagrams that had no valid header, or came from somebody who is not trusted.
+        dropped: Datagrams without a valid header, or from an untrusted sender.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class ProxiedDatagrams(asyncio.DatagramProtocol):
             header, size = parsed
             self._cache.remember(peer, header.source, header.destination, now)
             if size == len(data):
-                # A header of its own. With a header before each, an empty datagram looks the same: it is lost.
+                # A header without payload. With a header before each, an empty datagram looks the same, and is lost.
                 return
             data = data[size:]
         known = self._cache.recall(peer, now)

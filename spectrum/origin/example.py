@@ -1,4 +1,4 @@
-"""The example origin of `spectrum origin`: it tells each client what it knows of it, then echoes."""
+"""The example origin of `spectrum origin`: it sends each client what its header said, then echoes."""
 
 import asyncio
 import signal
@@ -9,8 +9,8 @@ from spectrum.origin.datagrams import DatagramClient, ProxiedDatagrams
 from spectrum.origin.streams import read_proxy_header
 from spectrum.wire.proxy_protocol import V1_PREFIX, V2_SIGNATURE, Header, ProxyHeaderError
 
-# A client that waits for our greeting sends nothing: without a header by then there is none. A real origin never
-# guesses (see `read_proxy_header`); this one takes every kind, to show what the edge sends.
+# A client that waits for the greeting sends nothing: without a header by then there is none. A real origin never
+# guesses (see `read_proxy_header`); this one accepts every kind, to show what the edge sends.
 HEADER_WAIT_S = 0.2
 
 
@@ -43,7 +43,7 @@ async def _header(reader: asyncio.StreamReader) -> tuple[Header | None, bytes]:
 
 
 class _Unread:
-    """A stream whose first bytes were read already."""
+    """A stream with bytes that were read already."""
 
     def __init__(self, first: bytes, reader: asyncio.StreamReader) -> None:
         self.rest = first
@@ -69,7 +69,7 @@ async def _serve_tcp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Tells each client what the header said of it, whatever header it was, then echoes."""
+    """Sends each client what its header said, of any kind, then echoes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
@@ -99,7 +99,7 @@ def serve(tcp: Sequence[tuple[str, int]], udp: Sequence[tuple[str, int]]) -> Non
     """Serve on the given addresses until interrupted or terminated.
 
     Raises:
-        OSError: If one of them cannot be had.
+        OSError: If an address cannot be bound.
     """
     asyncio.run(_run(tcp, udp))
 

@@ -4,7 +4,7 @@
         header = await read_proxy_header(reader)
         client = header.source or writer.get_extra_info("peername")
 
-Only call it where every connection comes from the edge: whoever can connect directly can claim any address.
+Call it only if every connection comes from the edge: a host that can connect directly could claim any address.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from typing import Protocol
 
 from spectrum.wire.proxy_protocol import MAX_V1_BYTES, MAX_V2_BYTES, Header, ProxyHeaderError, parse
 
-# The shortest header of either version is 15 bytes ("PROXY UNKNOWN" CR LF), so reading this much never takes payload.
+# The shortest header of either version is 15 bytes ("PROXY UNKNOWN" CR LF), so reading this many never takes payload.
 _FIRST_BYTES = 15
 
 
 class ExactReader(Protocol):
-    """What is needed of a stream; `asyncio.StreamReader` is one."""
+    """The method of a stream that is needed; `asyncio.StreamReader` has it."""
 
     async def readexactly(self, n: int, /) -> bytes:
         """Return exactly `n` bytes, or raise `asyncio.IncompleteReadError`."""
@@ -25,14 +25,14 @@ class ExactReader(Protocol):
 
 
 async def read_proxy_header(reader: ExactReader, timeout_s: float = 5.0) -> Header:
-    """Return the header at the start of a stream, and leave what follows it unread.
+    """Return the header at the start of a stream, without reading beyond it.
 
     Args:
         reader: A stream of which nothing has been read.
-        timeout_s: How long the whole header may take.
+        timeout_s: The timeout of the whole header.
 
     Raises:
-        ProxyHeaderError: If the stream begins with something else or ends before the header does.
+        ProxyHeaderError: If the stream does not begin with a header, or ends within it.
         TimeoutError: If it takes longer.
     """
     async with asyncio.timeout(timeout_s):
@@ -46,7 +46,7 @@ async def _read(reader: ExactReader) -> Header:
     data = await reader.readexactly(_FIRST_BYTES)
     while (parsed := parse(data)) is None:
         if data.startswith(b"P"):
-            # A version 1 line ends where it ends: byte by byte, at most 107, from the reader's buffer.
+            # A version 1 line has no length: it is read byte by byte, at most 107, from the reader's buffer.
             data += await reader.readexactly(1)
             assert len(data) <= MAX_V1_BYTES, "parse refuses a longer line"
         else:
@@ -55,7 +55,7 @@ async def _read(reader: ExactReader) -> Header:
 
 
 def _missing_v2(data: bytes) -> int:
-    """How many bytes a version 2 header still lacks, as far as `data` tells."""
+    """Return how many bytes a version 2 header still lacks, as far as `data` says."""
     if len(data) < 16:
         return 16 - len(data)
     whole = 16 + int.from_bytes(data[14:16], "big")

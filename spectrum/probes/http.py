@@ -1,8 +1,8 @@
-"""The http and https monitors: status code and body as expected, over a connection to the origin's own address.
+"""The http and https monitors: expected status code and body, over a connection to the origin's own address.
 
-h11 reads the answer; a client library that connects by itself could not send a PROXY header before HTTP and TLS. The
-verdict is given as soon as it is certain: by the status line and headers, or by the first part of the body that has
-the expected text.
+h11 parses the answer; a client library that connects by itself could not send a PROXY header before HTTP and TLS. The
+probe ends as soon as the result is certain: by the status line and headers, or by the first part of the body that
+contains the expected text.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from spectrum import __version__
 from spectrum.core.balancing.health import ProbeResult
 from spectrum.probes.target import ProbeFailure, ProbeTarget, connect
 
-# What is looked at of a body. Cloudflare's documentation names both 10 KB and 100 MB; a health page is short.
+# The part of a body that is searched. Cloudflare's documentation has both 10 KB and 100 MB; a health page is short.
 MAX_BODY_BYTES = 102_400
-# What is read in all, however the body is wrapped (chunks of one byte with extensions are 100 times its length).
+# The limit of bytes that are read, whatever the encoding (chunks of one byte with extensions are 100 times the body).
 MAX_READ_BYTES = 262_144
 MAX_REDIRECTS = 5
-# 100 and 103 before the answer (RFC 9110, section 15.2). curl takes any number; a few is what servers send.
+# 100 and 103 before the answer (RFC 9110, section 15.2). curl accepts any number; servers send few.
 MAX_INTERIM_ANSWERS = 20
-# h11 takes 5 us an event: as much as this in chunks of one byte holds the loop for about 5 ms.
+# h11 takes 5 us per event: this many bytes in chunks of one byte block the loop for about 5 ms.
 READ_BYTES = 4096
-# RFC 3986, section 2.2, and the percent sign of what is quoted already.
+# RFC 3986, section 2.2, and the percent sign of quoted characters.
 _URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
 
@@ -37,7 +37,7 @@ async def probe(target: ProbeTarget) -> ProbeResult:
     """Probe once. The round trip is from the first packet to the verdict.
 
     Raises:
-        OSError: If it cannot be connected.
+        OSError: If it cannot connect.
         ProbeFailure: If the answer is not as expected.
     """
     began, path = time.monotonic(), target.monitor.path
@@ -58,7 +58,7 @@ async def probe(target: ProbeTarget) -> ProbeResult:
 
 
 def _host(target: ProbeTarget) -> str:
-    """The Host header: the origin's own, the monitor's, or the address."""
+    """Return the Host header: the origin's own, the monitor's, or the address."""
     given = next((value for name, value in target.monitor.header if name.lower() == "host"), "")
     if host := target.host or given:
         return host
@@ -68,7 +68,7 @@ def _host(target: ProbeTarget) -> str:
 
 
 def _redirected(target: ProbeTarget, path: str, location: str) -> str:
-    """The path of a redirect. Only the same host and scheme are followed: it is this origin that is probed."""
+    """Return the path of a redirect. Only the same host and scheme are followed: the probe is of this origin."""
     here = f"{target.monitor.type}://{_host(target)}{path}"
     try:
         there = urlsplit(urljoin(here, location))
@@ -82,7 +82,7 @@ def _redirected(target: ProbeTarget, path: str, location: str) -> str:
 
 @asynccontextmanager
 async def _connection(target: ProbeTarget) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection on which HTTP can be spoken; it is cut at the end."""
+    """Return a context with a connection for HTTP; it is aborted at the end."""
     sock, _ = await connect(target)
     try:
         if target.monitor.type == "https":
@@ -111,7 +111,7 @@ async def _connection(target: ProbeTarget) -> AsyncIterator[tuple[asyncio.Stream
 
 
 class _Answer:
-    """One request and what is answered, read no further than it is asked for."""
+    """A request and its answer, which is read only as far as needed."""
 
     def __init__(self, target: ProbeTarget, reader: asyncio.StreamReader) -> None:
         self._target = target
@@ -129,14 +129,14 @@ class _Answer:
         headers += [(name, value) for name, value in monitor.header if name.lower() != "host"]
         if "user-agent" not in own:
             headers.append(("User-Agent", f"spectrum-monitor/{__version__}"))
-        if "connection" not in own:  # a monitor of a WebSocket has its own
+        if "connection" not in own:  # a monitor of a WebSocket has one
             headers.append(("Connection", "close"))
         request = h11.Request(method=monitor.method or "GET", target=path, headers=headers)
         sent = self._connection.send(request), self._connection.send(h11.EndOfMessage())
         return b"".join(part or b"" for part in sent)
 
     async def _next(self) -> object:
-        """Return what comes next; reading gives the loop to others, however fast the origin sends."""
+        """Return the next event; after each read other tasks run, however fast the origin sends."""
         while (event := self._connection.next_event()) is h11.NEED_DATA:
             if self._read_bytes >= MAX_READ_BYTES:
                 raise ProbeFailure(f"no end within {MAX_READ_BYTES} bytes", self._code)
@@ -147,7 +147,7 @@ class _Answer:
         return event
 
     async def code(self) -> int:
-        """Return the status code, once the headers of the final answer are there; 101 is final."""
+        """Return the status code, after the headers of the final answer; 101 is final."""
         for _ in range(MAX_INTERIM_ANSWERS + 1):
             event = await self._next()
             if not isinstance(event, h11.Response | h11.InformationalResponse):
@@ -159,10 +159,10 @@ class _Answer:
         raise ProbeFailure(f"more than {MAX_INTERIM_ANSWERS} interim answers")
 
     async def find(self, wanted: str) -> None:
-        """Read the body until a text is in it, whatever its case.
+        """Read the body until it contains a text, ignoring case.
 
         Raises:
-            ProbeFailure: If the body ends, or is long enough, without it.
+            ProbeFailure: If the body ends, or exceeds the limit, without it.
         """
         text, left = _Text(wanted), MAX_BODY_BYTES
         try:
@@ -176,7 +176,7 @@ class _Answer:
 
 
 class _Text:
-    """Finds a text in a stream, without regard to case; what was read is not kept."""
+    """Finds a text in a stream, ignoring case, without keeping the stream."""
 
     def __init__(self, wanted: str) -> None:
         self._wanted = wanted.casefold()
@@ -184,7 +184,7 @@ class _Text:
         self._tail = ""
 
     def is_in(self, data: bytes) -> bool:
-        """Tell whether the text is there, `data` being the next bytes."""
+        """Return whether the text was found, `data` being the next bytes."""
         heard = self._tail + self._decoder.decode(data).casefold()
         self._tail = heard[max(0, len(heard) - len(self._wanted) + 1) :]
         return self._wanted in heard
@@ -192,7 +192,7 @@ class _Text:
 
 @lru_cache(maxsize=2)
 def _context(insecure: bool) -> ssl.SSLContext:
-    """Trust what the machine trusts; with `insecure` anybody."""
+    """Return a context that trusts the machine's authorities; with `insecure` it verifies nothing."""
     context = ssl.create_default_context()
     if insecure:
         context.check_hostname = False

@@ -1,4 +1,4 @@
-"""The icmp_ping monitor: an echo request is answered. One socket for each family serves all probes."""
+"""The icmp_ping monitor: an echo request is answered. One socket per family serves all probes."""
 
 import asyncio
 import errno
@@ -12,18 +12,18 @@ from spectrum.core.balancing.health import ProbeResult
 from spectrum.probes.target import ProbeFailure, ProbeTarget
 from spectrum.wire.icmp import echo_request, parse_echo_reply
 
-# linux/icmp.h and linux/icmpv6.h: what a raw socket receives, one bit per type that is left out.
+# linux/icmp.h and linux/icmpv6.h: filter of a raw socket, one bit per type that is left out.
 _SOL_RAW, _ICMP_FILTER, _ICMPV6_FILTER = 255, 1, 1
 _ECHO_REPLY, _ECHO_REPLY_V6 = 0, 129
-# A reply carries it back; whoever does not see our requests cannot answer them.
+# Replies return it; hosts that do not see the requests cannot forge replies.
 COOKIE_BYTES = 8
 RECEIVE_BUFFER_BYTES = 2**20
-# Then it is the turn of others on the loop: a raw socket gets every echo reply that anybody sends here.
+# Then other tasks of the loop run: a raw socket receives all echo replies to this machine.
 READS_AT_ONCE = 256
 
 
 class Pinger:
-    """Sends echo requests and gives each reply to whoever waits for it."""
+    """Sends echo requests and passes each reply to the probe that waits for it."""
 
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket] = {}
@@ -33,7 +33,7 @@ class Pinger:
         self._waiting: dict[tuple[str, int], asyncio.Future[None]] = {}
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
-        """Probe once; the caller bounds the time.
+        """Probe once; the caller sets the timeout.
 
         Raises:
             OSError: If nothing can be sent there.
@@ -67,10 +67,10 @@ class Pinger:
         for _ in range(READS_AT_ONCE):
             try:
                 message, sender = sock.recvfrom(2048)
-            except OSError:  # nothing more, or an error that an earlier request met
+            except OSError:  # no more, or the error of an earlier request
                 return
             if sock.type == socket.SOCK_RAW and sock.family == socket.AF_INET:
-                message = message[(message[0] & 0xF) * 4 :]  # behind its IP header
+                message = message[(message[0] & 0xF) * 4 :]  # skip the IP header
             reply = parse_echo_reply(message)
             if reply is None or reply[2] != self._cookie:
                 continue
@@ -87,7 +87,7 @@ class Pinger:
 
 
 def _open(family: socket.AddressFamily) -> socket.socket:
-    """An ICMP socket for anybody where net.ipv4.ping_group_range allows (icmp(7)), else a raw one for CAP_NET_RAW."""
+    """Return an unprivileged ICMP socket if net.ipv4.ping_group_range allows (icmp(7)), else a raw one."""
     protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
     try:
         return socket.socket(family, socket.SOCK_DGRAM, protocol)

@@ -1,4 +1,4 @@
-"""The schedule of all probes: each at its interval, spread in time, none waiting for another."""
+"""The schedule of all probes: each at its interval, spread over time, independent of the others."""
 
 import asyncio
 import heapq
@@ -16,12 +16,12 @@ from spectrum.tasks import Tasks, busy_wait_for
 
 log = logging.getLogger(__name__)
 
-# New targets are first probed at this rate, so that a start is no burst.
+# New targets are first probed at this rate, to avoid a burst at the start.
 FIRST_PROBES_PER_S = 2000
-# An interval varies by this part of it, downwards, so that probes of one start do not stay together.
+# An interval is shortened by up to this share at random, so that probes of one start drift apart.
 JITTER = 0.1
-# Each has a descriptor or two. Beyond this part of the limit probes are left out, and the log says so; that takes
-# thousands of origins that hang together.
+# Each probe has a descriptor or two. Beyond this share of the limit probes are skipped, and the log says so; that takes
+# thousands of origins that hang at the same time.
 RUNNING_PART = 0.5
 
 
@@ -37,7 +37,7 @@ class Prober:
 
     Args:
         took: Called with the target's key, the result, and when the probe began (monotonic seconds).
-        descriptor_limit: Returns how many descriptors this process may have.
+        descriptor_limit: Returns the limit of descriptors of this process.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Prober:
         self._random = random.Random()
 
     def watch(self, targets: Mapping[Hashable, ProbeTarget]) -> None:
-        """Probe exactly these from now on; those that are probed already keep their time."""
+        """Replace the targets; those that are probed already keep their schedule."""
         now = asyncio.get_running_loop().time()
         self._max_running = int(self._descriptor_limit() * RUNNING_PART)
         for key in self._jobs.keys() - targets.keys():
@@ -95,12 +95,13 @@ class Prober:
             due, _, key = heapq.heappop(self._queue)
             job = self._jobs.get(key)
             if job is None or job.due != due:
-                continue  # gone, or gone and here again
+                continue  # removed, or removed and added again
             interval_s = job.target.monitor.interval_s
-            # From when it was due: a late loop does not stretch the interval. One that is far behind begins anew.
+            # From the scheduled time: a late loop does not lengthen the interval. A probe that is far behind is
+            # rescheduled.
             following = due + interval_s * self._random.uniform(1 - JITTER, 1)
             self._plan(key, following if following > now else now + interval_s)
-            # One that takes longer than its interval is not run twice.
+            # A probe that takes longer than its interval is not run twice.
             if not job.running and self._has_room():
                 job.running = True
                 self._running += 1
@@ -125,7 +126,7 @@ class Prober:
             self._took(key, result, began)
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
-        """Return the result of one probe, with the retries that its monitor has for one that times out."""
+        """Return the result of one probe, with its monitor's retries after a timeout."""
         monitor = target.monitor
         for _ in range(monitor.retries + 1):
             try:
@@ -134,7 +135,7 @@ class Prober:
                 continue
             except ProbeFailure as exc:
                 return ProbeResult(False, str(exc), code=exc.code)
-            except Exception as exc:  # without a verdict the last one would hold for ever
+            except Exception as exc:  # without a result the last verdict would stay forever
                 log.exception("probe of %s port %d", target.address, target.port)
                 return ProbeResult(False, f"the probe itself failed: {exc}")
         return ProbeResult(False, f"no answer within {monitor.timeout_s:g} s", timed_out=True)

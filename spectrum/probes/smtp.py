@@ -7,16 +7,16 @@ from spectrum.core.balancing.health import ProbeResult
 from spectrum.probes.target import ProbeFailure, ProbeTarget, connect
 
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})([ -])")
-# RFC 5321, section 4.5.3.1.5, has 512 bytes for a line; greetings have some of them.
+# RFC 5321, section 4.5.3.1.5, limits a line to 512 bytes; greetings have some of them.
 MAX_LINES = 50
 
 
 async def probe(target: ProbeTarget) -> ProbeResult:
-    """Probe once. The round trip is that of the handshake.
+    """Probe once. The round trip is that of the TCP handshake.
 
     Raises:
-        OSError: If it cannot be connected.
-        ProbeFailure: If an answer has another code.
+        OSError: If it cannot connect.
+        ProbeFailure: If a reply has another code.
     """
     sock, rtt_s = await connect(target)
     reader, writer = await asyncio.open_connection(sock=sock, limit=4096)

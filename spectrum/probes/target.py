@@ -1,4 +1,4 @@
-"""What is probed, and what all probes over TCP begin with."""
+"""Targets of probes, and the first steps of all probes over TCP."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from spectrum.core.balancing.objects import Monitor
 from spectrum.wire import simple_proxy
 from spectrum.wire.proxy_protocol import Command, Header, Transport, v1_line
 
-# The proxy speaks for itself (section 2.2).
+# The proxy is the client itself (section 2.2).
 _LOCAL = Header(2, None, None, Command.LOCAL, Transport.UNSPEC).serialise()
 
 
@@ -22,12 +22,12 @@ class ProbeTarget:
     """An address under a monitor.
 
     Attributes:
-        monitor: How it is probed.
+        monitor: Its monitor.
         address: An IP address.
         port: 0 for a ping.
         host: The origin's own Host header for HTTP; empty for the monitor's, or the address.
         name: The origin's host name, if it has one.
-        header: The PROXY header that comes first: off, v1, v2, or simple.
+        header: The PROXY header that is sent first: off, v1, v2, or simple.
     """
 
     monitor: Monitor
@@ -44,7 +44,7 @@ class ProbeTarget:
 
 
 class ProbeFailure(Exception):
-    """The origin did not do what it should; the message says what it did, in a few words."""
+    """The origin failed a probe; the message says how, in a few words."""
 
     def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)
@@ -52,10 +52,10 @@ class ProbeFailure(Exception):
 
 
 async def connect(target: ProbeTarget) -> tuple[socket.socket, float]:
-    """Return a connection to the target, its PROXY header sent, and the seconds that connecting took.
+    """Return a connection to the target, its PROXY header sent, and the time of the handshake in seconds.
 
     Raises:
-        OSError: If it cannot be had; the caller bounds the time.
+        OSError: If it cannot connect; the caller sets the timeout.
     """
     loop = asyncio.get_running_loop()
     sock = socket.socket(target.family, socket.SOCK_STREAM)
@@ -74,7 +74,7 @@ async def connect(target: ProbeTarget) -> tuple[socket.socket, float]:
 
 
 def _stream_header(target: ProbeTarget, sock: socket.socket) -> bytes:
-    """The proxy speaks for itself: LOCAL in version 2 (section 2.2), its own address in version 1, as HAProxy does."""
+    """Return the header of a local connection: LOCAL in version 2 (section 2.2), own address in version 1."""
     if target.header == "v2":
         return _LOCAL
     here, there = sock.getsockname(), sock.getpeername()
@@ -82,7 +82,7 @@ def _stream_header(target: ProbeTarget, sock: socket.socket) -> bytes:
 
 
 def datagram_header(target: ProbeTarget, sock: socket.socket) -> bytes:
-    """Return what stands before the payload of a probe over UDP."""
+    """Return the header before the payload of a UDP probe."""
     if target.header == "v2":
         return _LOCAL
     if target.header != "simple":
@@ -93,7 +93,7 @@ def datagram_header(target: ProbeTarget, sock: socket.socket) -> bytes:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn errors of the system into failures of the probe."""
+    """Return a context that turns system errors into failures of the probe."""
     try:
         yield
     except OSError as exc:

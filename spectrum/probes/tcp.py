@@ -1,4 +1,4 @@
-"""The tcp monitor: a connection that is established and closed, with something said and heard if the file asks."""
+"""The tcp monitor: a connection is established and closed, with an exchange of bytes if configured."""
 
 import asyncio
 import socket
@@ -6,16 +6,16 @@ import socket
 from spectrum.core.balancing.health import ProbeResult
 from spectrum.probes.target import ProbeFailure, ProbeTarget, connect
 
-# An answer that is not there within so much is not looked for further.
+# The expected text must be within this many bytes.
 MAX_ANSWER_BYTES = 65536
 
 
 async def probe(target: ProbeTarget) -> ProbeResult:
-    """Probe once. The round trip is that of the handshake.
+    """Probe once. The round trip is that of the TCP handshake.
 
     Raises:
-        OSError: If it cannot be connected.
-        ProbeFailure: If it does not say what is expected.
+        OSError: If it cannot connect.
+        ProbeFailure: If the answer is not as expected.
     """
     sock, rtt_s = await connect(target)
     with sock:

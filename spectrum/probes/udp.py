@@ -1,7 +1,7 @@
-"""The udp_icmp monitor: a ping, then a datagram; down only if the host answers that nobody listens on the port.
+"""The udp_icmp monitor: a ping, then a datagram; down only if the host reports the port as unreachable.
 
-The answer is read from the socket's error queue (ip(7), IP_RECVERR), which tells a port that nobody listens on from
-everything else that ICMP may say.
+The report is read from the socket's error queue (ip(7), IP_RECVERR), which distinguishes an unreachable port from other
+ICMP errors.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _ORIGIN_ICMP, _ORIGIN_ICMP6 = 2, 3
 # Type and code of "port unreachable": RFC 792; RFC 4443, section 3.1.
 _PORT_UNREACHABLE = {_ORIGIN_ICMP: (3, 3), _ORIGIN_ICMP6: (1, 4)}
-# Hosts limit how often they answer, so one datagram may be one that they keep silent about.
+# Hosts limit the rate of ICMP errors, so one datagram may get no report.
 DATAGRAMS = 3
 MAX_ERRORS = 100
-# Of the time for the probe, so long is listened after the ping; silence is health.
+# Share of the probe's time to wait for a report after the ping; without one the origin is healthy.
 LISTENING_PART = 0.8
 
 
@@ -68,11 +68,11 @@ def _send(sock: socket.socket, payload: bytes) -> None:
     try:
         sock.send(payload)
     except ConnectionRefusedError:
-        pass  # the error queue has it too
+        pass  # the error is in the error queue, too
 
 
 def _is_unreachable(sock: socket.socket) -> bool:
-    """Tell whether "port unreachable" is among the errors that came; a flood of others is not read to its end."""
+    """Return whether "port unreachable" is in the error queue; a flood of other errors is not read to its end."""
     for _ in range(MAX_ERRORS):
         try:
             _, controls, _, _ = sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)

@@ -1,1 +1,1 @@
-"""Keeps the objects that the API made: one folder, one writer, and read-only connections beside it."""
+"""Stores the objects of the API: a folder with one writer, and read-only connections beside it."""

@@ -1,4 +1,4 @@
-"""The audit log: who changed what, from where. What may be a secret is never written into it."""
+"""The audit log: who changed what, from which address. Possible secrets are never written into it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 HIDDEN = "(hidden)"
-# Keys of values that are secrets, or come near to one.
+# Keys whose values are, or may be, secrets.
 _SECRET_KEY = re.compile(r"(?:^|_)(?:secret|password|passphrase|token|tsig_key|private_key|sealed_key)$")
-# A certificate is for everybody to see.
+# Keys of public values: certificates.
 _PEM = re.compile("-----BEGIN (?!CERTIFICATE-----)")
-# Of headers, those that tell nobody anything; others may authenticate whoever sends them.
+# Headers without secrets; others may contain credentials.
 _OPEN_HEADERS = frozenset({"host", "user-agent", "connection", "accept", "accept-encoding", "accept-language"})
 
-# Entries of a list, beside those that changed, that are written all the same.
+# Unchanged entries of a list that are written beside changed ones.
 MAX_UNCHANGED = 20
 Place = tuple[str | int, ...]
 Value = dict[str, Any]
@@ -22,14 +22,14 @@ ActorKind = Literal["token", "local", "system", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who makes a change.
+    """The author of a change.
 
     Attributes:
-        kind: A token of the API, someone on this machine, the program itself, or a client that nobody knows.
-        id: The token's id, or the number of the user; empty for a client that nobody knows, as the name.
+        kind: A token of the API, a user of this machine, the program itself, or an unauthenticated client.
+        id: The token's id, or the user's number; empty for an unauthenticated client, as the name.
         name: The token's name, or the user's.
-        address: The client's address; empty for someone on this machine.
-        user_agent: What the client calls itself.
+        address: The client's address; empty for a user of this machine.
+        user_agent: The client's User-Agent.
     """
 
     kind: ActorKind
@@ -44,22 +44,22 @@ class AuditEntry:
     """One line of the audit log.
 
     Attributes:
-        author: Who.
-        action: create, update, delete, or a verb of its own such as roll.
-        section: What kind of object; `tokens` too.
-        object_id: Which one.
-        name: Its name then.
-        before: Its value before; None where it is new.
-        after: Its value since; None where it is gone.
-        account: The id of the account that it belongs to.
-        zone: The id of the zone; empty where it belongs to none.
-        is_done: Whether it was carried out.
-        method: Of the HTTP request.
-        path: Of the HTTP request.
-        status: Of the HTTP answer.
-        request_id: What the answer's headers call the request.
+        author: The author.
+        action: create, update, delete, or another verb such as roll.
+        section: The kind of object; also `tokens`.
+        object_id: The object's id.
+        name: Its name at that time.
+        before: Its value before; None for a new object.
+        after: Its value after; None for a deleted object.
+        account: The id of its account.
+        zone: The id of its zone; empty for none.
+        is_done: Whether the change was carried out.
+        method: The method of the HTTP request.
+        path: The path of the HTTP request.
+        status: The status of the HTTP answer.
+        request_id: The request's id in the headers of the answer.
         id: 32 hex digits; made when it is written.
-        number: Its place in the log; set when it is written, as `at`.
+        number: Its position in the log; set when it is written, as `at`.
         at: In seconds since 1970.
     """
 
@@ -84,13 +84,13 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which lines are wanted; what is None or empty does not matter.
+    """A selection of lines; attributes that are None or empty match all.
 
     Attributes:
         since: At or after this time.
         before: Before this time.
-        accounts: Those of these accounts. An empty tuple: of none.
-        zones: Those of these zones; with `accounts`: of either.
+        accounts: Of these accounts. An empty tuple: of none.
+        zones: Of these zones; with `accounts`: of either.
         actions: One of these.
         sections: One of these.
         object_id: Of this object.
@@ -112,9 +112,9 @@ class AuditFilter:
 
 
 def changed_part(before: Value | None, after: Value | None) -> tuple[Value | None, Value | None]:
-    """Return a value before and after a change, less what stayed of long lists: those grow entry by entry.
+    """Return a value before and after a change, without unchanged entries of long lists, which change entry by entry.
 
-    Where entries are left out, a text in their place says how many.
+    In place of these entries is a text with their number.
     """
     if before is None or after is None:
         return before, after
@@ -136,12 +136,12 @@ def _changed_entries(before: list[Any], after: list[Any]) -> tuple[list[Any], li
 
 
 def secret_places(value: Any, place: Place = (), is_secret: bool = False) -> Iterator[Place]:
-    """Yield where in a value of the file texts stand that may be secrets.
+    """Yield the places of possible secrets in a value of the file.
 
     Args:
         value: The value.
-        place: Where it stands itself.
-        is_secret: Every text in it may be one.
+        place: Its own place.
+        is_secret: Whether every text in it may be a secret.
     """
     match value:
         case dict():
@@ -156,7 +156,7 @@ def secret_places(value: Any, place: Place = (), is_secret: bool = False) -> Ite
 
 
 def replaced(value: Any, texts: Mapping[Place, Any], place: Place = ()) -> Any:
-    """Return a value with other ones at some places; `place` is where it stands itself."""
+    """Return a value with some places replaced; `place` is its own place."""
     if place in texts:
         return texts[place]
     match value:
@@ -168,7 +168,7 @@ def replaced(value: Any, texts: Mapping[Place, Any], place: Place = ()) -> Any:
 
 
 def without_secrets(value: Any) -> Any:
-    """Return a value of the file with `(hidden)` in place of what may be a secret."""
+    """Return a value of the file with `(hidden)` in place of possible secrets."""
     return replaced(value, dict.fromkeys(secret_places(value), HIDDEN))
 
 

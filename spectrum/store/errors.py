@@ -1,16 +1,16 @@
-"""What goes wrong with a store; each message says where, and what helps."""
+"""Errors of a store; each message names the file, and a remedy."""
 
 
 class StoreError(Exception):
-    """The store cannot be used, or not now."""
+    """The store cannot be used, possibly only for now."""
 
 
 class StoreFull(StoreError):
-    """There is no room for a change; nothing of it was kept."""
+    """There is no room for a change; nothing of it was stored."""
 
 
 class StoreInUse(StoreError):
-    """Another process writes to it."""
+    """Another process has opened it for writing."""
 
 
 class StoreNewer(StoreError):
@@ -18,7 +18,7 @@ class StoreNewer(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """It is damaged. Nothing was changed: whatever can be saved is in it still."""
+    """It is damaged. Nothing was changed, so that data can still be rescued."""
 
 
 class NameTaken(StoreError):

@@ -1,4 +1,4 @@
-"""What the store keeps: objects with the values that the file would have, and what becomes of them."""
+"""Objects of the store, with the values that they would have in the file, and their changes."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from spectrum.core.configuration.fields import MAX_NAME, check_name
 
 # Of an id, in hex digits, as Cloudflare's.
 ID_DIGITS = 32
-# Of an id, where a name is told from another one by it.
+# Digits of an id that are added to a name that is taken.
 SUFFIX_DIGITS = 8
 
 
@@ -20,14 +20,14 @@ class StoredObject:
     """An object of the store, or of the file as the API shows it.
 
     Attributes:
-        section: The key at the top of the file that it belongs under.
+        section: Its top-level key in the file.
         id: 32 hex digits.
         name: Its key in the section.
-        value: What stands below that key in the file.
-        created_on: In seconds since 1970. It says nothing of the order: clocks are set back.
+        value: The value of that key in the file.
+        created_on: In seconds since 1970. Not an order: clocks are set back.
         modified_on: The same.
-        revision: Number of the store's change that made it what it is; larger is later. 0 for the file's objects.
-        is_in_file: It is the file's, and read-only to the API.
+        revision: The number of the store's last change of it; larger is later. 0 for objects of the file.
+        is_in_file: Whether it is in the file, and read-only to the API.
     """
 
     section: str
@@ -42,7 +42,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class ObjectChange:
-    """What an object is to become; `value` None: it is deleted. The id tells which object, the name may be new."""
+    """The new value of an object; None deletes it. The id identifies the object, the name may be new."""
 
     section: str
     id: str
@@ -51,7 +51,7 @@ class ObjectChange:
 
 
 def file_id(section: str, name: str) -> str:
-    """Return the id of one of the file's objects: the same one as long as it has this name."""
+    """Return the id of an object of the file: constant as long as it has this name."""
     return hashlib.sha256(f"{section}/{name}".encode()).hexdigest()[:ID_DIGITS]
 
 
@@ -61,7 +61,7 @@ def new_id() -> str:
 
 
 def free_name(wanted: str, taken: Container[str], object_id: str) -> str:
-    """Return a key for an object: what the API calls it where that is valid and free, otherwise with some of its id."""
+    """Return a key for an object: its name in the API if valid and free, otherwise with some digits of its id."""
     if check_name(wanted, "an object") is None and wanted not in taken:
         return wanted
     stem = re.sub("[^A-Za-z0-9._-]+", "-", wanted).lstrip("-._")

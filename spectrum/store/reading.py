@@ -1,6 +1,6 @@
-"""Reads a store beside its writer: read-only, with what sqlite3 and json give alone.
+"""Reads a store beside its writer: read-only, with sqlite3 and json only.
 
-A reader waits for nobody and holds nobody up: it sees what was committed when it began (sqlite.org/wal.html).
+Readers and the writer do not block each other: a reader sees what was committed when it began (sqlite.org/wal.html).
 """
 
 import json
@@ -17,19 +17,19 @@ from spectrum.store.schema import version_of
 from spectrum.store.tokens import StoredToken
 
 FILE_NAME = "store.sqlite3"
-# A writer holds the file up for a moment only where it makes it, or takes up what a killed one left.
+# The writer locks the file only for a moment: when it creates it, or recovers it after a kill.
 BUSY_TIMEOUT_S = 5.0
-# Of `StoredToken`, in its order.
+# Columns of `StoredToken`, in order.
 TOKEN_FIELDS = "id, name, digest, value, created_on, modified_on"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreContent:
-    """What a store adds to the file.
+    """The objects of a store.
 
     Attributes:
-        revision: Number of the last change.
-        objects: Per section the values by name, in the order in which the objects were made.
+        revision: The number of the last change.
+        objects: Values by section and name, in order of creation.
     """
 
     revision: int
@@ -74,7 +74,7 @@ def read_tokens(folder: Path) -> list[StoredToken]:
 
 
 def tokens_in(connection: sqlite3.Connection, path: Path) -> list[StoredToken]:
-    """Return the tokens of an open store, in the order in which they were made."""
+    """Return the tokens of an open store, in order of creation."""
     rows = connection.execute(f"SELECT {TOKEN_FIELDS} FROM tokens ORDER BY number").fetchall()
     return [
         StoredToken(token_id, name, digest, decoded(path, value), created_on, modified_on)
@@ -84,7 +84,7 @@ def tokens_in(connection: sqlite3.Connection, path: Path) -> list[StoredToken]:
 
 @contextmanager
 def _content(folder: Path) -> Iterator[sqlite3.Connection | None]:
-    """Give what a store has at this moment; None where it has nothing."""
+    """Yield a connection with the store's present content; None if it has none."""
     path = folder / FILE_NAME
     if not path.exists():
         yield None
@@ -102,7 +102,7 @@ def _revision(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def reader(folder: Path) -> Iterator[sqlite3.Connection]:
-    """Give a connection that cannot write; errors of SQLite leave as `StoreError`."""
+    """Yield a read-only connection; errors of SQLite are raised as `StoreError`."""
     path = folder / FILE_NAME
     with explained(path):
         connection = sqlite3.connect(
@@ -124,14 +124,14 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def store_error(path: Path, exc: sqlite3.Error) -> StoreError:
-    """Return an error of SQLite in our words."""
+    """Return an error of SQLite as one of the store."""
     if getattr(exc, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, str(exc))
     return StoreError(f"{path}: {exc}")
 
 
 def decoded(path: Path, value: str) -> Any:
-    """Return a value as it was before it was stored."""
+    """Return a stored value, decoded."""
     try:
         return json.loads(value)
     except ValueError as exc:
@@ -139,7 +139,7 @@ def decoded(path: Path, value: str) -> Any:
 
 
 def damaged(path: Path, what: str) -> StoreCorrupt:
-    """Return the error of a damaged store. It tells which copy there is, for nothing is ever deleted."""
+    """Return the error of a damaged store. It names existing copies, as none is ever deleted."""
     copies = sorted(path.parent.glob(f"{path.name}.before-*[0-9]"), key=lambda copy: copy.stat().st_mtime)
     hint = f"the last copy is {copies[-1]}" if copies else "spectrum import takes what spectrum export wrote"
     return StoreCorrupt(

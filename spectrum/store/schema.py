@@ -1,7 +1,7 @@
-"""The tables of a store, and how one of an earlier version gets them: forward only, each step a transaction.
+"""The tables of a store, and migrations from earlier versions: forward only, each step a transaction.
 
-`PRAGMA user_version` is the number of steps that a file has had. It changes in the step's own transaction, so that a
-kill leaves a file before the step or after it. Why no library does this: docs/decisions/021-store.md.
+`PRAGMA user_version` is the number of applied steps. It changes in the step's own transaction, so that a kill leaves a
+file before the step or after it. Why there is no library for it: docs/decisions/021-store.md.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spectrum.store.errors import StoreCorrupt, StoreError, StoreNewer
 
-# "Spec": what file(1) and we know a store by (sqlite.org/pragma.html#pragma_application_id).
+# "Spec": the application id of a store, for file(1) and this package (sqlite.org/pragma.html#pragma_application_id).
 APPLICATION_ID = 0x53706563
 STEPS: tuple[tuple[str, ...], ...] = (
     (
@@ -71,7 +71,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO revision VALUES (0)",
     ),
     (
-        # When each token was used last. Those of the file have no other row: their ids come from their names.
+        # When each token was last used. Tokens of the file have no other row: their ids are derived from their names.
         """
         CREATE TABLE token_uses (
             id TEXT PRIMARY KEY,
@@ -84,15 +84,15 @@ VERSION = len(STEPS)
 
 
 def version_of(connection: sqlite3.Connection, path: Path, steps: int = VERSION) -> int:
-    """Return the number of steps that a file has had; 0 for a new one.
+    """Return the number of steps applied to a file; 0 for a new one.
 
     Args:
         connection: To the file.
-        path: What messages call it.
-        steps: Those that the program knows.
+        path: Its path, for messages.
+        steps: The number of steps that the program knows.
 
     Raises:
-        StoreError: If it is another program's, or a later version's.
+        StoreError: If it belongs to another program, or to a later version.
     """
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -109,10 +109,10 @@ def version_of(connection: sqlite3.Connection, path: Path, steps: int = VERSION)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[tuple[str, ...], ...] = STEPS) -> None:
-    """Bring a file to the version of `steps`; before each step it is copied, but for a new file.
+    """Migrate a file to the version of `steps`; before each step it is copied, unless it is new.
 
     Raises:
-        StoreError: If it is another program's, or a later version's, or there is no room for the copy.
+        StoreError: If it belongs to another program or a later version, or there is no room for the copy.
         sqlite3.Error: If a step fails; the file is as it was before it.
     """
     found = version_of(connection, path, len(steps))
@@ -133,7 +133,7 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[tuple[str, 
 
 
 def _copy(connection: sqlite3.Connection, to: Path) -> None:
-    """Copy a store to a file of its own, which is there whole or not at all."""
+    """Copy a store to another file, atomically."""
     part = to.with_name(f"{to.name}.part")
     try:
         part.unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def _copy(connection: sqlite3.Connection, to: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names in a folder on disk."""
+    """Flush the names in a folder to disk."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -1,6 +1,6 @@
-"""Private keys that the API is sent: sealed for the supervisor, which alone can open them (HPKE, RFC 9180).
+"""Private keys sent to the API: sealed for the supervisor, which alone can open them (HPKE, RFC 9180).
 
-The API's process has the public half, so that it can take a key and never read one that it took.
+The API's process has the public half, so that it can seal a key and never open one.
 """
 
 import base64
@@ -13,21 +13,21 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
-# Of a text: how it was sealed.
+# Prefix of a sealed key: the format.
 PREFIX = "hpke-x25519:"
 _PURPOSE = b"spectrum: the private key of a certificate\0"
 
 
 class SealingError(Exception):
-    """A sealed key cannot be opened, or the key that opens it cannot be had; the message says why."""
+    """A sealed key cannot be opened, or the sealing key cannot be read; the message has the reason."""
 
 
 def seal(key: bytes, belongs_to: bytes, public: bytes) -> str:
-    """Return a private key as nobody can read it but who has the sealing key.
+    """Encrypt a private key for the sealing key.
 
     Args:
         key: The private key.
-        belongs_to: The public key that it belongs to: what is sealed can be used with no other.
+        belongs_to: The public key that it belongs to; the sealed key can be opened with no other one.
         public: The public half of the sealing key, 32 bytes.
     """
     sealed = _SUITE.encrypt(key, X25519PublicKey.from_public_bytes(public), _PURPOSE + belongs_to)
@@ -50,7 +50,7 @@ def unseal(text: str, belongs_to: bytes, sealing_key: X25519PrivateKey) -> bytes
 
 
 def read_sealing_key(path: Path) -> X25519PrivateKey:
-    """Return the key by which sealed ones are opened.
+    """Return the sealing key.
 
     Raises:
         SealingError: If it cannot be read.
@@ -66,10 +66,10 @@ def read_sealing_key(path: Path) -> X25519PrivateKey:
 
 
 def have_sealing_key(path: Path) -> X25519PrivateKey:
-    """Return the same, made where there is none; only its owner reads it, and it is there whole or not at all.
+    """Return the sealing key; create it if missing, atomically and readable by its owner only.
 
     Raises:
-        SealingError: If it cannot be read, or made.
+        SealingError: If it cannot be read, or created.
     """
     if path.exists():
         return read_sealing_key(path)

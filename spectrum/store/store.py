@@ -1,7 +1,7 @@
 """The writer of a store: one process at a time, each change a transaction that is on disk when it is acknowledged.
 
 Its methods block, and may be called from any thread. WAL with `synchronous=FULL` (sqlite.org/pragma.html): a commit
-that returned is there after kill -9 and after a power failure, and one that did not is not there at all.
+that returned survives kill -9 and a power failure, and one that did not has no effect.
 """
 
 import fcntl
@@ -32,16 +32,16 @@ from spectrum.store.schema import migrate, sync_folder, version_of
 from spectrum.store.tokens import StoredToken
 
 LOCK_NAME = "store.lock"
-# Lines of the audit log that are kept: a year of 2,700 a day.
+# Limit of lines in the audit log: a year of 2,700 a day.
 MAX_AUDIT_ENTRIES = 1_000_000
-# Characters of a value in it.
+# Limit of the characters of a value in it.
 MAX_AUDITED = 1 << 16
-# What is left of the WAL after it was copied into the file.
+# Size to which the WAL is truncated after a checkpoint.
 MAX_WAL_BYTES = 16 << 20
-# What SQLite says where a file cannot grow: a full disk, a quota, RLIMIT_FSIZE.
+# SQLite's errors if a file cannot grow: a full disk, a quota, RLIMIT_FSIZE.
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _OBJECT = "section, id, name, value, created_on, modified_on, revision"
-# The audit log would take seconds, and harms nobody.
+# Not checked for corruption at the start: the audit log would take seconds.
 _CHECKED = ("objects", "tokens", "revision")
 _LOCK_PAUSE_S = 0.02
 
@@ -50,7 +50,7 @@ class Store:
     """A store, open for writing.
 
     Args:
-        folder: Where it is; made if it is missing.
+        folder: Its folder; created if missing.
 
     Attributes:
         path: Its file.
@@ -65,13 +65,13 @@ class Store:
         self._turn = Lock()
 
     def open(self, timeout_s: float = 0.0) -> None:
-        """Open it; a new or an earlier one gets the tables of this version.
+        """Open it; create or migrate its tables.
 
         Args:
-            timeout_s: For another process to close it.
+            timeout_s: Time to wait for another process to close it.
 
         Raises:
-            StoreError: If it cannot be used: another process has it, it is damaged, or a later version's.
+            StoreError: If it cannot be used: another process has it, it is damaged, or of a later version.
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Close it; the last step of a commit in another thread is waited for."""
+        """Close it, after a commit in another thread has finished."""
         with self._turn:
             if self._connection is not None:
                 self._connection.close()
@@ -97,33 +97,32 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """Number of the last change."""
+        """The number of the last change."""
         with self._turn, explained(self.path):
             number: int = self._open_connection.execute("SELECT number FROM revision").fetchone()[0]
         return number
 
     def objects(self) -> Iterator[StoredObject]:
-        """Return all objects, in the order in which they were made."""
+        """Return all objects, in order of creation."""
         with self._turn, explained(self.path):
             rows = self._open_connection.execute(f"SELECT {_OBJECT} FROM objects ORDER BY number").fetchall()
         return (self._object(row) for row in rows)
 
     def commit(self, changes: Sequence[ObjectChange], audit: Sequence[AuditEntry], now: float) -> list[StoredObject]:
-        """Carry out changes and write their lines of the audit log, all or none.
+        """Apply changes and write their lines of the audit log, all or none.
 
-        An object is made where its id is new, otherwise it gets the name and the value. To delete one that is not there
-        is no error.
+        A new id creates an object; for a known one, name and value are replaced. Deleting a missing object is no error.
 
         Args:
-            changes: In their order.
+            changes: The changes, in order.
             audit: Their lines.
             now: The time, in seconds since 1970.
 
         Returns:
-            The objects as they are now, but for those that are deleted, in the order of `changes`.
+            The objects as they are now, without deleted ones, in the order of `changes`.
 
         Raises:
-            NameTaken: If another object of the section has a name already.
+            NameTaken: If another object of the section has the name already.
             StoreFull: If there is no room. As with every error, nothing was changed, and a later commit may succeed.
             StoreError: If it cannot be written for another reason.
         """
@@ -140,7 +139,7 @@ class Store:
         return made
 
     def tokens(self) -> list[StoredToken]:
-        """Return all tokens, in the order in which they were made."""
+        """Return all tokens, in order of creation."""
         with self._turn, explained(self.path):
             return tokens_in(self._open_connection, self.path)
 
@@ -161,7 +160,7 @@ class Store:
             _write_audit(connection, audit, now)
 
     def delete_token(self, token_id: str, audit: Sequence[AuditEntry], now: float) -> None:
-        """Delete a token and write lines of the audit log; that there is none with this id is no error.
+        """Delete a token and write lines of the audit log; a missing token is no error.
 
         Raises:
             StoreError: As with `commit`.
@@ -172,12 +171,12 @@ class Store:
             _write_audit(connection, audit, now)
 
     def token_uses(self) -> dict[str, float]:
-        """Return when tokens were used last, in seconds since 1970, by their ids; those of the file are in it, too."""
+        """Return when tokens were last used, in seconds since 1970, by id; including those of the file."""
         with self._turn, explained(self.path):
             return dict(self._open_connection.execute("SELECT id, at FROM token_uses").fetchall())
 
     def write_token_uses(self, uses: Mapping[str, float | None]) -> None:
-        """Keep when some tokens were used last, by their ids; None where that is to be forgotten.
+        """Store when some tokens were last used, by id; None to delete it.
 
         Raises:
             StoreError: As with `commit`.
@@ -190,7 +189,7 @@ class Store:
                     connection.execute("INSERT OR REPLACE INTO token_uses (id, at) VALUES (?, ?)", (token_id, at))
 
     def write_audit(self, audit: Sequence[AuditEntry], now: float) -> None:
-        """Write lines of the audit log that belong to no change, such as refused ones.
+        """Write lines of the audit log without a change, such as refused attempts.
 
         Raises:
             StoreError: As with `commit`.
@@ -199,13 +198,13 @@ class Store:
             _write_audit(connection, audit, now)
 
     def audit(self, wanted: AuditFilter, count: int, after: int = 0, newest_first: bool = True) -> list[AuditEntry]:
-        """Return lines of the audit log in their order. It holds no commit up.
+        """Return lines of the audit log in order. It does not block commits.
 
         Args:
-            wanted: Which ones.
-            count: So many at most.
-            after: Number of the line before the first one, in the order asked for; 0 for the first page.
-            newest_first: The order: the last ones first.
+            wanted: The selection.
+            count: The most lines to return.
+            after: The number of the line before the first one, in the requested order; 0 for the first page.
+            newest_first: Whether the latest lines come first.
 
         Raises:
             StoreError: If they cannot be read.
@@ -217,7 +216,7 @@ class Store:
         return self._audit(conditions, given, f"ORDER BY number {'DESC' if newest_first else 'ASC'} LIMIT {int(count)}")
 
     def count_audit(self, wanted: AuditFilter) -> int:
-        """Return how many lines of the audit log there are of a kind."""
+        """Return the number of lines of a selection."""
         conditions, given = _conditions(wanted)
         with reader(self._folder) as connection:
             query = f"SELECT count(*) FROM audit WHERE {' AND '.join(conditions) or '1'}"
@@ -251,7 +250,7 @@ class Store:
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
                 sync_folder(self._folder)
-            # isolation_level None: transactions begin where we say so.
+            # isolation_level None: transactions begin explicitly.
             connection = sqlite3.connect(
                 self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
@@ -267,7 +266,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Begin a transaction and commit it; after any error it is as if it had not begun."""
+        """Return a context with a transaction: committed at the end, rolled back after any error."""
         with self._turn:
             connection = self._open_connection
             try:
@@ -304,10 +303,10 @@ class Store:
 
 
 def _encoded(value: Mapping[str, Any] | None) -> str:
-    """Return a value as text: ASCII, because a text may have half a surrogate pair, which SQLite would refuse.
+    """Return a value as text: ASCII, because a text may contain unpaired surrogates, which SQLite refuses.
 
     Raises:
-        ValueError: If it has a number that JSON has not.
+        ValueError: If it has a number that JSON does not have.
     """
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
@@ -336,7 +335,7 @@ def _write_audit(connection: sqlite3.Connection, entries: Sequence[AuditEntry], 
 
 
 def _audited(value: Mapping[str, Any] | None) -> str | None:
-    """Return a value as text, without secrets; of one that is too long only its length."""
+    """Return a value as text, without secrets; if it is too long, only its length."""
     if value is None:
         return None
     text = _encoded(without_secrets(value))
@@ -344,7 +343,7 @@ def _audited(value: Mapping[str, Any] | None) -> str | None:
 
 
 def _storable(value: Any) -> Any:
-    """Return what SQLite takes: a client's words may have half a surrogate pair."""
+    """Return a text for SQLite, without unpaired surrogates, which clients may send."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
@@ -360,7 +359,7 @@ def _entry(path: Path, row: sqlite3.Row) -> AuditEntry:
 
 
 def _conditions(wanted: AuditFilter) -> tuple[list[str], list[Any]]:
-    """Return what SQL asks for, and the values in it."""
+    """Return the conditions in SQL, and their values."""
     found: list[str] = []
     given: list[Any] = []
 

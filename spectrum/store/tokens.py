@@ -1,4 +1,4 @@
-"""Tokens of the API: their texts, of which only digests are kept, and how one is found by what a client sends."""
+"""Tokens of the API: their texts, of which only digests are stored, and the lookup by text."""
 
 import hashlib
 import hmac
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# So that scanners of repositories find them, as GitHub's and Cloudflare's.
+# A fixed prefix, so that scanners of repositories find tokens, as GitHub's and Cloudflare's.
 PREFIX = "sp_"
-# 256 bits, which nobody guesses: a plain digest is as good as a slow one (OWASP, Cryptographic Storage).
+# 256 random bits: a plain digest is as good as a slow one (OWASP, Cryptographic Storage).
 RANDOM_BYTES = 32
-# What Terraform's provider takes as a token.
+# The syntax of tokens that Terraform's provider accepts.
 TEXT = re.compile(r"[0-9A-Za-z\-_]{40,80}")
-# What a digest begins with in the file.
+# The prefix of a digest in the file.
 ALGORITHM = "sha256:"
 
 
@@ -24,12 +24,12 @@ class StoredToken:
 
     Attributes:
         id: 32 hex digits.
-        name: For people; several may have the same.
+        name: The displayed name; not unique.
         digest: `sha256:` and 64 hex digits; of the token's text.
-        value: What stands in the file below a token's name, without `hash`.
+        value: Its value in the file, without `hash`.
         created_on: In seconds since 1970.
         modified_on: The same.
-        is_in_file: It is the file's, and read-only to the API.
+        is_in_file: Whether it is in the file, and read-only to the API.
     """
 
     id: str
@@ -42,20 +42,20 @@ class StoredToken:
 
 
 def new_token() -> str:
-    """Return the text of a new token. It is shown once and not kept."""
+    """Return the text of a new token. It is displayed once and not stored."""
     return PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
 
 
 def digest(text: str) -> str:
-    """Return what is kept of a token."""
+    """Return the digest of a token's text, which is stored."""
     return ALGORITHM + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class TokenIndex:
     """Finds tokens by their texts.
 
-    How long that takes tells nothing of a token: what is looked up is the beginning of a digest, and digests are
-    compared as a whole.
+    The time of a lookup reveals nothing about tokens: the key is the prefix of a digest, and whole digests are
+    compared.
     """
 
     def __init__(self, tokens: Iterable[StoredToken]) -> None:
@@ -64,7 +64,7 @@ class TokenIndex:
             self._tokens.setdefault(_key(token.digest), []).append(token)
 
     def find(self, text: str) -> StoredToken | None:
-        """Return the token with a text, if there is one. Whether it is still valid is not asked."""
+        """Return the token with a text, also an invalid one; None if there is none."""
         if not TEXT.fullmatch(text):
             return None
         found, wanted = None, digest(text)

@@ -1,4 +1,4 @@
-"""Pure codecs of the protocols that name the client to an origin."""
+"""Pure codecs of the protocols that carry the client's address to an origin."""
 
 from spectrum.wire.proxy_protocol import (
     Command,

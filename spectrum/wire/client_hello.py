@@ -1,36 +1,36 @@
-"""The TLS ClientHello: which name a client asks for, and which protocols it offers (RFC 8446 section 4.1.2, RFC 6066).
+"""The TLS ClientHello: its server name and ALPN protocols (RFC 8446 section 4.1.2, RFC 6066).
 
-It is read, never answered: what follows decides who terminates the TLS.
+It is read, not answered: its content determines where TLS is terminated.
 """
 
 from dataclasses import dataclass
 
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _SERVER_NAME, _ALPN = 0, 16
-# RFC 8446 section 5.1: a record holds at most so much.
+# RFC 8446 section 5.1: the limit of a record.
 _MAX_RECORD_BYTES = 16384
 _RECORD_HEADER_BYTES, _MESSAGE_HEADER_BYTES = 5, 4
-# Of a ClientHello that is waited for. With post-quantum key shares they have about 2 kB, with a ticket that holds a
-# long client certificate 10 kB and more. HAProxy (tune.bufsize) and nginx (preread_buffer_size) read 16 kB by default.
+# Limit of a ClientHello. With post-quantum key shares they have about 2 kB, with a ticket that contains a long client
+# certificate 10 kB and more. HAProxy (tune.bufsize) and nginx (preread_buffer_size) read 16 kB by default.
 MAX_HELLO_BYTES = 16384
-# The same with the headers of its records, which may be short ones.
+# The same with the headers of its records, which may be short.
 MAX_WIRE_BYTES = 24576
 
 
 class ClientHelloError(ValueError):
-    """Bytes that no ClientHello begins with."""
+    """The bytes cannot be the begin of a ClientHello."""
 
 
 class ClientHelloTooLong(ClientHelloError):
-    """A ClientHello, but longer than is read."""
+    """A ClientHello longer than the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What it says.
+    """The properties of a ClientHello.
 
     Attributes:
-        server_name: The name in the server_name extension, in lower case; "" where there is none.
+        server_name: The name in the server_name extension, in lower case; "" without one.
         alpn: The protocols that the client offers.
     """
 
@@ -53,7 +53,7 @@ class _Reader:
         return int.from_bytes(self.take(size), "big")
 
     def block(self, size: int) -> "_Reader":
-        """What follows a length of `size` bytes."""
+        """Return the bytes after a length of `size` bytes."""
         return _Reader(self.take(self.number(size)))
 
     @property
@@ -62,33 +62,32 @@ class _Reader:
 
 
 class HelloReader:
-    """Reads the ClientHello at the start of a connection whose bytes come in over time.
+    """Reads the ClientHello at the start of a connection whose bytes arrive over time.
 
-    What was looked at before is not looked at again: a client that sends a byte at a time costs no more than one that
-    sends all at once.
+    Bytes are parsed once: a client that sends byte by byte causes no more work than one that sends all at once.
 
     Attributes:
-        needs: As many bytes must be there before another look can tell more.
+        needs: The number of bytes that must be there before another `read` can succeed.
     """
 
     __slots__ = ("_at", "_found", "_head", "needs")
 
     def __init__(self) -> None:
         self.needs = 1
-        # Where the first record begins that was not there as a whole, and of the message in those before it: how long
-        # it is, and its header.
+        # The offset of the first incomplete record, and of the message in the records before it: its length, and its
+        # header.
         self._at = 0
         self._found = 0
         self._head = b""
 
     def read(self, data: bytes) -> ClientHello | None:
-        """Return what a connection's bytes begin with, or None when more are needed.
+        """Return the ClientHello at the start of a connection's bytes, or None when more bytes are needed.
 
         Args:
-            data: All that came, at least as much as the last time.
+            data: All received bytes, at least as many as at the last call.
 
         Raises:
-            ClientHelloTooLong: If it is a ClientHello, and a longer one than is read.
+            ClientHelloTooLong: If it is a ClientHello longer than the limit.
             ClientHelloError: If no continuation of `data` could be a ClientHello.
         """
         if data and data[0] != _HANDSHAKE:
@@ -96,7 +95,7 @@ class HelloReader:
         while True:
             body = self._at + _RECORD_HEADER_BYTES
             if len(data) < body:
-                self.needs = body + 1 if data else 1  # no record is empty
+                self.needs = body + 1 if data else 1  # records are not empty
                 return None
             kind, version, length = data[self._at], data[self._at + 1], int.from_bytes(data[body - 2 : body], "big")
             if kind != _HANDSHAKE or version != 3 or not 0 < length <= _MAX_RECORD_BYTES:
@@ -122,14 +121,14 @@ def parse(data: bytes) -> ClientHello | None:
     """Return the ClientHello at the start of a connection's bytes, or None when more bytes are needed.
 
     Raises:
-        ClientHelloTooLong: If it is a ClientHello, and a longer one than is read.
+        ClientHelloTooLong: If it is a ClientHello longer than the limit.
         ClientHelloError: If no continuation of `data` could be a ClientHello.
     """
     return HelloReader().read(data)
 
 
 def _message(data: bytes, size: int) -> bytes:
-    """The body of the first handshake message, which may lie in several records."""
+    """Return the body of the first handshake message, which may span several records."""
     parts, at, missing = [], 0, _MESSAGE_HEADER_BYTES + size
     while missing > 0:
         length = int.from_bytes(data[at + 3 : at + _RECORD_HEADER_BYTES], "big")

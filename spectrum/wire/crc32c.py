@@ -1,6 +1,6 @@
 """CRC32C (Castagnoli), the checksum of PROXY protocol v2's PP2_TYPE_CRC32C (RFC 3720, appendix B.4).
 
-Table-driven Python: a header is about 50 bytes and only senders that ask for a checksum pay for it.
+Table-driven Python: a header is about 50 bytes, and only senders that request a checksum cause the work.
 """
 
 _POLYNOMIAL_REFLECTED = 0x82F63B78

@@ -1,4 +1,4 @@
-"""Ethernet frames, as far as packets are told apart by them (RFC 791, RFC 8200, RFC 9293, RFC 768)."""
+"""The headers of Ethernet frames, as far as packets are classified by them (RFC 791, RFC 8200, RFC 9293, RFC 768)."""
 
 import struct
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ _FLAG_NAMES = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the headers of a frame say.
+    """The fields of a frame's headers.
 
     Attributes:
-        source: Where the packet comes from.
-        destination: Where it goes.
-        protocol: The IP protocol's number.
-        source_port: Of TCP and UDP; 0 where it has none, or they are not to be seen.
+        source: The source address.
+        destination: The destination address.
+        protocol: The number of the IP protocol.
+        source_port: Of TCP and UDP; 0 without ports, or if they are cut off.
         destination_port: Likewise.
-        length: Of the IP packet, in bytes.
+        length: The length of the IP packet, in bytes.
         ttl: Time to live, or hop limit.
-        tcp_flags: The names of those that are set.
+        tcp_flags: The names of the flags that are set.
     """
 
     source: IPv4Address | IPv6Address
@@ -37,9 +37,9 @@ class Frame:
 
 
 def parse(data: bytes) -> Frame | None:
-    """Return what the beginning of a frame says; None where it is no IP packet, or too short for its headers.
+    """Parse the begin of a frame; return None if it is not an IP packet, or too short for its headers.
 
-    One VLAN tag is looked behind. Behind IPv6 extension headers nothing is read.
+    One VLAN tag is skipped. IPv6 extension headers are not.
     """
     source: IPv4Address | IPv6Address
     destination: IPv4Address | IPv6Address

@@ -13,7 +13,7 @@ _ECHO_REQUEST_V6, _ECHO_REPLY_V6 = 128, 129
 
 
 def packet_too_big(client: bytes, client_port: int, edge: bytes, edge_port: int, payload_bytes: int) -> bytes:
-    """Return the ICMP message, from its type on, that tells a client how long its datagrams to the edge may be.
+    """Return the ICMP message, from its type on, that tells a client the longest payload of datagrams to the edge.
 
     It quotes the headers of a datagram one byte too long, by which the client's kernel finds the socket.
 

@@ -4,10 +4,10 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# The first field of a file whose times are nanoseconds, and what its frames are: Ethernet.
+# The magic number of files with times in nanoseconds, and the link type: Ethernet.
 MAGIC_NANOSECONDS, ETHERNET = 0xA1B23C4D, 1
 _VERSION = 2, 4
-# More of a frame than anybody keeps; tcpdump's own limit.
+# Limit of the bytes of a frame; tcpdump's own.
 _SNAP_BYTES = 262_144
 _HEADER = struct.Struct("<IHHiIII")
 _RECORD = struct.Struct("<IIII")
@@ -17,9 +17,9 @@ class CapturedFrame(NamedTuple):
     """A frame in a capture.
 
     Attributes:
-        at_ns: When it came, in nanoseconds since 1970.
-        frame_bytes: How long it was.
-        data: As much of its beginning as is kept.
+        at_ns: The time of arrival, in nanoseconds since 1970.
+        frame_bytes: The length of the frame.
+        data: Its captured bytes.
     """
 
     at_ns: int
@@ -28,7 +28,7 @@ class CapturedFrame(NamedTuple):
 
 
 def capture(frames: Iterable[CapturedFrame]) -> bytes:
-    """Return the content of a file with frames of Ethernet, in the order of their times."""
+    """Return the content of a file with Ethernet frames, in the order of their times."""
     parts = [_HEADER.pack(MAGIC_NANOSECONDS, *_VERSION, 0, 0, _SNAP_BYTES, ETHERNET)]
     for frame in sorted(frames, key=lambda one: one.at_ns):
         data = frame.data[: frame.frame_bytes]

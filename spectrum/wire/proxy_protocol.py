@@ -2,7 +2,7 @@
 
 One `Header` for both versions. `parse` needs the bytes from the first byte of the connection (or datagram) and never
 guesses: bytes that cannot become a header are an error, too few bytes are `None`. `v1_line` and `v2_block` are the two
-serialisers; the relay calls them directly with addresses it already has in wire form.
+serializers; the relay calls them directly with addresses it already has in wire form.
 """
 
 import struct
@@ -19,7 +19,7 @@ V2_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
 # Section 2.1: the longest line, "PROXY UNKNOWN" with two full IPv6 addresses, is 107 bytes with its CRLF.
 MAX_V1_BYTES = 107
-# The length field allows 65535. Known senders stay below 1 KiB; 4 KiB bounds what an unknown peer can make us hold.
+# The length field allows 65535. Known senders stay below 1 KiB; 4 KiB bounds the memory for an unknown peer.
 MAX_V2_BYTES = 16 + 4096
 # Section 2.2.5: "opaque byte sequence of up to 128 bytes".
 MAX_UNIQUE_ID_BYTES = 128
@@ -34,18 +34,18 @@ _VERSION_2 = 0x20
 
 
 class ProxyHeaderError(ValueError):
-    """The bytes are not, and cannot become, a PROXY header; or a header that cannot be written was asked for."""
+    """The bytes are not, and cannot become, a PROXY header; or a header cannot be written."""
 
 
 class Command(IntEnum):
-    """Section 2.2: LOCAL is the proxy speaking for itself (a health check), PROXY is on behalf of a client."""
+    """Section 2.2: LOCAL is a connection of the proxy itself (a health check), PROXY is on behalf of a client."""
 
     LOCAL = 0
     PROXY = 1
 
 
 class Transport(IntEnum):
-    """The client's transport. Version 1 knows STREAM and UNSPEC ("UNKNOWN") only."""
+    """The client's transport. Version 1 has STREAM and UNSPEC ("UNKNOWN") only."""
 
     UNSPEC = 0
     STREAM = 1
@@ -53,7 +53,7 @@ class Transport(IntEnum):
 
 
 class TlvType(IntEnum):
-    """Registered types of section 2.2; a TLV of any other type is kept as it is."""
+    """Registered types of section 2.2; TLVs of other types are kept."""
 
     ALPN = 0x01
     AUTHORITY = 0x02
@@ -65,7 +65,7 @@ class TlvType(IntEnum):
 
 
 class SslClient(IntFlag):
-    """Section 2.2.6: what a client did over TLS: it showed a certificate on this connection, or in its session."""
+    """Section 2.2.6: TLS of the client: whether it sent a certificate on this connection, or in its session."""
 
     SSL = 1
     CERT_CONN = 2
@@ -122,12 +122,12 @@ class Tlv:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a proxy says about its client.
+    """A PROXY header.
 
     Attributes:
         version: 1 or 2.
-        source: The client's end, or None when the proxy did not say (UNKNOWN, UNSPEC, LOCAL).
-        destination: The end that the client connected to; None exactly when `source` is.
+        source: The client's end; None if the header has none (UNKNOWN, UNSPEC, LOCAL).
+        destination: The end that the client connected to; None exactly if `source` is.
         command: LOCAL for the proxy's own connections; the receiver must then use the real peer address.
         transport: The client's transport protocol.
         tlvs: Version 2 only, in the order of the wire. A CRC32C entry is checked by `parse` and computed by
@@ -264,8 +264,8 @@ def _parse_v1(data: bytes) -> tuple[Header, int] | None:
     end = data.find(b"\r\n", 0, MAX_V1_BYTES)
     if end < 0 and len(data) >= MAX_V1_BYTES:
         raise ProxyHeaderError(f"no end of line within {MAX_V1_BYTES} bytes of a version 1 header")
-    # A bare LF or a stray CR cannot be followed by anything valid: fail now, not at the deadline; and the same whether
-    # the line came whole or in parts.
+    # A bare LF or a stray CR cannot be followed by anything valid: fail now, not at the deadline, and independent of
+    # how the line is split into reads.
     line = data.removesuffix(b"\r") if end < 0 else data[:end]
     if b"\n" in line or b"\r" in line:
         raise ProxyHeaderError("a version 1 header ends with CR LF")
@@ -284,7 +284,7 @@ def _parse_v1(data: bytes) -> tuple[Header, int] | None:
 
 def _v1_address(family: type[IPv4Address] | type[IPv6Address], word: bytes) -> IPv4Address | IPv6Address:
     try:
-        # IPv6Address also takes a scope ("%eth0"), which has no meaning at another host.
+        # IPv6Address also accepts a scope ("%eth0"), which is meaningless on another host.
         if b"%" in word:
             raise ValueError("scoped")
         return family(word.decode("ascii"))
@@ -325,7 +325,7 @@ def _parse_v2(data: bytes) -> tuple[Header, int] | None:
 
 
 def _address_size(command: Command, family_transport: int) -> int:
-    """Bytes of the address block; 0 where section 2.2 tells the receiver to ignore it."""
+    """Return the bytes of the address block; 0 where section 2.2 tells the receiver to ignore it."""
     family, transport = family_transport & 0xF0, family_transport & 0x0F
     if command is Command.LOCAL or family == _FAMILY_UNSPEC or transport == Transport.UNSPEC:
         return 0
@@ -361,10 +361,10 @@ def pack_tlvs(tlvs: Iterable[Tlv]) -> bytes:
 
 
 def unpack_tlvs(data: bytes) -> tuple[Tlv, ...]:
-    """Return the TLVs in packed ones.
+    """Return the TLVs in wire form, unpacked.
 
     Raises:
-        ProxyHeaderError: If one is longer than what is left.
+        ProxyHeaderError: If a TLV is longer than the rest.
     """
     return _parse_tlvs(data, 0)
 
@@ -372,15 +372,15 @@ def unpack_tlvs(data: bytes) -> tuple[Tlv, ...]:
 def ssl_tlv(
     client: SslClient, version: bytes, cipher: bytes, common_name: bytes = b"", signature: bytes = b"", key: bytes = b""
 ) -> Tlv:
-    """Return the SSL TLV of section 2.2.6 for a client whose certificate, if it showed one, was verified.
+    """Return the SSL TLV of section 2.2.6 for a client whose certificate, if any, was verified.
 
     Args:
-        client: What it did.
-        version: Such as TLSv1.3.
-        cipher: Such as TLS_AES_256_GCM_SHA384.
-        common_name: That of the client's certificate.
-        signature: The algorithm by which the certificate that it was shown is signed.
-        key: The kind of that certificate's key, such as RSA2048.
+        client: Its flags.
+        version: The TLS version, such as TLSv1.3.
+        cipher: The cipher, such as TLS_AES_256_GCM_SHA384.
+        common_name: The common name of the client's certificate.
+        signature: The signature algorithm of the edge's certificate.
+        key: The kind of the edge's key, such as RSA2048.
     """
     parts = (
         (SslPart.VERSION, version),
@@ -390,13 +390,13 @@ def ssl_tlv(
         (SslPart.KEY, key),
     )
     packed = pack_tlvs(Tlv(kind, value) for kind, value in parts if value)
-    # The word is zero where a certificate was shown and verified, "and non-zero otherwise".
+    # The word is zero if a certificate was sent and verified, "and non-zero otherwise".
     verified = SslClient.CERT_SESS in client
     return Tlv(TlvType.SSL, bytes([client, 0, 0, 0, not verified]) + packed)
 
 
 def _checksum_offset(tlvs: bytes) -> int | None:
-    """Where, within packed TLVs, the first CRC32C value stands."""
+    """Return the offset of the first CRC32C value within packed TLVs."""
     offset = 0
     while offset + 3 <= len(tlvs):
         kind, length = _TLV_PREFIX.unpack_from(tlvs, offset)

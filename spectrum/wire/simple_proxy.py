@@ -22,9 +22,9 @@ class SimpleProxyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SimpleProxyHeader:
-    """The client's address and port, and those of the proxy that it wrote to.
+    """The client's address and port, and those of the proxy that it sent to.
 
-    Addresses are unmapped: a client is an IPv4 one, however the header spells it.
+    Addresses are unmapped: an IPv4 client has an IPv4 address, however the header encodes it.
     """
 
     client_address: IPv4Address | IPv6Address
@@ -45,7 +45,7 @@ def parse(datagram: bytes) -> SimpleProxyHeader:
     """Return the header at the start of `datagram`; the payload follows at `HEADER_BYTES`.
 
     Raises:
-        SimpleProxyError: If the datagram is too short or the magic number is another one.
+        SimpleProxyError: If the datagram is too short or has another magic number.
     """
     if len(datagram) < HEADER_BYTES:
         raise SimpleProxyError(f"{len(datagram)} bytes are too few for a header of {HEADER_BYTES}")
