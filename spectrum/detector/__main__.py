@@ -1,4 +1,4 @@
-"""The detector: `python -m spectrum.detector LINK FOLDER USER SECCOMP`, which the supervisor starts."""
+"""The detector: `python -m spectrum.detector LINK FOLDER USER SECCOMP`, started by the supervisor."""
 
 from spectrum.detector.main import main
 

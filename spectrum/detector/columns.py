@@ -1,4 +1,4 @@
-"""Records of the filter's ring buffer, or of workers, as columns of packets."""
+"""Samples of the filter's ring buffer, or of workers, as columns of packets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from spectrum.core.limits.rules import group_of
 from spectrum.kernel.looks import HEADER_BYTES
 from spectrum.kernel.worker_looks import FRAME_BYTES
 
-# struct look of kernel/bpf/flows.h behind the header of a record. Addresses are in network byte order.
+# struct look of kernel/bpf/flows.h after the header of a record. Addresses are in network byte order.
 RECORD = np.dtype(
     [
         ("ring", np.uint8, (HEADER_BYTES,)),
@@ -43,7 +43,7 @@ RECORD = np.dtype(
     ]
 )
 
-# Columns that are those of the records; the others are made of several, or of another type.
+# Columns with a field of their own in the records; the others are derived, or have another type.
 _SAME = (
     "version",
     "protocol",
@@ -67,13 +67,13 @@ _SAME = (
 
 @dataclass(frozen=True, slots=True)
 class LookedAt:
-    """Packets that were looked at, in the order in which they came; all columns are of one length.
+    """Sampled packets, in order of arrival; all columns have the same length.
 
     Attributes:
         packets: Their columns.
-        at_ns: When, in ns of the monotonic clock.
-        frame_bytes: How long the whole frame is.
-        reason: What became of it: the index of its counter (`PinnedFilter.places`).
+        at_ns: Times of arrival, in ns of the monotonic clock.
+        frame_bytes: Lengths of the whole frames.
+        reason: Results: the index of the counter (`PinnedFilter.places`).
     """
 
     packets: Packets
@@ -93,10 +93,10 @@ class LookedAt:
 
 
 class AppGroups:
-    """Tells the numbers of apps from the numbers that they have in workers.
+    """Translates the numbers of apps in workers to those of the detector.
 
     Args:
-        apps: By number the name, and what it serves, which begins with the transport.
+        apps: By number the name, and the service, which begins with the transport.
     """
 
     def __init__(self, apps: Mapping[int, tuple[str, str]]) -> None:
@@ -105,7 +105,7 @@ class AppGroups:
         self._numbers = np.array([by_group[group] for group in sorted(by_group)], np.int32)
 
     def numbers(self, groups: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """Return the number of the app of each, `NO_APP` where there is none."""
+        """Return the number of the app of each, `NO_APP` without one."""
         if not len(self._groups):
             return np.full(len(groups), NO_APP, np.int32)
         places = np.minimum(np.searchsorted(self._groups, groups), len(self._groups) - 1)
@@ -113,7 +113,7 @@ class AppGroups:
 
 
 def columns(records: bytes, groups: AppGroups | None = None) -> LookedAt:
-    """Return the columns of records, as `Looks.read` or, with `groups`, as `AllLooks.read` returns them."""
+    """Return the columns of records of `Looks.read` or, with `groups`, of `AllLooks.read`."""
     rows = np.frombuffer(records, RECORD)
     found = {name: np.ascontiguousarray(rows[name]) for name in _SAME}
     found["stands_for"] = rows["one_in"].astype(np.float64)

@@ -1,7 +1,6 @@
-"""The detector: its first steps, its privileges, what it looks at, and its end.
+"""The detector: start, privileges, settings, and end.
 
-It ends with its supervisor, or when it is told to; then it keeps what it has learned. Rules end by themselves, in the
-kernel.
+It ends with its supervisor, or on a signal; it then saves its profiles. Rules expire by themselves, in the kernel.
 """
 
 import asyncio
@@ -46,25 +45,25 @@ from spectrum.tasks import Tasks
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
-# One that was late for longer, or whose machine slept, does not take what came meanwhile for a quarter of a second.
+# After a longer delay, such as a suspend, a look covers more time than a quarter of a second, and is not counted.
 LONGEST_LOOK_S = 5.0
 LOCK = "lock"
-# For the detector before this one to leave the folder: in an upgrade that of the daemon before.
+# Time for the previous detector to release the folder: after an upgrade, that of the former daemon.
 LOCK_TIMEOUT_S = 100.0
 LOCK_STEP_S = 0.1
-# Beside Python the password database, and how many processors there are.
+# Beside Python the password database, and the number of CPUs.
 READABLE = (*installation.readable(), "/etc", "/sys/devices/system/cpu")
 _PLACE_OF: Mapping[Dimension, Callable[[Any], str]] = {"country": country_in, "asn": network_in}
 
 
 class DetectorService:
-    """Looks for attacks.
+    """Detects attacks.
 
     Args:
-        link: Towards the supervisor.
-        folder: What it keeps is here.
-        user: Whom to become; `-` to stay.
-        forbids_calls: Whether system calls are forbidden.
+        link: The link to the supervisor.
+        folder: The folder of its state.
+        user: The user to run as; `-` to keep the current one.
+        forbids_calls: Whether system calls are restricted.
         profiles: The name of the folder of profiles in that.
     """
 
@@ -81,17 +80,17 @@ class DetectorService:
         self._ended = asyncio.Event()
         self._tasks = Tasks()
         self._looks: Looks | AllLooks | None = None
-        # Of looks of workers: whose they are.
+        # The apps of workers' samples.
         self._groups: AppGroups | None = None
         self._places: dict[Dimension, PlaceTable] = {}
         self._watch: AttackWatch | None = None
         self._client = DetectorClient(link, self._told, self._ended.set)
 
     async def run(self) -> None:
-        """Look until the supervisor is gone, or a signal comes.
+        """Run until the supervisor ends, or a signal arrives.
 
         Raises:
-            OSError: If it cannot have its folder.
+            OSError: If it cannot lock its folder.
         """
         loop = asyncio.get_running_loop()
         log_spare_signals(loop)
@@ -126,17 +125,17 @@ class DetectorService:
         profiles.save(watch.detector.profile, _keys(watch), time.time())
 
     async def _reached(self, state: "asyncio.Future[Any]") -> bool:
-        """Wait for something that is told; return False where this process is to end before."""
+        """Wait for a message of the supervisor; return False if this process has to end first."""
         ended = asyncio.ensure_future(self._ended.wait())  # noqa: TID251 - it ends in the next line but one
         await asyncio.wait((state, ended), return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         return state.done()
 
     async def _has_folder(self) -> bool:
-        """Have the folder for this process alone; return False where it is to end before.
+        """Lock the folder for this process; return False if it has to end first.
 
         Raises:
-            OSError: If another detector keeps it.
+            OSError: If another detector has the lock.
         """
         lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + LOCK_TIMEOUT_S
@@ -148,10 +147,10 @@ class DetectorService:
                     raise OSError(f"{self._folder}: another detector keeps it") from None
                 await asyncio.sleep(LOCK_STEP_S)
             else:
-                return True  # it is kept to the end of this process
+                return True  # locked until this process ends
         return False
 
-    # --- what is told ---------------------------------------------------------------------------------------------
+    # --- messages -------------------------------------------------------------------------------------------------
 
     def _told(self, told: Told, descriptors: list[int]) -> None:
         now, at = time.monotonic(), time.time()
@@ -173,7 +172,7 @@ class DetectorService:
                 close_all(descriptors)
 
     def _see(self, brought: Sequence[tuple[str, int]], by_workers: bool) -> None:
-        """Look at another ring buffer or at the memory of workers, where it came, and by databases of places."""
+        """Read another ring buffer, the memory of workers, or databases of places, if the message has them."""
         self._places = dict(_place_tables(dict(brought)))
         shown = [descriptor for name, descriptor in brought if name == LOOKS]
         if not shown:
@@ -185,7 +184,7 @@ class DetectorService:
             return
         if self._looks is not None:
             self._looks.close()
-        looks.discard()  # it may be old
+        looks.discard()  # they may be old
         self._looks = looks
 
     def _tell(self, found: "list[Found]", watch: AttackWatch) -> None:
@@ -197,7 +196,7 @@ class DetectorService:
                 if isinstance(one, DetectorRules):
                     watch.rules_untold()
 
-    # --- looks ----------------------------------------------------------------------------------------------------
+    # --- samples --------------------------------------------------------------------------------------------------
 
     async def _keep_looking(self, watch: AttackWatch, profiles: ProfileStore) -> None:
         last = time.monotonic()
@@ -232,8 +231,8 @@ def _place_tables(brought: Mapping[str, int]) -> Iterator[tuple[Dimension, Place
 def main() -> None:
     """Run the detector.
 
-    The arguments are the descriptor of the link, the folder, the user to become (`-` for none), and whether system
-    calls are forbidden (0 or 1).
+    The arguments are the descriptor of the link, the folder, the user to run as (`-` for none), and whether system
+    calls are restricted (0 or 1).
     """
     begin_child("the detector", "spectrum-ddos")
     forbid_rings()

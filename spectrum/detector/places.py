@@ -1,7 +1,7 @@
-"""Where packets come from, by MaxMind DB files: thousands of addresses at once.
+"""The places of packets' sources, by MaxMind DB files: thousands of addresses at once.
 
-The search tree of a file is walked by numpy, bit by bit for all addresses together: 0.5 µs an address, also where each
-is another one, as in a flood. See https://maxmind.github.io/MaxMind-DB/. Records are read by the library, once each.
+numpy walks the search tree of a file bit by bit for all addresses together: 0.5 µs per address, also if all differ, as
+in a flood. See https://maxmind.github.io/MaxMind-DB/. The library decodes each record once.
 """
 
 import mmap
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from spectrum.core.ddos.packets import Packets
 
 UNKNOWN = "unknown"
-# Records that are read at once take 30 µs each: files of cities have one for each city. The others are unknown then.
+# Records that are decoded per call, 30 µs each: files of cities have one per city. Further ones are unknown then.
 MOST_NEW = 200
 MOST_KEPT = 65_536
 _MAPPED_BITS = 96
 
 
 class PlaceFileError(Exception):
-    """A file is not a MaxMind DB, or cannot be read; the message says why."""
+    """A file is not a MaxMind DB, or cannot be read; the message has the reason."""
 
 
 class _Mapped:
-    """What the library reads instead of a file: it can read all, and that takes no memory."""
+    """A buffer with the interface of a file, for the library, without a copy."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
@@ -41,8 +41,8 @@ class PlaceTable:
     """The places of sources, by a file.
 
     Args:
-        file: A descriptor of the file, which stays the caller's.
-        place_of: Returns a record's place as text, "" where it says none.
+        file: A descriptor of the file; owned by the caller.
+        place_of: Returns a record's place as text, "" without one.
 
     Raises:
         PlaceFileError: If it cannot be used.
@@ -78,7 +78,7 @@ class PlaceTable:
         return np.array(self._read(pointers, packets, first), dtype=np.str_)[inverse]
 
     def _walk(self, start: int, words: list[tuple[NDArray[np.uint64], int]]) -> NDArray[np.int64]:
-        """Return where the walk ends for each address, whose bits are in words of so many, the highest first."""
+        """Return the final node of each address, whose bits are in words of some length, the highest bit first."""
         nodes = np.full(len(words[0][0]), start, np.int64)
         for word, bits in words:
             for bit in range(bits - 1, -1, -1):
@@ -87,14 +87,14 @@ class PlaceTable:
                     return nodes
                 side = (word[going] >> np.uint64(bit) & np.uint64(1)).astype(np.int64)
                 nodes[going] = self._step(nodes[going], side)
-        nodes[nodes < self._nodes] = self._nodes  # no tree of a file that is whole
+        nodes[nodes < self._nodes] = self._nodes  # only in a damaged tree
         return nodes
 
     def _step(self, nodes: NDArray[np.int64], side: NDArray[np.int64] | int) -> NDArray[np.int64]:
         """Return the left (0) or right (1) record of some nodes."""
         tree = self._tree
         if self._bits == 28:
-            # The middle byte has the highest four bits of both.
+            # The middle byte has the highest four bits of both records.
             at = nodes * 7
             found = tree[at + 3].astype(np.int64) >> (4 - 4 * side) & 0xF
             at = at + 4 * side
@@ -108,7 +108,7 @@ class PlaceTable:
         return found
 
     def _read(self, pointers: NDArray[np.int64], packets: Packets, rows: NDArray[np.intp]) -> list[str]:
-        """Return the place of each record, of which a packet's source is one."""
+        """Return the place of each record; for each there is a row with a packet of such a source."""
         if len(self._places) > MOST_KEPT:
             self._places = {self._nodes: UNKNOWN}
         new, told = 0, []

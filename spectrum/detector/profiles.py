@@ -1,4 +1,4 @@
-"""Profiles of apps in files, one for each app, which are there whole or not at all (rename(2), fsync(2))."""
+"""Profiles of apps in files, one per app, written atomically (rename(2), fsync(2))."""
 
 import logging
 import os
@@ -21,20 +21,20 @@ log = logging.getLogger(__name__)
 SUFFIX = ".profile"
 DAMAGED = ".damaged"
 SAVE_S = 60.0
-# Profiles of apps that are gone are kept so long: apps come back.
+# Lifetime of profiles of removed apps: apps may be added again.
 KEPT_S = WEEK_S
-# Files of so many calls, one after each look, are those of a minute.
+# Calls in which all files are saved once: a minute of looks.
 CALLS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class AppKey:
-    """What an app is known by.
+    """The identity of an app.
 
     Attributes:
-        name: Of it.
-        serves: Where it listens, as text; an app of another name that listens there is the same, renamed. Empty where
-            renamed apps are others.
+        name: Its name.
+        serves: Its address and ports as text; an app of another name with the same ones is the same, renamed. Empty if
+            renamed apps are new ones.
     """
 
     name: str
@@ -47,10 +47,10 @@ _ATTACKERS = msgspec.json.Decoder(tuple[PastAttack, ...])
 
 
 class ProfileStore:
-    """Keeps the profiles.
+    """Saves and loads the profiles.
 
     Args:
-        folder: Of the files; it is there.
+        folder: The folder of the files; it must exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,10 +60,10 @@ class ProfileStore:
         self._has_failed = False
 
     def load(self, profile: Profile, apps: Mapping[int, AppKey], at: float) -> int:
-        """Have a profile know what is kept of apps; return of how many that is.
+        """Load the saved apps into a profile; return their number.
 
         Args:
-            profile: It has learned nothing yet.
+            profile: An empty profile.
             apps: By their numbers.
             at: Now, in seconds since 1970.
         """
@@ -110,11 +110,11 @@ class ProfileStore:
         """Save some of the profiles that were not saved for a minute; to be called after each look.
 
         Args:
-            profile: What is known.
+            profile: The profiles.
             apps: By their numbers.
             at: Now, in seconds since 1970.
         """
-        # A clock that was set back saves at once, rather than never.
+        # A clock that was set back causes a save at once, rather than never.
         if not self._due and (self._due_at is None or not 0 <= at - self._due_at < SAVE_S):
             self._due, self._due_at = list(profile.apps), at
         count = 1 + len(profile.apps) // CALLS
@@ -143,14 +143,14 @@ class ProfileStore:
         try:
             replace_file(path, data)
         except OSError as exc:
-            if not self._has_failed:  # once, not each minute
+            if not self._has_failed:  # logged once, not each minute
                 log.warning("%s: profiles cannot be saved, and are lost at a restart: %s", self._folder, exc.strerror)
             self._has_failed = True
         else:
             self._has_failed = False
 
     def load_attackers(self) -> tuple[PastAttack, ...]:
-        """Return the attacks that were kept, for `Detector.recall`."""
+        """Return the saved attacks, for `Detector.recall`."""
         path = self._folder / ATTACKERS
         try:
             return _ATTACKERS.decode(path.read_bytes())
@@ -161,7 +161,7 @@ class ProfileStore:
             return ()
 
     def save_attackers(self, attacks: Sequence[PastAttack]) -> None:
-        """Keep the attacks of `Detector.attackers`; to be called when one begins or ends."""
+        """Save the attacks of `Detector.attackers`; to be called when one begins or ends."""
         self._try_replace(self._folder / ATTACKERS, msgspec.json.encode(attacks))
 
     def path_of(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What is done with each quarter of a second of looks: rules, attacks, and how many packets are looked at."""
+"""The work for each quarter of a second of samples: rules, attacks, and the sampling rate."""
 
 import logging
 import time
@@ -34,10 +34,10 @@ from spectrum.link.detector import (
 
 log = logging.getLogger(__name__)
 
-# The end of a rule in the kernel is pushed forward while it matches, by so much of its time at once, and is so much
-# later than the detector ends it: the kernel ends it only where nobody else does.
+# The expiry of a rule in the kernel is postponed while it matches, by this share of its time, and is later than that of
+# the detector by the same share: the kernel ends rules only if the detector does not.
 RENEWED_SHARE = 1 / 6
-# Of an attack's packets at once.
+# Sampled packets of an attack per event.
 MOST_SAMPLES = 8
 STATE_S = 1.0
 _NS = 1_000_000_000
@@ -46,22 +46,22 @@ _NO_PACKETS = Packets.none()
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A rule as the filter was told of it."""
+    """A rule as it was sent to the filter."""
 
     rule: FloodRule
     expires: float
 
 
 class AttackWatch:
-    """Looks for attacks.
+    """Detects attacks.
 
     Args:
-        settings: How.
-        seed: Of the chance by which profiles choose.
+        settings: The settings.
+        seed: Of the random choices of profiles.
 
     Attributes:
         detector: Finds attacks.
-        apps: Names and places of apps by their number.
+        apps: Names and services of apps by their number.
     """
 
     def __init__(self, settings: DetectorSettings, seed: int) -> None:
@@ -77,7 +77,7 @@ class AttackWatch:
         self._is_untold = False
         self._counts: tuple[float, DetectorCounts] | None = None
         self._counted: dict[int, float] = {}
-        # What is sampled stands for more, by so much, while looks are lost.
+        # The factor by which samples stand for more packets while samples are lost.
         self._scale = 1.0
         self._first_lost: int | None = None
         self._taken = self._lost = 0
@@ -85,10 +85,10 @@ class AttackWatch:
         self._state_at = self._cpu_s = self._packets = self._seconds = 0.0
         self._samples = 0
 
-    # --- what the supervisor tells --------------------------------------------------------------------------------
+    # --- messages of the supervisor -------------------------------------------------------------------------------
 
     def resume(self, held: DetectorHeld, at: float) -> None:
-        """Go on where a detector before this one ended."""
+        """Continue from the state of a previous detector."""
         rules = []
         numbers = {name: number for number, (name, _) in self.apps.items()}
         for one in held.rules:
@@ -100,12 +100,12 @@ class AttackWatch:
             self._names[rule.number] = one.name
             self._written[rule.number] = _Written(rule, one.expires_ns / _NS)
         self.detector.resume(rules, held.last)
-        # What has ended meanwhile is in the kernel, and counted, until rules are written.
+        # Rules that have expired meanwhile are in the kernel, and counted, until rules are written.
         self._is_untold = len(rules) == len(held.rules)
         self._tracker.resume(held.attacks, at)
 
     def configure(self, settings: DetectorSettings, at: float) -> list[Found]:
-        """Go by other settings."""
+        """Use other settings."""
         numbers = {name: number for number, (name, _) in settings.apps.items()}
         changed = {old: numbers[name] for old, (name, _) in self.apps.items() if name in numbers}
         if settings.apps != self.apps:
@@ -119,7 +119,7 @@ class AttackWatch:
         return [DetectorEvents(nothing)] if nothing else []
 
     def count(self, counts: DetectorCounts, now: float, at: float) -> list[Found]:
-        """Take what the filter has counted."""
+        """Take the filter's counters."""
         before, self._counts = self._counts, (now, counts)
         if self._first_lost is None:
             self._first_lost = counts.lost
@@ -139,10 +139,10 @@ class AttackWatch:
         self._taken = 0
         return [DetectorEvents(list(events))] if events else []
 
-    # --- looks ----------------------------------------------------------------------------------------------------
+    # --- samples --------------------------------------------------------------------------------------------------
 
     def look(self, looked: LookedAt, seconds: float, now: float, at: float) -> Iterator[Found]:
-        """Take the looks of so many seconds until now; yield what the supervisor has to do."""
+        """Take the samples of the last seconds; yield messages to the supervisor."""
         packets = looked.packets
         if self._scale != 1.0:
             packets = packets.replaced(stands_for=packets["stands_for"] * self._scale)
@@ -200,7 +200,7 @@ class AttackWatch:
     # --- rules ----------------------------------------------------------------------------------------------------
 
     def _changed_rules(self, now: float) -> Iterator[DetectorRules]:
-        """Yield the rules in force where the filter has others, or their end has to be pushed forward."""
+        """Yield the rules in force if they differ from the filter's, or their expiry must be postponed."""
         rules = {rule.number: rule for rule in self.detector.rules}
         wanted = {number: self._expiry_of(rule, now) for number, rule in rules.items()}
         is_same = rules.keys() == self._written.keys()
@@ -218,7 +218,7 @@ class AttackWatch:
         yield DetectorRules([one for one in made if one is not None], self.detector.last)
 
     def rules_untold(self) -> None:
-        """Have the next look yield the rules again: the supervisor was not told of them."""
+        """Make the next look yield the rules again, after they could not be sent."""
         self._is_untold = True
 
     def _expiry_of(self, rule: FloodRule, now: float) -> float:
@@ -249,5 +249,5 @@ class AttackWatch:
 
 
 def _name(rule: FloodRule) -> str:
-    """Return the name that a rule has in the filter: no other one has it."""
+    """Return the name of a rule in the filter, which is unique."""
     return f"{rule.managed.ref.lower()}-{rule.number}"

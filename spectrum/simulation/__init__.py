@@ -1,1 +1,1 @@
-"""Traffic and floods made up, as samples and as packets that are sent: for trials, scores and tests."""
+"""Simulated traffic and floods, as samples and as packets that are sent: for trials, benchmarks and tests."""

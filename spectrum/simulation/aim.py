@@ -1,4 +1,4 @@
-"""Where a flood goes: the made-up network's addresses and ports become those of one app."""
+"""The target of a flood: addresses and ports of simulated packets are replaced by those of an app."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -7,8 +7,8 @@ import numpy as np
 
 from spectrum.core.ddos.packets import COLUMNS, LATER_FRAGMENT, MAPPED, Packets
 
-# An IPv6 source for a vector that is made with IPv4 ones: the address in the last 32 bits of this /64, which counts
-# as one source, would be no flood of many; so it is in the prefix.
+# The prefix of IPv6 sources of a vector that has IPv4 ones: with the address in the last 32 bits of one /64, a flood
+# would have a single source, so the address is in the prefix.
 _SIX_SOURCES = 0x20010DB8 << 32
 
 
@@ -17,7 +17,7 @@ class TargetApp:
     """An app.
 
     Attributes:
-        four: Its IPv4 address; None where it has none.
+        four: Its IPv4 address; None without one.
         six: Its IPv6 address, likewise.
         ports: The first and the last one.
     """

@@ -1,4 +1,4 @@
-"""An origin on 127.0.0.1 that echoes: `python -m spectrum.simulation.echo tcp/7000 udp/7000 ...`."""
+"""An echo server on 127.0.0.1: `python -m spectrum.simulation.echo tcp/7000 udp/7000 ...`."""
 
 import asyncio
 import socket
@@ -36,7 +36,7 @@ async def _serve_streams(port: int) -> asyncio.Server:
 
 
 async def serve(addresses: list[str]) -> None:
-    """Echo at addresses such as tcp/7000, until this is cancelled."""
+    """Serve at addresses such as tcp/7000, until cancelled."""
     loop = asyncio.get_running_loop()
     opened: list[asyncio.Server | asyncio.DatagramTransport] = []
     try:

@@ -1,6 +1,7 @@
-"""The process that floods: `python -m spectrum.simulation.flooding PLAN`, a plan as JSON.
+"""The process that sends a flood: `python -m spectrum.simulation.flooding PLAN`, a plan as JSON.
 
-It builds its frames, says so, waits for a line on its standard input, and then says ten times a second how many went.
+It builds its frames, reports that, waits for a line on its standard input, and then reports ten times a second how many
+were sent.
 """
 
 import sys
@@ -18,27 +19,27 @@ from spectrum.simulation.pcap import CaptureError, aimed_frames, read
 from spectrum.simulation.sender import FrameSender, pin
 from spectrum.simulation.vectors import EVERY
 
-# So many are made in advance and sent over and over; the process has 280 MB for 500,000.
+# Limit of frames that are built and sent repeatedly; the process has 280 MB for 500,000.
 FRAMES, MOST_FRAMES = 262_144, 1_000_000
-# What comes again earlier is taken for a client that tries again, by rules with `retry`.
+# Rules with `retry` take a frame that is repeated within this time for a retransmission.
 FORGOTTEN_S = 5.0
 READY = "ready"
 
 
 class FloodPlan(msgspec.Struct, frozen=True):
-    """What is sent, and where.
+    """A flood.
 
     Attributes:
         attack: The name of a vector, or the path of a capture.
-        interface: Where it goes out.
-        link: Addresses of the link: the destination's, then the source's.
+        interface: The interface to send from.
+        link: Link addresses: the destination's, then the source's.
         four: The app's IPv4 address.
         six: Its IPv6 address.
         ports: Its first and last port.
-        per_s: Frames per second; 0 for as many as go.
-        seconds: For how long.
-        core: The processor that sends, and receives.
-        frames: How many are made in advance.
+        per_s: Frames per second; 0 for as many as possible.
+        seconds: The duration.
+        core: The CPU that sends, and receives.
+        frames: The number of frames to build.
     """
 
     attack: str
@@ -54,7 +55,7 @@ class FloodPlan(msgspec.Struct, frozen=True):
 
 
 def frames_needed(per_s: float, seconds: float) -> int:
-    """Return how many frames a flood needs, so that none comes again while its first is remembered."""
+    """Return how many frames a flood needs, so that none is repeated while rules remember it."""
     return min(int(per_s * seconds) + 1, max(FRAMES, int(per_s * FORGOTTEN_S)), MOST_FRAMES)
 
 
@@ -76,7 +77,7 @@ def frames_of(plan: FloodPlan) -> Frames:
 
 
 def main(text: str) -> None:
-    """Flood by a plan as JSON."""
+    """Send a flood by a plan as JSON."""
     plan = msgspec.json.decode(text, type=FloodPlan)
     pin(plan.core)
     try:

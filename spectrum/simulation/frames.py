@@ -1,7 +1,7 @@
-"""Ethernet frames of packets that are given as columns: headers with valid checksums, then the payload.
+"""Ethernet frames of packets in columns: headers with valid checksums, then the payload.
 
-Only the beginnings of frames are built (`HEAD_BYTES` at most): behind the first eight bytes of a payload there are
-zeros, which change no checksum, and which all frames share.
+Only the begin of a frame is built (`HEAD_BYTES` at most): after the first eight bytes of a payload there are zeros,
+which do not affect checksums, and which all frames share.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ LONGEST_BYTES = 65535
 _ICMP_V6, _FRAGMENT_HEADER = 58, 44
 _TYPES = {4: 0x0800, 6: 0x86DD}
 _MORE_FRAGMENTS, _DONT_FRAGMENT = 0x2000, 0x4000
-# Where later fragments begin, in units of eight bytes: behind 1,480 bytes.
+# Offset of later fragments, in units of eight bytes: 1,480 bytes.
 _LATER_AT = 185
-# The datagram of which a fragment is the first.
+# The length of the datagram of a first fragment.
 _WHOLE_UDP_BYTES = 3000
-# What the columns' `options` stand for, as stacks send it.
+# TCP options of stacks, by the hash in column `options`.
 _MSS, _SACK_OK, _SCALE, _NOP, _END = b"\2\4\5\xb4", b"\4\2", b"\3\3\7", b"\1", b"\0"
 _TIMES = b"\x08\x0a\0\1\2\3\0\0\0\0"
 OPTIONS = {
@@ -48,8 +48,8 @@ class Frames:
 
     Attributes:
         heads: Their first bytes, a row each.
-        head_bytes: How many of a row count.
-        frame_bytes: How long each frame is; zeros follow the head.
+        head_bytes: The used bytes of each row.
+        frame_bytes: The length of each frame; zeros follow the head.
     """
 
     heads: Octets
@@ -66,15 +66,15 @@ class Frames:
 
 
 def build(packets: Packets, link: bytes, chance: Generator) -> Frames:
-    """Return the frames of packets, in their order.
+    """Return the frames of packets, in order.
 
-    Segments of TCP without a payload are as long as their options make them, and every packet is at least as long as
-    its headers; else lengths are those of the column.
+    TCP segments without payload have the length of their headers and options, and every packet has at least the length
+    of its headers; otherwise the lengths are those of the column.
 
     Args:
-        packets: What is in them.
-        link: Addresses of the link: the destination's, then the source's.
-        chance: For sequence numbers, and what else no column says.
+        packets: The packets.
+        link: Link addresses: the destination's, then the source's.
+        chance: For sequence numbers, and other fields without a column.
     """
     count = len(packets)
     heads = np.zeros((count, HEAD_BYTES), np.uint8)
@@ -94,7 +94,7 @@ def build(packets: Packets, link: bytes, chance: Generator) -> Frames:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Packets whose headers are laid out alike."""
+    """Packets with the same layout of headers."""
 
     version: int
     protocol: int
@@ -120,7 +120,7 @@ class _Layout:
         return np.concatenate([_same(ethernet, len(packets)), header, transport], axis=1), lengths + LINK_BYTES
 
     def _transport(self, packets: Packets, payload: Octets, chance: Generator) -> Octets:
-        """Return the header with checksum 0, and the beginning of the payload."""
+        """Return the header with checksum 0, and the begin of the payload."""
         count, length = len(packets), packets["length"].astype(np.int64)
         ports = [_octets(packets["source_port"], 2), _octets(packets["destination_port"], 2)]
         if self.fragment == LATER_FRAGMENT:
@@ -183,7 +183,7 @@ class _Layout:
         return np.concatenate(parts, axis=1)
 
     def _check(self, header: Octets, transport: Octets, lengths: NDArray[np.int64]) -> None:
-        """Put the checksum into the transport's header. Of fragments it is of what nobody has seen: left at 0."""
+        """Set the transport's checksum. That of fragments covers bytes that do not exist here: it stays 0."""
         places = {TCP: 16, UDP: 6, ICMP: 2}
         if self.fragment or self.protocol not in places:
             return
@@ -193,7 +193,7 @@ class _Layout:
             total = total + _sum(addresses) + lengths + self._next
         place, value = places[self.protocol], _checksum(total)
         if self.protocol == UDP:
-            value = np.where(value == 0, 0xFFFF, value)  # 0 is none (RFC 768)
+            value = np.where(value == 0, 0xFFFF, value)  # 0 means no checksum (RFC 768)
         transport[:, place : place + 2] = _octets(value, 2)
 
 

@@ -1,6 +1,6 @@
-"""Two network namespaces of a trial, and a cable (veth) between them: an edge, and everybody else.
+"""The two network namespaces of a trial, connected by a veth pair: the edge, and its clients.
 
-It needs iproute2 and root. Nothing in them reaches another network.
+It needs iproute2 and root. They are not connected to other networks.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from pathlib import Path
 from spectrum.kernel.filter.attaching import load
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, folder_of, unload
 
-# For measurements between devices: RFC 2544 and RFC 5180. Nobody's file guards or blocks them.
+# Addresses for benchmarks: RFC 2544 and RFC 5180. Configurations do not guard or block them.
 EDGE_4, EDGE_6 = IPv4Interface("198.18.0.1/16"), IPv6Interface("2001:2::1/64")
 CLIENTS_4 = [IPv4Interface(f"198.18.77.{number}/16") for number in range(1, 9)]
 CLIENTS_6 = [IPv6Interface(f"2001:2::77:{number:x}/64") for number in range(1, 9)]
 EDGE_LINK, CLIENT_LINK = "filtered", "wire"
 _NAMESPACES = Path("/run/netns")
 _CLIENTS = "-clients"
-# A namespace is a file, and the other one's name is longer by that: NAME_MAX of linux/limits.h.
+# A namespace is a file, and the clients' name is longer by the suffix: NAME_MAX of linux/limits.h.
 _MAX_NAME = 255 - len(_CLIENTS)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
@@ -30,18 +30,18 @@ _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin
 
 
 class TrialNetworkError(Exception):
-    """A namespace cannot be had; the message says why."""
+    """A namespace cannot be created; the message has the reason."""
 
 
 class TrialNetwork:
-    """The namespaces of a trial; `with` removes them, and with them all that is in them.
+    """The namespaces of a trial; a context manager that removes them with all their contents.
 
     Args:
-        name: Of the edge's; the other one's is that with `-clients`.
+        name: The name of the edge's; the clients' has the suffix `-clients`.
         filesystem: A BPF file system.
 
     Raises:
-        TrialNetworkError: If one of that name is there already, none can be made, or none can be called so.
+        TrialNetworkError: If one with the name exists, none can be created, or the name is invalid.
     """
 
     def __init__(self, name: str, filesystem: Path = DEFAULT_FILESYSTEM) -> None:
@@ -80,19 +80,19 @@ class TrialNetwork:
                 at_once = ("nodad",) if address.version == 6 else ()
                 _ip("-n", namespace, "address", "add", str(address), "dev", link, *at_once)
             _ip("-n", namespace, "link", "set", link, "up")
-        # What a program sends back (XDP_TX: SYN cookies) wakes the other end of a cable only where that has a program
-        # as well (veth_xdp_flush of linux/drivers/net/veth.c). A filter without rules lets everything pass.
+        # Frames that a program sends back (XDP_TX: SYN cookies) wake the other end of a veth pair only if that has a
+        # program, too (veth_xdp_flush of linux/drivers/net/veth.c). A filter without rules lets everything pass.
         try:
             with entered(self.clients):
                 load([CLIENT_LINK], self._filesystem)
         except PinError as exc:
             raise TrialNetworkError(f"the cable takes no program: {exc}") from exc
-        # What is answered to forged sources goes back by the cable, and ends there.
+        # Answers to forged sources go back by the pair, and end there.
         _ip("-n", self.edge, "route", "add", "default", "via", str(CLIENTS_4[0].ip))
         _ip("-n", self.edge, "-6", "route", "add", "default", "via", str(CLIENTS_6[0].ip))
 
     def link_addresses(self) -> bytes:
-        """Return the addresses of a frame to the edge: its own, then the clients'."""
+        """Return the link addresses of a frame to the edge: the edge's, then the clients'."""
         found = b""
         for namespace, link in ((self.edge, EDGE_LINK), (self.clients, CLIENT_LINK)):
             with entered(namespace):
@@ -118,10 +118,10 @@ class TrialNetwork:
 
 @contextlib.contextmanager
 def entered(namespace: str) -> Iterator[None]:
-    """Let this thread, and the processes that it starts, be in a network namespace.
+    """Return a context in which this thread, and processes that it starts, are in a network namespace.
 
     Raises:
-        TrialNetworkError: If this process may not, or there is none.
+        TrialNetworkError: If this process lacks the privilege, or there is no such namespace.
     """
     before = _opened(Path("/proc/thread-self/ns/net"))
     try:
@@ -146,7 +146,7 @@ def _opened(path: Path) -> int:
 
 
 def link_address(link: str) -> bytes:
-    """Return the address of an interface of this thread's namespace: /sys has those of another one.
+    """Return the link address of an interface in this thread's namespace, which /sys does not show.
 
     Raises:
         TrialNetworkError: If there is none.

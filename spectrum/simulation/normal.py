@@ -1,7 +1,7 @@
-"""Normal traffic of one protected /24, and crowds: sampled packets as detection gets them.
+"""Normal traffic of one protected /24, and flash crowds: sampled packets in the form of detection.
 
-Apps: a game, voice, DNS, web over TCP and QUIC, SSH. What is simplified: the state of a flow is never wrong, there are
-no masses behind one address, and no curve of the day.
+Apps: a game, voice, DNS, web over TCP and QUIC, SSH. Simplifications: the state of a flow is always right, there are no
+large NATs, and no daily curve.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,10 +39,10 @@ STACKS = np.array(
 
 
 class World:
-    """What stays as it is: who the clients are, and how far away.
+    """The constant part: the clients, and their distances.
 
     Args:
-        seed: Of all chance in it.
+        seed: Of all random numbers.
     """
 
     def __init__(self, seed: int) -> None:
@@ -58,12 +58,12 @@ class World:
         }
 
     def fresh(self, count: int) -> Numbers:
-        """Return addresses of clients that were not there before."""
+        """Return addresses of new clients."""
         nets = self.chance.choice(self._nets, count, p=self._weights)
         return (nets << 16) | self.chance.integers(0, 1 << 16, count)
 
     def ttl(self, addresses: Numbers, first: Numbers | int | None = None) -> Numbers:
-        """Return what is left of the TTL: 64, 128 or 255 as each source begins with, less the way from its /16."""
+        """Return the received TTL: 64, 128 or 255 at the source, less the hops from its /16."""
         begin = np.array([64, 64, 64, 128, 128, 255])[(addresses * 2654435761 >> 7) % 6] if first is None else first
         left: Numbers = begin - self._hops[addresses >> 16]
         return left
@@ -92,14 +92,14 @@ def _apps(protocol: int) -> Numbers:
 def packets(
     world: World, source: Numbers, host: Numbers | int, protocol: int, six: float = 0.0, **given: Any
 ) -> Packets:
-    """Return rows with what is given, and the rest as it follows or by chance.
+    """Return rows with given columns, and the rest derived or random.
 
     Args:
-        world: Where they are sent.
+        world: The clients.
         source: IPv4 addresses.
         host: The last byte of the destination.
-        protocol: Of IP.
-        six: The part of them that is sent over IPv6.
+        protocol: The IP protocol.
+        six: The share that is sent over IPv6.
         given: Other columns.
     """
     chance, count = world.chance, len(source)
@@ -130,14 +130,14 @@ def packets(
 
 
 def mixed(chance: Generator, count: int, shares: Mapping[int, float]) -> Numbers:
-    """Return values by their shares."""
+    """Return random values by their shares."""
     values = np.array(list(shares))
     weights = np.array(list(shares.values()))
     return chance.choice(values, count, p=weights / weights.sum())
 
 
 def who(world: World, app: int, state: Numbers, unknown: float = 0.02) -> tuple[Numbers, Numbers]:
-    """Return sources and whether they are known: of openings three in ten are not."""
+    """Return sources and whether they are known: three in ten openings are not."""
     chance, count = world.chance, len(state)
     is_new = chance.random(count) < np.where(state == OPENING, 0.3, unknown)
     source = np.where(is_new, world.fresh(count), chance.choice(world.clients[app], count))
@@ -145,7 +145,7 @@ def who(world: World, app: int, state: Numbers, unknown: float = 0.02) -> tuple[
 
 
 def payload_of(first: Numbers, count: int, rest: Numbers) -> Numbers:
-    """Return eight bytes that begin with so many given ones."""
+    """Return payloads of eight bytes that begin with some given ones."""
     keep = np.uint64((1 << 64 - 8 * count) - 1)
     return (np.asarray(first, np.uint64) << np.uint64(64 - 8 * count)) | (rest & keep)
 
@@ -365,7 +365,7 @@ RATE = sum(rate for rate, _ in NORMAL.values())
 
 
 def normal(world: World, seconds: float, one_in: float) -> Packets:
-    """Return samples of so many seconds of normal traffic."""
+    """Return samples of some seconds of normal traffic."""
     parts = []
     for rate, make in NORMAL.values():
         count = world.chance.poisson(rate * world.level * seconds / one_in)
@@ -374,7 +374,7 @@ def normal(world: World, seconds: float, one_in: float) -> Packets:
 
 
 def scaled(rows: Packets, one_in: float) -> Packets:
-    """Return rows that each stand for so many packets."""
+    """Return rows that each stand for a number of packets."""
     return Packets({name: rows[name] if name != "stands_for" else np.full(len(rows), one_in) for name in COLUMNS})
 
 
@@ -382,7 +382,7 @@ def _opening(share: float) -> dict[int, float]:
     return {OPENING: share, SHAKEN: share, IN_USE: 1 - 2 * share}
 
 
-# What comes on top, per second, and its share of openings at rest.
+# Additional traffic per second, and its share of openings in the steady state.
 CROWDS: Mapping[str, tuple[float, float, Callable[[World, int, float], Packets]]] = {
     "game launch": (96_000, 0.03, lambda world, count, share: game(world, count, _opening(share))),
     "web news": (48_000, 0.06, web),
@@ -393,7 +393,7 @@ CROWDS: Mapping[str, tuple[float, float, Callable[[World, int, float], Packets]]
 
 
 def crowd(world: World, name: str, size: float, after: float, seconds: float, one_in: float) -> Packets:
-    """Return samples of a crowd, `after` so many seconds of it; it takes 2 s to come."""
+    """Return samples of a crowd, from `after` seconds on; it takes 2 s to arrive."""
     rate, share, make = CROWDS[name]
     now = rate * size * min(1.0, (after + seconds / 2) / 2.0)
     share = min(share * (1 + 3 * np.exp(-after / 0.3)), 0.4)

@@ -1,6 +1,6 @@
 """Captures: files of tcpdump's format (libpcap, draft-ietf-opsawg-pcap), with times in micro- or nanoseconds.
 
-Of links Ethernet, with frames as they are, and raw IP, whose packets get a header of Ethernet.
+Link types are Ethernet, and raw IP, whose packets get an Ethernet header.
 """
 
 import struct
@@ -33,7 +33,7 @@ _TCP, _UDP = 6, 17
 
 
 class CaptureError(ValueError):
-    """A file is no capture that can be read; the message says why."""
+    """A file is not a capture that can be read; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Captured:
     """A captured packet.
 
     Attributes:
-        at_s: When, as the capture says.
-        frame: It, with a header of Ethernet.
+        at_s: Its time in the capture, in seconds.
+        frame: The frame, with an Ethernet header.
         is_whole: Whether all of it was captured.
     """
 
@@ -55,7 +55,7 @@ def read(path: Path) -> list[Captured]:
     """Return the packets of a capture, `MOST_PACKETS` at most.
 
     Raises:
-        CaptureError: If it is none, or is of a link that cannot be read.
+        CaptureError: If it is not a capture, or of another link type.
         OSError: If the file cannot be read.
     """
     found = []
@@ -93,25 +93,25 @@ def _packets(data: bytes) -> Iterator[Captured]:
 
 
 def rate(packets: list[Captured]) -> float:
-    """Return how many packets a second a capture has; 0 where it has no duration."""
+    """Return the packets per second of a capture; 0 if it has no duration."""
     took = packets[-1].at_s - packets[0].at_s
     return len(packets) / took if took > 0 else 0.0
 
 
 def aimed_frames(packets: list[Captured], target: TargetApp, link: bytes) -> Frames:
-    """Return what of a capture goes to its busiest destination's protocol family, with the destination of an app.
+    """Return the packets of a capture with the IP version of its busiest destination, redirected to an app.
 
     All destination addresses become the app's; the busiest destination's port becomes the app's first one, others
-    stay. Checksums are corrected by what has changed (RFC 1624), so wrong ones stay wrong. Packets that are not whole
-    are filled up with zeros.
+    stay. Checksums are updated by the difference (RFC 1624), so wrong ones stay wrong. Truncated packets are padded
+    with zeros.
 
     Args:
         packets: The capture.
         target: The app.
-        link: Addresses of the link: the destination's, then the source's.
+        link: Link addresses: the destination's, then the source's.
 
     Raises:
-        CaptureError: If there are no packets of a family that the app has an address of.
+        CaptureError: If there are no packets of an IP version that the app has an address of.
     """
     busiest = Counter[tuple[int, int]]()
     usable = []
@@ -119,7 +119,7 @@ def aimed_frames(packets: list[Captured], target: TargetApp, link: bytes) -> Fra
         said = parse(one.frame)
         if said is None or (target.four if said.source.version == 4 else target.six) is None:
             continue
-        busiest[said.protocol, said.destination_port] += said.destination_port > 0  # later fragments show none
+        busiest[said.protocol, said.destination_port] += said.destination_port > 0  # later fragments have no ports
         usable.append((one, said.source.version, said.protocol, said.destination_port, said.length))
     if not usable:
         raise CaptureError("it has no IP packets of a family that the app has an address of")
@@ -141,7 +141,7 @@ def aimed_frames(packets: list[Captured], target: TargetApp, link: bytes) -> Fra
 def _aimed(frame: bytes, length: int, address: bytes, port: int | None, link: bytes) -> bytes:
     packet = bytearray(frame[18:] if frame[12:14] == _VLAN else frame[LINK_BYTES:])
     version = packet[0] >> 4
-    # Only what belongs to the packet; zeros for what the capture left out.
+    # Only the packet, without padding of the frame; zeros for what the capture left out.
     length = max(length, 20 if version == 4 else 40)
     del packet[length:]
     packet.extend(bytes(max(0, length - len(packet))))
@@ -166,7 +166,7 @@ def _aimed(frame: bytes, length: int, address: bytes, port: int | None, link: by
 
 
 def _correct(packet: bytearray, place: int, before: bytes, after: bytes) -> None:
-    """Correct a checksum by the words that have changed (RFC 1624, equation 3)."""
+    """Update a checksum by the words that have changed (RFC 1624, equation 3)."""
     total = ~struct.unpack_from("!H", packet, place)[0] & 0xFFFF
     words = f"!{len(before) // 2}H"
     total += sum(~word & 0xFFFF for word in struct.unpack(words, before)) + sum(struct.unpack(words, after))

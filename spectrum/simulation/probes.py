@@ -1,8 +1,8 @@
-"""Normal traffic beside a flood: real sessions and flows through an edge to an origin that echoes.
+"""Normal traffic beside a flood: real sessions and flows through an edge to an echo server.
 
 Established ones send a token, wait until it comes back, and send the next one; new ones are opened all the time, each
-for one token. What does not come back is lost. A client whose opening is not answered tries again, as clients do: TCP
-by its stack, a datagram once after a second.
+for one token. Tokens that do not come back are lost. Clients retransmit unanswered openings as usual: TCP by its stack,
+a datagram once after a second.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ TOKEN_BYTES = 32
 
 
 class ProbePlan(msgspec.Struct, frozen=True):
-    """What is probed.
+    """The traffic.
 
     Attributes:
         transport: tcp or udp.
-        address: The edge's.
-        port: Its app's.
+        address: The edge's address.
+        port: The app's port.
         sources: Addresses of clients; none for any.
-        seconds: For how long.
-        header: What a new session sends first, and gets back too: as the app's protocol has it.
+        seconds: The duration.
+        header: The first bytes of a new session, which are echoed, too: as the app's protocol has them.
     """
 
     transport: str
@@ -48,16 +48,16 @@ class ProbePlan(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Probed:
-    """The counts of normal traffic since the beginning.
+    """The counts of normal traffic since the begin.
 
     Attributes:
         sent: Tokens of established sessions.
         answered: Those that came back.
-        broken: Established sessions that ended. Flows of datagrams have no end: theirs are lost, and they go on.
+        broken: Established sessions that ended. UDP flows never end: their tokens are lost, and they continue.
         opened: New sessions that got their token back.
         failed: Those that did not.
-        trips_s: Of tokens of established sessions.
-        opening_s: How long each new one took.
+        trips_s: Round trips of established sessions, in seconds.
+        opening_s: Durations of new sessions, in seconds.
     """
 
     sent: int = 0
@@ -73,7 +73,7 @@ class Probes:
     """Keeps sessions and opens new ones.
 
     Args:
-        plan: What is probed.
+        plan: The traffic.
     """
 
     def __init__(self, plan: ProbePlan) -> None:
@@ -83,7 +83,7 @@ class Probes:
         self._until = 0.0
 
     async def run(self) -> None:
-        """Probe for as long as the plan says."""
+        """Run for the duration of the plan."""
         self._until = time.monotonic() + self._plan.seconds
         async with asyncio.TaskGroup() as tasks:
             for _ in range(ESTABLISHED):
@@ -172,7 +172,7 @@ class Probes:
 
 class _ProbeSession:
     async def exchange(self, token: bytes) -> None:
-        """Send a token and wait until it comes back, behind whatever else comes."""
+        """Send a token and wait until it comes back; other bytes are skipped."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class _ProbeFlow(asyncio.DatagramProtocol, _ProbeSession):
                 answered.set_result(None)
 
     def error_received(self, exc: Exception) -> None:
-        """Go on: an ICMP message ends no flow."""
+        """Continue: an ICMP message does not end a flow."""
 
     async def exchange(self, token: bytes) -> None:
         self._waiting[token] = answered = asyncio.get_running_loop().create_future()
@@ -224,13 +224,13 @@ class _ProbeFlow(asyncio.DatagramProtocol, _ProbeSession):
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return a percentile; 0 of nothing."""
+    """Return a percentile; 0 without values."""
     found = sorted(values)
     return found[min(int(len(found) * share), len(found) - 1)] if found else 0.0
 
 
 async def main(text: str) -> None:
-    """Probe by a plan as JSON; print what became of it as a line of JSON, four times a second and at the end."""
+    """Run a plan as JSON; print its counts as a line of JSON, four times a second and at the end."""
     probes = Probes(msgspec.json.decode(text, type=ProbePlan))
 
     def tell() -> None:

@@ -1,4 +1,4 @@
-"""Sends frames out of an interface, hundreds of thousands a second: many in each call of sendmmsg(2)."""
+"""Sends frames from an interface, hundreds of thousands per second: many in each call of sendmmsg(2)."""
 
 import ctypes
 import os
@@ -12,10 +12,10 @@ import numpy as np
 from spectrum.simulation.frames import LONGEST_BYTES, Frames
 
 BATCH = 512
-# Below so many it is cheaper to wait until more are due.
+# The least number of frames per call; fewer are sent later, which is cheaper.
 FEW = 32
 _WAIT_S = 0.0005
-# Of linux/socket.h and linux/if_packet.h.
+# Constants of linux/socket.h and linux/if_packet.h.
 _SOL_PACKET, _PACKET_QDISC_BYPASS = 263, 20
 # struct mmsghdr and struct iovec of 64-bit machines.
 _MESSAGE = np.dtype(
@@ -34,14 +34,14 @@ _PART = np.dtype([("at", "u8"), ("bytes", "u8")])
 
 
 class FrameSender:
-    """Sends frames over and over, in their order.
+    """Sends frames repeatedly, in order.
 
     Args:
-        interface: Where.
-        frames: What. They are kept as long as this.
+        interface: Its name.
+        frames: The frames; referenced as long as this object exists.
 
     Raises:
-        OSError: If there is no such interface, or this process may not.
+        OSError: If there is no such interface, or the kernel refuses.
     """
 
     def __init__(self, interface: str, frames: Frames) -> None:
@@ -67,7 +67,7 @@ class FrameSender:
             raise
 
     def send(self, count: int) -> int:
-        """Send the next frames; return how many went. What an interface has no room for is lost, as on a wire."""
+        """Send the next frames; return how many were sent. Frames without room at the interface are lost."""
         sent = 0
         while count > 0:
             many = min(count, BATCH, len(self._frames) - self._next)
@@ -82,12 +82,12 @@ class FrameSender:
         return sent
 
     def run(self, per_s: float, seconds: float, told: Callable[[int], None] | None = None) -> int:
-        """Send at a rate; return how many went.
+        """Send at a rate; return how many were sent.
 
         Args:
-            per_s: Frames per second; 0 for as many as go.
-            seconds: For how long.
-            told: Is called some ten times a second with how many went by then.
+            per_s: Frames per second; 0 for as many as possible.
+            seconds: The duration.
+            told: Called some ten times a second with the number sent so far.
         """
         began = said = time.monotonic()
         asked = sent = 0
@@ -116,10 +116,10 @@ class FrameSender:
 
 
 def pin(core: int) -> None:
-    """Run this thread on one core alone, where the machine has as many.
+    """Pin this thread to one core, if the machine has as many.
 
-    What the kernel does for a sent frame on a veth or on the loopback, the receiving end's programs included, it does
-    on the sender's core.
+    The kernel processes a frame sent on a veth or on the loopback on the sender's core, the receiving end's programs
+    included.
     """
     if core in os.sched_getaffinity(0):
         os.sched_setaffinity(0, {core})

@@ -34,23 +34,23 @@ from spectrum.simulation.probes import ProbePlan
 LOOK_EVERY_S = 0.1
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 10.0
-# Of detection in a trial: it learns from the trial's own normal traffic.
+# Learning time of a trial, from its own normal traffic.
 LEARNING = "300ms"
-# What detection becomes where the file names no user.
+# The user of detection if the file names none.
 NOBODY = "nobody"
-# What passes, or is no packet's fate.
+# Counters of passed packets, or not of packets at all.
 NOT_DROPPED = ("passed", "guarded", "samples_lost", "looks_lost")
-# Sections of a file that what protects it is in; the rest of it is of no use in a trial.
+# Sections of a file that protect an app; the others are not used in a trial.
 PROTECTION = ("ddos", "filter", "rulesets", "udp", "workers")
 
 
 class TrialError(Exception):
-    """A trial cannot be had; the message says why."""
+    """A trial cannot be run; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialApp:
-    """The app that is tried.
+    """The app under test.
 
     Attributes:
         name: Its name.
@@ -65,14 +65,14 @@ class TrialApp:
 
 @dataclass(slots=True)
 class Look:
-    """What is so at one moment.
+    """The state at one moment.
 
     Attributes:
-        after_s: Since the flood began; negative before.
+        after_s: Seconds since the begin of the flood; negative before.
         sent: Frames of the flood.
-        counts: Packets by list, rule and other result, since the beginning.
-        good: The counts of normal traffic since the beginning: see `Probed`.
-        trips_s: Round trips of established sessions, lately.
+        counts: Packets by list, rule and other result, since the begin.
+        good: The counts of normal traffic since the begin: see `Probed`.
+        trips_s: Recent round trips of established sessions, in seconds.
     """
 
     after_s: float
@@ -82,21 +82,21 @@ class Look:
     trips_s: list[float] = field(default_factory=list)
 
     def dropped(self, logs: frozenset[str] = frozenset()) -> int:
-        """Return how many packets the filter dropped; `logs` are rules that only count."""
+        """Return the number of packets that the filter dropped; `logs` are rules that only count."""
         return sum(number for name, number in self.counts.items() if name not in NOT_DROPPED and name not in logs)
 
 
 def trial_file(value: Mapping[str, Any], app: TrialApp, folder: Path, origin_port: int) -> dict[str, Any]:
-    """Return the configuration of a trial's edge: the app alone, what protects it, and an origin of its own.
+    """Return the configuration of a trial's edge: the app alone, with its protection, and an origin of the trial.
 
     Args:
-        value: The operator's file, as YAML has it.
-        app: Which app of it.
-        folder: Where the edge keeps what it keeps.
-        origin_port: Where the origin listens on 127.0.0.1.
+        value: The operator's file, as parsed YAML.
+        app: The app in it.
+        folder: The folder for the edge's state.
+        origin_port: The port of the origin on 127.0.0.1.
 
     Raises:
-        TrialError: If nothing in the file would drop anything.
+        TrialError: If nothing in the file would drop packets.
     """
     kept = {name: value[name] for name in PROTECTION if name in value}
     detects = kept.get("ddos") not in (None, False)
@@ -122,16 +122,16 @@ def trial_file(value: Mapping[str, Any], app: TrialApp, folder: Path, origin_por
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Between whom the trial is.
+    """The network of a trial.
 
     Attributes:
-        edge: The namespace of the edge; empty for this one.
-        clients: That of everybody else, likewise.
-        interface: Where the flood goes out.
-        link: Addresses of the link: the edge's, then the clients'.
+        edge: The namespace of the edge; empty for the current one.
+        clients: That of the clients, likewise.
+        interface: The interface of the flood.
+        link: Link addresses: the edge's, then the clients'.
         four: The app's IPv4 address.
         six: Its IPv6 address, or None.
-        sources: Addresses of good clients.
+        sources: Addresses of normal clients.
     """
 
     edge: str
@@ -144,7 +144,7 @@ class Where:
 
 
 def on_loopback() -> Where:
-    """Return this machine's loopback."""
+    """Return the loopback of this machine."""
     return Where("", "", "lo", bytes(12), "127.0.0.1", "::1", [])
 
 
@@ -156,11 +156,11 @@ def in_namespaces(network: TrialNetwork) -> Where:
 
 
 class Trial:
-    """Runs a flood and normal traffic against an edge; `with` ends all that it started.
+    """Runs a flood and normal traffic against an edge; a context manager that ends all its processes.
 
     Args:
-        where: Between whom.
-        app: Which app.
+        where: The network.
+        app: The app.
         filesystem: The BPF file system of the edge.
     """
 
@@ -172,12 +172,12 @@ class Trial:
         self._processes: list[subprocess.Popen[str]] = []
         self._followers: list[threading.Thread] = []
         cores = sorted(os.sched_getaffinity(0))
-        # The flood has a core for itself, where there are several.
+        # The flood has a core for itself, if there are several.
         self._flood_core, self._other_cores = cores[0], set(cores[1:]) or set(cores)
 
     @property
     def cores(self) -> str:
-        """Which cores the flood and all the rest have, in words."""
+        """The cores of the flood and of the rest, as text."""
         if self._flood_core in self._other_cores:
             return (
                 f"one core ({self._flood_core}) for the flood and the edge: what it does to normal traffic is too much"
@@ -205,20 +205,20 @@ class Trial:
         return folder / "control.sock"
 
     def start_origin(self, port: int) -> None:
-        """Start an origin that echoes."""
+        """Start an echo server as origin."""
         command = ["-m", "spectrum.simulation.echo", f"{self._app.transport}/{port}"]
         self._start(self._where.edge, command)
 
     def run(
         self, plan: FloodPlan, quiet_s: float, after_s: float, counts: Callable[[], Mapping[str, int]] | None = None
     ) -> Iterator[Look]:
-        """Let normal traffic come, after a while the flood as well, and look ten times a second.
+        """Run normal traffic, after a while also the flood, and report ten times a second.
 
         Args:
             plan: The flood; interface, link, addresses, ports and core are filled in.
-            quiet_s: How long there is normal traffic alone, before it.
-            after_s: And behind it.
-            counts: Returns packets by rule since the trial began, where it is not the filter that drops.
+            quiet_s: The seconds of normal traffic before it.
+            after_s: The seconds after it.
+            counts: Returns packets by rule since the trial began, if not the filter drops.
 
         Raises:
             TrialError: If a process ends with an error.
@@ -274,7 +274,7 @@ class Trial:
             look.counts = counts()
             yield look
             time.sleep(LOOK_EVERY_S)
-        telling.join()  # what was under way has come back by now, or is lost
+        telling.join()  # requests in flight have come back by now, or are lost
         look.after_s, look.counts = time.monotonic() - began, counts()
         yield look
         if probes.returncode:
@@ -291,8 +291,8 @@ class Trial:
         return self._followers[-1]
 
     def _counters(self) -> Callable[[], Mapping[str, int]]:
-        """Return what gives packets by list, rule and other result since now."""
-        with entered(self._where.edge) if self._where.edge else nullcontext():  # the folder is the namespace's
+        """Return a function that returns packets by list, rule and other result since now."""
+        with entered(self._where.edge) if self._where.edge else nullcontext():  # the folder belongs to the namespace
             try:
                 pinned = self._stack.enter_context(PinnedFilter(self._filesystem))
             except PinError as exc:
@@ -323,7 +323,7 @@ class Trial:
             try:
                 process.wait(END_TIMEOUT_S / 5)
             except subprocess.TimeoutExpired:
-                process.terminate()  # the second one ends what still drains
+                process.terminate()  # the second signal ends draining sessions
                 try:
                     process.wait(END_TIMEOUT_S)
                 except subprocess.TimeoutExpired:
@@ -350,7 +350,7 @@ class TrialFolder:
 
     def __enter__(self) -> Path:
         self._path = Path(tempfile.mkdtemp(prefix="spectrum-trial-"))
-        self._path.chmod(0o755)  # detection is another user's process
+        self._path.chmod(0o755)  # detection runs as another user
         return self._path
 
     def __exit__(self, *_: object) -> None:

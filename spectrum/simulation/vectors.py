@@ -1,4 +1,4 @@
-"""Floods: samples of each vector's packets. Unless said they are spoofed, with any source port, TTL, id and payload."""
+"""Floods: samples of each vector's packets. By default spoofed, with random source port, TTL, id and payload."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,12 +29,12 @@ Vector = Callable[[World, int], Packets]
 
 
 def spoofed(world: World, count: int) -> Numbers:
-    """Return any addresses."""
+    """Return random addresses."""
     return world.chance.integers(1 << 24, 223 << 24, count)
 
 
 def hosts(world: World, count: int, many: int, seed: int = 7) -> Numbers:
-    """Return addresses of so many hosts, the same ones each time."""
+    """Return addresses of some hosts, the same ones each time."""
     return np.random.default_rng(seed).integers(1 << 24, 223 << 24, many)[world.chance.integers(0, many, count)]
 
 
@@ -43,7 +43,7 @@ def _ttl(world: World, count: int, low: int = 40, high: int = 120) -> Numbers:
 
 
 def _spoofed(world: World, count: int, host: Numbers | int, protocol: int, six: float = 0.0, **given: Any) -> Packets:
-    """Return packets from any address with any TTL, and a payload by chance where none is given."""
+    """Return packets with random source and TTL, and a random payload unless given."""
     given = {"ttl": _ttl(world, count), "payload_bytes": 0 if "payload" in given else 8} | given
     return packets(world, spoofed(world, count), host, protocol, six, **given)
 
@@ -57,7 +57,7 @@ def _to_game(world: World, count: int, length: Numbers | int, **given: Any) -> P
 
 
 def _to_web(world: World, count: int, flags: int, length: int = 40, six: float = 0.0, **given: Any) -> Packets:
-    """Return segments without data, with any window where none is given."""
+    """Return segments without data, with a random window unless given."""
     given = {"window": world.chance.integers(0, 65536, count)} | given
     return _spoofed(
         world, count, 80, TCP, six, destination_port=443, length=length, tcp_flags=flags, payload=0, **given
@@ -65,7 +65,7 @@ def _to_web(world: World, count: int, flags: int, length: int = 40, six: float =
 
 
 def _queries(world: World, count: int, flags: int) -> Numbers:
-    """Return how queries of one question begin, with any identifier (RFC 1035, 4.1.1)."""
+    """Return the begin of queries with one question, with random identifiers (RFC 1035, 4.1.1)."""
     identifiers = world.chance.integers(0, 65536, count, np.uint64)
     return (identifiers << np.uint64(48)) | np.uint64(flags << 32 | 1 << 16)
 
@@ -95,15 +95,15 @@ def reflection(
     first: tuple[int, int] = (0, 0),
     fragments: tuple[float, float] = (0, 0),
 ) -> Vector:
-    """Return answers of servers to what the attacker asked for.
+    """Return answers of servers to forged queries of the attacker.
 
     Args:
-        port: Theirs.
-        low: Shortest.
-        high: Longest.
-        servers: How many.
-        first: What payloads begin with, and how many bytes that is.
-        fragments: The parts of all packets that are first and later fragments.
+        port: The servers' port.
+        low: The shortest length.
+        high: The longest length.
+        servers: The number of servers.
+        first: The begin of payloads, and its number of bytes.
+        fragments: The shares of all packets that are first and later fragments.
     """
 
     def make(world: World, count: int) -> Packets:
@@ -183,7 +183,7 @@ def synack_reflection(world: World, count: int) -> Packets:
 
 
 def fragments(world: World, count: int) -> Packets:
-    ports = {"source_port": 0, "destination_port": 0}  # they show none
+    ports = {"source_port": 0, "destination_port": 0}  # fragments have none
     length = _lengths(world, count, 500, 1500)
     return _spoofed(world, count, 20, UDP, fragment=LATER_FRAGMENT, length=length, **ports)
 
@@ -237,7 +237,7 @@ def game_replay(world: World, count: int) -> Packets:
 
 
 def dns_queries(world: World, count: int) -> Packets:
-    """Queries as clients send them, from forged addresses."""
+    """Queries of usual form, from forged addresses."""
     return _spoofed(
         world,
         count,
@@ -337,7 +337,8 @@ VECTORS: Mapping[str, Vector] = {
 INTENSITIES = (3, 10, 30)
 
 
-# --- held out: written after detection was, and never tuned on --------------------------------------------------------
+# --- test set: written after detection, and never used for tuning
+# -------------------------------------------------------
 
 
 def fin_flood(world: World, count: int) -> Packets:
@@ -349,7 +350,7 @@ def esp_flood(world: World, count: int) -> Packets:
 
 
 def rtp_random(world: World, count: int) -> Packets:
-    """To a range of served ports, with payloads that begin as voice does."""
+    """To a range of served ports, with payloads that begin like voice."""
     payload = payload_of(np.full(count, 0x80), 1, world.chance.integers(0, 1 << 63, count, np.uint64) << np.uint64(1))
     return _spoofed(
         world,
@@ -364,7 +365,7 @@ def rtp_random(world: World, count: int) -> Packets:
 
 
 def quic_initial(world: World, count: int) -> Packets:
-    """Long headers as browsers send them, of random length."""
+    """Long headers of usual form, of random length."""
     first = world.chance.integers(0xC0, 0xD0, count)
     payload = payload_of((first << 32) | 1, 5, world.chance.integers(0, 1 << 63, count, np.uint64) << np.uint64(1))
     return _spoofed(

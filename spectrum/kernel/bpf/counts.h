@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Lists, rules and other reasons by number, and what is counted of each. */
+/* Lists, rules and other reasons by number, and their counters. */
 
 #ifndef SPECTRUM_COUNTS_H
 #define SPECTRUM_COUNTS_H
@@ -7,7 +7,7 @@
 #include "helpers.h"
 
 #define MAX_LISTS 1024
-#define MAX_RULES 64 /* of operators, and as many that write themselves */
+#define MAX_RULES 64 /* of operators, and as many automatic ones */
 #define SLOTS (2 * MAX_RULES)
 #define MAX_PROGRAMS 16
 
@@ -22,14 +22,14 @@ struct count {
 	__u64 bytes;
 };
 
-/* Of Advanced TCP protection: tcp_states.h. */
+/* Reasons of Advanced TCP protection: tcp_states.h. */
 enum { UNEXPECTED, CHALLENGE_NEEDED, CHALLENGE_PASSED, NOT_FOUND, OUT_OF_SEQUENCE, ALREADY_CLOSED, TCP_REASONS,
        IN_STATE = TCP_REASONS };
 
 /* kernel/filter/names.py has their names. Below MAX_LISTS are the lists, from RULES on the rules, from TCP_DROPPED on
- * the reasons of TCP protection: of packets that are dropped or answered, that would be if it were not for monitoring,
- * and that pass because they are few. Then come, by the number of their flow program, datagrams that it passes, that it
- * would drop if it did more than log, and that it drops.
+ * the reasons of TCP protection: of packets that are dropped or answered, that would be without monitoring, and that
+ * pass because they are few. By the number of a flow program, datagrams follow that it passes, that it would drop
+ * if it did not only log, and that it drops.
  */
 enum { PASSED = MAX_LISTS, GUARDED, MALFORMED, TOO_MANY, TOO_MANY_SYNS, SYN_COOKIES, LOST_SAMPLES, LOST_LOOKS, RULES,
        TCP_DROPPED = RULES + SLOTS, TCP_MONITORED = TCP_DROPPED + TCP_REASONS,

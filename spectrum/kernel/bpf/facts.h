@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What is known of the packet at hand: its headers, parsed once, and what the maps say of its flow. */
+/* The facts of a packet: its headers, parsed once, and the state of its flow in the maps. */
 
 #ifndef SPECTRUM_FACTS_H
 #define SPECTRUM_FACTS_H
@@ -17,7 +17,7 @@
 
 #define FRAGMENT 0x3fff /* in the offset field: more fragments, or an offset */
 #define FRAGMENT_OFFSET 0x1fff
-/* So many are looked at: what comes behind them is not seen. */
+/* Limit of extension headers and TCP options that are parsed. */
 #define MAX_EXTENSIONS 4
 #define MAX_OPTIONS 16
 #define MAX_OFFSET 0x3fff /* from the start of the frame */
@@ -58,7 +58,8 @@ static __always_inline __u32 hashed(__u32 hash, __u8 byte)
 
 /* The signature of TCP options (core/ddos/signatures.py has it, too): FNV-1a of their kinds in order, of the MSS behind
  * its kind, and of nothing behind the end of the list. A global function, so that the verifier checks it once and not
- * once per path to it; places are kept within masks and not by comparisons, which would give the verifier as many cases as there are lists of options.
+ * once per path to it; offsets are limited by masks and not by comparisons, which would give the verifier as many cases
+ * as there are lists of options.
  */
 __attribute__((noinline)) __u32 signature_of(struct xdp_md *context, __u32 from, __u32 bytes)
 {
@@ -124,7 +125,7 @@ __attribute__((noinline)) __u32 read_payload(struct xdp_md *context, __u32 from,
 	return bytes;
 }
 
-/* Walk the headers between IPv6 and its transport; `at` is moved behind them. Return its protocol. */
+/* Parse the headers between IPv6 and its transport; `at` is moved behind them. Return the transport's protocol. */
 static __always_inline __u8 walk(struct facts *packet, void **at, void *end)
 {
 	__u8 *header = *at, kind = packet->protocol;
@@ -151,8 +152,8 @@ static __always_inline __u8 walk(struct facts *packet, void **at, void *end)
 	return kind;
 }
 
-/* Return the protocol of what a frame carries, as it is in the frame, and move `at` behind the Ethernet header and a
- * VLAN tag; 0 if they are not whole.
+/* Return the EtherType of a frame's payload, in network order, and move `at` behind the Ethernet header and a VLAN tag;
+ * 0 if they are incomplete.
  */
 static __always_inline __u16 read_link(void **at, void *end)
 {
@@ -252,7 +253,7 @@ static __always_inline __u32 read_headers(struct xdp_md *context, struct facts *
 		bytes = tcp->doff * 4;
 		if (deep && bytes > sizeof(*tcp)) {
 			__u32 *words = (__u32 *)(tcp + 1);
-			/* What nearly all segments of a connection have: NOP, NOP, timestamps. */
+			/* The options of nearly all segments: NOP, NOP, timestamps. */
 			if (bytes == sizeof(*tcp) + 12 && (void *)(words + 1) <= end && *words == __builtin_bswap32(0x0101080a))
 				packet->options = TIMESTAMPS_ALONE;
 			else

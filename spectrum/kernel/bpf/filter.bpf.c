@@ -7,7 +7,7 @@
  * drops nothing. Frames that are neither IPv4 nor IPv6 pass, with or without one VLAN tag. Of later fragments only
  * addresses and rules are checked.
  *
- * Needs Linux 5.10. Attached to the driver if it supports XDP, else in generic mode.
+ * Needs Linux 5.10. Attached in driver mode if supported, else in generic mode.
  */
 
 #include "cookies.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What stands before an operator's flow program: it copies the payload, calls the program, and keeps its state.
+/* The wrapper of an operator's flow program: it copies the payload, calls the program, and stores its state.
  *
- * The program is a function that gets nothing but these copies, no context, no map and no helper, so there is nothing
- * else that it could read or change. The loader (kernel/filter/flow_programs.py) puts its instructions behind those of
- * one of the functions here, where the call of `flow_judge` goes then.
+ * The program is a function that gets only these copies, no context, no map and no helper, so it can neither read nor
+ * change anything else. The loader (kernel/filter/flow_programs.py) appends its instructions to those of one of the
+ * functions here, and redirects the call of `flow_judge` to them.
  *
  * Needs Linux 5.10.
  */
@@ -17,7 +17,7 @@
 #define MAX_FRAME 0x3fff
 #define WORDS_COPIED (FLOW_PAYLOAD_BYTES / 8)
 
-/* By source what the program keeps of it. Made anew for each program that is loaded, and gone with it. */
+/* The program's state by source. Created for each program that is loaded, and freed with it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_STATES);
@@ -25,10 +25,10 @@ struct {
 	__type(value, union flow_state);
 } states SEC(".maps");
 
-/* With nothing in the last three registers of arguments: a pointer that is left there would be the program's, too. */
+/* The last three argument registers are cleared: a pointer left there would be accessible to the program. */
 extern __u32 flow_judge(struct flow_packet *packet, union flow_state *state, __u64, __u64, __u64);
 
-/* Copy the payload, the last of its words with what is behind it as far as the frame goes. */
+/* Copy the payload, the last word with the bytes that follow it, as far as the frame goes. */
 static __always_inline void copy_payload(struct xdp_md *context, struct judged *judged)
 {
 	void *end = (void *)(long)context->data_end;

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Which flows are in use, which sources are known, and where apps are served: only while attacks are looked for.
- *
- * A flow is in use when both ends have sent data. Of TCP the sockets say so: a program at egress (tc) sees what this
- * machine sends, with its socket. Of UDP a flow is in use when its sender goes on after an answer. So a sender that
- * forges its address has no TCP flow in use, and one of UDP only if it sends each datagram more than once, by chance of
- * what was answered; what we answer to forged sources is in a table of its own, so that it evicts no flow in use.
- *
- * One in so many packets is copied to the ring buffer of looks, with what is known of it.
- */
+/* Flows in use, known sources, and the addresses and ports of apps: only while detection is on.
+ * * A flow is in use when both ends have sent data. For TCP the sockets tell: a program at egress (tc) sees what this *
+ machine sends, with its socket. A UDP flow is in use when its sender continues after an answer. So a sender with a *
+ forged address has no TCP flow in use, and a UDP flow only if it sends each datagram more than once, and happens to be
+ * answered; answers to forged sources are in a separate table, so that they evict no flow in use. * * One in so many
+ packets is copied to the ring buffer of looks, with its facts. */
 
 #ifndef SPECTRUM_FLOWS_H
 #define SPECTRUM_FLOWS_H
@@ -24,10 +21,11 @@
 #define SERVED_FIXED_BITS 32
 #define LOOKS_BYTES (4 << 20)
 #define LOOK_HEADER_BYTES 96
-#define NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: they are read by the clock */
+#define NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: they are read periodically */
 #define NS_PER_SECOND 1000000000ULL
 #define KNOWN_NS (24 * 3600 * NS_PER_SECOND)
-/* A source becomes known when it has used a UDP flow for so long; that of a flow in use is noted again so often. */
+/* A source becomes known when it has used a UDP flow for this time; that of a flow in use is refreshed at this
+interval. */
 #define SETTLED_NS NS_PER_SECOND
 #define NOTED_NS (600 * NS_PER_SECOND)
 #define TCP_LISTEN 10 /* include/net/tcp_states.h */
@@ -36,7 +34,7 @@
 
 enum { OPENING, SHAKEN, IN_USE };
 
-/* What one side calls a flow; ports in host byte order. */
+/* The key of a flow, seen from one side; ports in host byte order. */
 struct flow {
 	__u8 remote[16];
 	__u8 local[16];
@@ -46,7 +44,7 @@ struct flow {
 	__u8 unused[3];
 };
 
-/* Those in use, with the time when their source is to be noted as known. */
+/* Flows in use, with the time when their source is to be refreshed as known. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_FLOWS);
@@ -54,7 +52,7 @@ struct {
 	__type(value, __u64);
 } flows SEC(".maps");
 
-/* Of UDP, those that this machine has sent to. */
+/* UDP flows to which this machine has sent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_ANSWERED);
@@ -163,7 +161,7 @@ static __always_inline __u8 state_of_socket(struct xdp_md *context, const struct
 	return state == TCP_LISTEN ? OPENING : SHAKEN;
 }
 
-/* Note from time to time that the source of a flow in use is known. */
+/* Refresh the source of a flow in use as known, from time to time. */
 static __always_inline void note_source(__u64 source, __u64 *noted_ns)
 {
 	__u64 now = bpf_ktime_get_ns();
@@ -215,7 +213,7 @@ static __always_inline void look_up_app(struct facts *packet, const struct detec
 		return;
 	__builtin_memcpy(key.address, packet->to.address, 16);
 	app = bpf_map_lookup_elem(&served, &key);
-	if (on->has_any_port) { /* the longest prefix is what counts, as for bindings */
+	if (on->has_any_port) { /* the longest prefix wins, as for bindings */
 		key.port = 0;
 		any = bpf_map_lookup_elem(&served, &key);
 		if (!app || (any && any->bits > app->bits))
@@ -225,7 +223,7 @@ static __always_inline void look_up_app(struct facts *packet, const struct detec
 	packet->served = !!app;
 }
 
-/* Look up what the maps say of the packet at hand. A global function, so that the verifier checks it once. */
+/* Look up the state of the packet in the maps. A global function, so that the verifier checks it once. */
 __attribute__((noinline)) __u32 track(__u32 deep)
 {
 	__u32 zero = 0;
@@ -235,7 +233,7 @@ __attribute__((noinline)) __u32 track(__u32 deep)
 	if (!packet || !on)
 		return 0;
 	look_up_flow(packet);
-	if (deep) { /* rules may ask */
+	if (deep) { /* rules may match it */
 		look_up_source(packet);
 		look_up_app(packet, on);
 	}
@@ -262,7 +260,7 @@ static __always_inline void copy_header(__u8 *to, const __u8 *at, const void *en
 	}
 }
 
-/* Copy the packet at hand to the ring buffer of looks, if it is its turn. */
+/* Copy the packet to the ring buffer of looks, if it is sampled. */
 __attribute__((noinline)) __u32 look(struct xdp_md *context, __u32 reason, __u32 has_looked_up)
 {
 	void *at = (void *)(long)context->data, *end = (void *)(long)context->data_end;
@@ -276,7 +274,7 @@ __attribute__((noinline)) __u32 look(struct xdp_md *context, __u32 reason, __u32
 	one_in = packet->flow == IN_USE ? on->used_one_in : on->idle_one_in;
 	if (!one_in || (__u64)bpf_get_prandom_u32() * one_in >> 32)
 		return 0;
-	/* Not before: what is idle is the same for rules and rates, and the lookup is dear. */
+	/* Not before: idleness is the same for rules and rates, and the lookup is expensive. */
 	if (packet->protocol == IPPROTO_TCP && packet->flow == OPENING && (packet->tcp_flags & SYN_AND_ACK) == ACK)
 		packet->flow = state_of_socket(context, packet);
 	look = bpf_ringbuf_reserve(&looks, sizeof(*look), 0);
@@ -317,7 +315,7 @@ __attribute__((noinline)) __u32 look(struct xdp_md *context, __u32 reason, __u32
 	return 1;
 }
 
-/* Name the flow of a packet that this machine sends; return the bytes of its payload, or 0 if it is none of a flow. */
+/* Return the key of the flow of an outgoing packet, and the bytes of its payload; 0 if it belongs to no flow. */
 static __always_inline __u32 name_sent(struct __sk_buff *skb, struct flow *flow, __u64 *source)
 {
 	void *at = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -371,7 +369,7 @@ static __always_inline int is_in_use(struct __sk_buff *skb)
 	return tcp && tcp->bytes_received && tcp->data_segs_out;
 }
 
-/* What leaves by the interfaces of the filter, also what is forwarded there (offload.bpf.c). */
+/* Packets that leave by the interfaces of the filter, including those that are forwarded (offload.bpf.c). */
 SEC("tc")
 int sent(struct __sk_buff *skb)
 {

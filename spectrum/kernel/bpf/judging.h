@@ -10,7 +10,7 @@
 struct judged {
 	__u64 source; /* IPv4 address, or IPv6 /64 */
 	__u32 transport_at; /* offset of the UDP header from the start of the frame */
-	__u32 verdict; /* what the program said of it; nobody but a trial looks at it */
+	__u32 verdict; /* the program's; only trials read it */
 	struct flow_packet packet;
 };
 

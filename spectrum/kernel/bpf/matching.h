@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* What a single rule matches, of what is known of a packet: the same code in the kernel's program and in the engine of the
- * workers (spectrum/engine/lookout.pyx), so that a rule means the same in both. It calls nothing, and has no maps.
+/* The match of a single rule on the facts of a packet: the same code in the kernel's program and in the engine of the
+ * workers (spectrum/engine/lookout.pyx), so that rules mean the same in both. It calls no helpers, and has no maps.
  */
 
 #ifndef SPECTRUM_MATCHING_H
@@ -14,7 +14,7 @@
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 
-/* So many bytes of the facts may be looked up by rules. */
+/* The bytes of the facts that rules may look up. */
 #define FACTS_MATCHED 128
 #define NS_PER_S 1000000000ULL
 #define MET_BITS 12
@@ -50,8 +50,8 @@ struct facts {
 	__u8 has_ports;
 	__u8 tracked; /* whether the next three are known: only while attacks are looked for */
 	__u8 flow; /* 0: none, or opening; 1: handshake complete, or we have sent; 2: in use */
-	__u8 known; /* its source had a flow in use of late */
-	__u8 served; /* an app listens where it goes */
+	__u8 known; /* its source had a flow in use recently */
+	__u8 served; /* an app listens on its destination */
 	__u8 kind; /* of those of few values, by slots.h */
 	__u8 is_odd;
 	__u64 source; /* IPv4 address, or IPv6 /64 */
@@ -70,7 +70,8 @@ enum { BLOCK, LOG, LIMIT, SOURCE_LIMIT, COOKIE, RETRY };
 /* Fields whose values may be those of a set, by place in `struct keys`. */
 enum { SOURCE_PREFIX, SOURCE, PAYLOAD_START, OPTIONS, LIFETIME, KEYS = 8 };
 
-/* What a rule matches. Ranges are inclusive; numbers are in host byte order. kernel/filter/rules.py has it, too. */
+/* The conditions of a rule. Ranges are inclusive; numbers are in host byte order. The same in kernel/filter/rules.py.
+*/
 struct slot {
 	__u32 from[4]; /* IPv4 as ::ffff:a.b.c.d */
 	__u32 from_mask[4];
@@ -97,12 +98,12 @@ struct slot {
 	__u8 set_negated[2];
 	__u8 action;
 	__u8 unused;
-	__u32 number; /* it is counted by it */
+	__u32 number; /* the index of its counter */
 };
 
 _Static_assert(sizeof(struct slot) == 192, "as in kernel/filter/rules.py");
 
-/* What sets are about, of the packet at hand. */
+/* The values of the packet that sets match. */
 struct keys {
 	__u64 of[KEYS];
 };
@@ -121,7 +122,7 @@ static __always_inline __u32 differs(const __u8 *address, const __u32 *wanted, c
 	       ((have[2] & mask[2]) ^ wanted[2]) | ((have[3] & mask[3]) ^ wanted[3]);
 }
 
-/* The facts of few values, as one: IP version, fragment, flow (3 if it is not tracked), known, served, ports. */
+/* Few-valued facts in one number: IP version, fragment, flow (3 if it is not tracked), known, served, ports. */
 static __always_inline __u8 kind_of(const struct facts *packet)
 {
 	return (packet->version == 6) | (packet->fragment & 3) << 1 | (packet->tracked ? packet->flow & 3 : 3) << 3 |
@@ -141,7 +142,7 @@ static __always_inline int is_of(const struct slot *slot, const struct facts *pa
 		 differs(packet->to.address, slot->to, slot->to_mask));
 }
 
-/* As core/ddos/packets.py derives columns. */
+/* The same derivation of columns as core/ddos/packets.py. */
 static __always_inline void note_keys(struct keys *keys, const struct facts *packet)
 {
 	const __u32 *words = (const __u32 *)packet->from.address;
@@ -161,7 +162,7 @@ static __always_inline __u64 mixed(__u64 hash, __u64 more)
 	return hash ^ hash >> 32;
 }
 
-/* Note one of the two bits of a packet in this second; return by filter whether it was noted before. A word has 12 bits of
+/* Set one of the two bits of a packet in this second; return by filter whether it was set before. A word has 12 bits of
  * each of four filters, and the second in which it was last written: see slots.h.
  */
 static __always_inline __u32 met_in(__u64 *word, __u32 hash, __u64 second)

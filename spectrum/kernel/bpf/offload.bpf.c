@@ -3,9 +3,9 @@
  *
  * A datagram leaves through the interface on the route to the flow's other end, or goes up into this machine. All that
  * is unusual is left to user space, as if the program were not there: fragments, IP options and extension headers,
- * VLAN tags, datagrams beyond the path MTU, another Simple Proxy header than the flow's. So are all flows of a worker
+ * is unusual is left to user space, as if the program were not attached: fragments, IP options and extension headers,
  * whose lease has expired, because it is gone or hangs.
- *
+ * whose lease has expired, because it is gone or hangs.
  * Checksums are updated incrementally: one that was wrong stays wrong, so the receiver detects it.
  *
  * Needs Linux 5.10 (bpf_redirect_neigh).

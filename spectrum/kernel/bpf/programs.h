@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Flow programs: operators' own programs, which judge datagrams to where their apps are served.
- *
- * Each is loaded by itself, behind a wrapper of ours (flow_program.bpf.c), and has a place in an array of programs. The
- * filter calls it by a tail call from a function, which returns here. So a program is replaced from one packet to the
- * next, by itself, and stays where the filter is replaced. On arm64 that takes Linux 6.0; `has_tail_calls` is what the
- * loader says of it.
- */
+/* Flow programs: operators' own programs, which judge datagrams to their apps.
+ * * Each is loaded separately, behind a wrapper (flow_program.bpf.c), and has an index in an array of programs. The
+ filter * calls it by a tail call from a function, which returns to the filter. So a program can be replaced atomically,
+ without * others, and stays when the filter is replaced. On arm64 that needs Linux 6.0; the loader sets
+ `has_tail_calls`. */
 
 #ifndef SPECTRUM_PROGRAMS_H
 #define SPECTRUM_PROGRAMS_H
@@ -21,7 +19,7 @@
 /* The cost of one in so many judgements is measured, a power of two. */
 #define MEASURED_ONE_IN 64
 
-/* Of a place: the number of its program plus 1 in the lowest bits, and how it is judged. */
+/* A place: the number of its program plus 1 in the lowest bits, and how it is judged. */
 #define PROGRAM_BITS 0xff
 #define ONLY_LOGGED 0x100
 #define JUDGED_IN_USE 0x200
@@ -33,7 +31,7 @@ struct {
 	__type(value, __u32);
 } programs SEC(".maps");
 
-/* The number of each program with what it was made of; used by the loader only. */
+/* The number of each program with its digest; used by the loader only. */
 struct program_name {
 	__u32 number;
 	__u8 digest[32];
@@ -47,7 +45,7 @@ struct {
 	__type(value, struct program_name);
 } program_names SEC(".maps");
 
-/* Where datagrams are judged, and where not, within that: the longest prefix is what counts. */
+/* Places where datagrams are judged, and exceptions within them: the longest prefix wins. */
 struct judged_place {
 	__u32 how;
 	__u32 bits; /* the prefix length of the key of this entry */
@@ -61,7 +59,7 @@ struct {
 	__type(value, struct judged_place);
 } judged_places SEC(".maps");
 
-/* To which ports at all: what goes to others costs no more than this. */
+/* Ports with any place: datagrams to other ports cost no more than this lookup. */
 struct judged_ports {
 	__u64 words[PORT_WORDS];
 	__u64 has_any_port; /* one is for all ports of an address */
@@ -87,14 +85,15 @@ struct {
 	__type(value, struct program_cost);
 } program_costs SEC(".maps");
 
-/* 0 where the kernel cannot do it: the verifier takes the call out then. */
+/* 0 if the kernel does not support it: the verifier removes the call then. */
 const volatile __u32 has_tail_calls = 1;
 
-/* What follows is global functions, so that the verifier checks each once; and because those that are before a tail call
- * may have 256 bytes of stack together, what else there is to do is done beside it.
+/* The following functions are global, so that the verifier checks each once; and because those before a tail call may
+have
+ * 256 bytes of stack together, the other work is done in separate functions.
  */
 
-/* Return how the packet at hand is judged; 0 if it is not. */
+/* Return how the packet is judged; 0 if it is not. */
 __attribute__((noinline)) __u32 how_judged(void)
 {
 	__u32 zero = 0;
@@ -119,7 +118,7 @@ __attribute__((noinline)) __u32 how_judged(void)
 	return place && (packet->flow != IN_USE || place->how & JUDGED_IN_USE) ? place->how : 0;
 }
 
-/* Write down what a program is told of the packet at hand. */
+/* Fill in the packet's properties for the program. */
 __attribute__((noinline)) __u32 tell_program(void)
 {
 	__u32 zero = 0;
@@ -163,7 +162,7 @@ __attribute__((noinline)) __u64 judgement_ends(__u32 number, __u64 from_ns)
 	return ++cost->measured;
 }
 
-/* Whether the packet at hand has come for the first time. */
+/* Return whether the packet has come for the first time. */
 __attribute__((noinline)) __u32 comes_first(void)
 {
 	__u32 zero = 0;
@@ -172,8 +171,8 @@ __attribute__((noinline)) __u32 comes_first(void)
 	return packet && !comes_again(packet, bpf_ktime_get_ns());
 }
 
-/* Call a program; return what it says, or FLOW_PASS where there is none: what comes back is the result of the program,
- * of which the compiler must not think that it is always ours.
+/* Call a program; return its result, or FLOW_PASS without a program: the return value is that of the tail-called
+ * program, which the compiler must not assume to be constant.
  */
 __attribute__((noinline)) __u32 called(struct xdp_md *context, __u32 number)
 {
@@ -185,7 +184,7 @@ __attribute__((noinline)) __u32 called(struct xdp_md *context, __u32 number)
 	return verdict;
 }
 
-/* Return the reason why the packet at hand is dropped, or how it was passed; 0 if no program judges it. */
+/* Return the reason why the packet is dropped, or how it was passed; 0 if no program judges it. */
 __attribute__((noinline)) __u32 judged_by_program(struct xdp_md *context)
 {
 	__u32 how = how_judged(), number = (how & PROGRAM_BITS) - 1, verdict;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Rules: which packets they match, and what becomes of these. What a single one matches is in matching.h.
+/* Rules: their conditions, and their actions. The match of a single rule is in matching.h.
  *
  * Rules are found by bit vectors (Lakshman, Stiliadis, "High-speed policy-based packet forwarding", SIGCOMM 1998): for
- * some bytes of the facts, those that tell rules apart best, a table says by value which rules may match. What is left
+ * some bytes of the facts, those that distinguish rules best, a table has by value the rules that may match. The rest
  * after all of them is compared field by field. So a packet costs the same with one rule and with many.
  */
 
@@ -14,15 +14,15 @@
 #include "matching.h"
 #include "pace.h"
 
-/* So many bytes are looked up at most; kernel/filter/vectors.py chooses them. With their tables a value of the map is less
- * than 64 KiB, which kernels before 5.16 need in one piece to write it.
+/* Limit of looked-up bytes; kernel/filter/vectors.py chooses them. With their tables a value of the map is less than
+ * 64 KiB, which kernels before 5.16 need as one allocation to write it.
  */
 #define MAX_PLACES 15
 #define MAX_MEMBERS 131072
 #define WORDS (SLOTS / 64)
-/* With this in the result of `ruled` a SYN is answered with a cookie. */
+/* Flag in the result of `ruled`: a SYN is answered with a cookie. */
 #define WITH_COOKIE (1U << 31)
-/* A limit of all together may be ahead by this, a limit of each source by a second. */
+/* Burst of a limit of all sources together; a limit of each source has a second. */
 #define LIMIT_BURST_NS (NS_PER_S / 10)
 
 /* Two of them: one is in use, the other is written. */
@@ -62,7 +62,7 @@ struct {
 	__type(value, __u32);
 } members SEC(".maps");
 
-/* By the number of a rule, the time of its rate limiter. */
+/* The time of a rule's rate limiter, by the rule's number. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SLOTS);
@@ -79,10 +79,11 @@ struct {
 	__type(value, __u32);
 } rule_names SEC(".maps");
 
-/* What has come lately, for `retry`: Bloom filters of a second each, the last four of them, two bits for each packet.
- * A word has 12 bits of each filter, and the second in which it was last written, so that filters empty themselves.
- * With 500,000 packets a second 1.7 % of what comes for the first time is taken for what comes again, with 150,000
- * 0.2 %. Two CPUs may write a word at a time, and one of the bits is lost: its sender has to come once more.
+/* Recent packets, for `retry`: Bloom filters of a second each, the last four of them, two bits per packet. A word has
+12
+ * bits of each filter, and the second in which it was last written, so that filters expire without being cleared. At
+ * 500,000 packets a second 1.7 % of first packets are taken for retransmissions, at 150,000 0.2 %. Two CPUs may write
+ * a word at the same time, and one of the bits is lost: its sender has to retransmit once more.
  */
 #define MET_WORDS (1 << 20)
 
@@ -117,7 +118,7 @@ static __always_inline __u32 met_before(__u32 hash, __u64 second)
 	return word ? met_in(word, hash, second) : 0;
 }
 
-/* Whether it is sent again: one of the same addresses, protocol and ports came in one of the three seconds before this. */
+/* Whether it is retransmitted: one of the same addresses, protocol and ports came in one of the last three seconds. */
 static __always_inline int comes_again(const struct facts *packet, __u64 now)
 {
 	__u64 second = now / NS_PER_S, hash = hash_of(packet);
@@ -139,7 +140,7 @@ static __always_inline __u32 acted(const struct slot *slot, const struct facts *
 		next = bpf_map_lookup_elem(&paid, &number);
 		if (next && !is_ahead(next, bpf_ktime_get_ns(), slot->packet_ns, LIMIT_BURST_NS))
 			return 0;
-	} else if (slot->action == SOURCE_LIMIT) { /* in the table of rates, whose keys are sources as they are */
+	} else if (slot->action == SOURCE_LIMIT) { /* in the table of rates, with the source as key */
 		source = mixed(packet->source, number + 1);
 		if (!is_over(&sources, &source, slot->packet_ns, NS_PER_S))
 			return 0;
@@ -171,8 +172,9 @@ __attribute__((noinline)) __u32 tried(__u32 at)
 	return acted(slot, packet);
 }
 
-/* Where the slot of the lowest bit of a word is: a different one of 64 for each bit (Leiserson, Prokop, Randall, "Using de
- * Bruijn sequences to index a 1 in a computer word", 1998). BPF has no instruction that counts bits.
+/* The slot of the lowest bit of a word: a different one of 64 for each bit (Leiserson, Prokop, Randall, "Using de
+Bruijn
+ * sequences to index a 1 in a computer word", 1998). BPF has no instruction that counts bits.
  */
 static __always_inline __u32 slot_of(__u64 word)
 {

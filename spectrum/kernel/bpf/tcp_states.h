@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* Advanced TCP protection: what of SYNs and SYN-ACKs beyond a rate is challenged, and what of packets without a
- * connection is dropped.
+/* Advanced TCP protection: SYNs and SYN-ACKs beyond a rate are challenged, packets without a connection dropped.
  *
- * Where a flow ends at this machine, its socket is asked: the network stack knows best, and also what began before this
- * program. Flows that are forwarded are tracked from what comes in, as the other direction may go another way: New
- * after a SYN, Open, Closing after a FIN, Closed after a RST. A packet in the middle of a flow that is not known passes
- * while there are few of them, and its flow is picked up.
+ * The socket decides if a flow ends at this machine: the network stack knows best, also about flows that began before
+ * this program. Forwarded flows are tracked by incoming packets, as the other direction may take another route: New
+ * after a SYN, Open, Closing after a FIN, Closed after a RST. A packet in the middle of an unknown flow passes while
+ * there are few of them, and its flow is then tracked.
  */
 
 #ifndef SPECTRUM_TCP_STATES_H
@@ -17,18 +16,18 @@
 #include "slots.h"
 
 #define MAX_POLICIES 128
-#define MAX_TCP_PREFIXES 131072 /* twice what is in use: new ones are written beside those */
+#define MAX_TCP_PREFIXES 131072 /* twice the limit: new ones are written beside those in use */
 #define MAX_TCP_FLOWS 131072
 #define MAX_TCP_RATES 65536
-/* How far a number of a packet may be from the highest one that was seen, either way. Receive windows may be of 1 GB
- * (RFC 7323); no system has such by default. A random pair of numbers is within with a probability of 0.1 %.
+/* Window of sequence numbers around the highest one that was seen, either way. Receive windows may be up to 1 GB (RFC
+ * 7323); no system has such by default. A random pair of numbers is within with a probability of 0.1 %.
  */
 #define TCP_WINDOW (1U << 26)
-/* What a client may have sent before its first packet after the SYN is seen: an initial window, if that is lost. */
+/* Bytes that a client may have sent before its first packet after the SYN is seen: an initial window, if lost. */
 #define FIRST_WINDOW 65535U
-/* A flow that was picked up is one of ours after so many packets whose numbers went on. */
+/* A tracked unknown flow counts as established after this many packets in sequence. */
 #define TCP_PROGRESS 3
-/* A flow that was in sequence so lately does not begin anew by a packet that is not. */
+/* A flow that was in sequence within this time is not restarted by a packet out of sequence. */
 #define TCP_FRESH_NS (10 * NS_PER_S)
 #define TCP_CLOSING_NS (120 * NS_PER_S)
 
@@ -40,9 +39,9 @@
 #define RST_FLAG 0x04
 #define ACK_FLAG 0x10
 
-/* Of net/tcp_states.h. 0 is no state: there is no socket. */
+/* States of net/tcp_states.h. 0 is no state: there is no socket. */
 enum { NO_SOCKET, SYN_SENT = 2, LISTEN = 10, HAS_COOKIE = 255 };
-/* Of BPF_FIB_LOOKUP: a route, known neighbours or not. */
+/* Results of BPF_FIB_LOOKUP: a route, with or without a known neighbour. */
 enum { FIB_SUCCESS = 0, FIB_NO_NEIGHBOUR = 7, FIB_TOO_LONG = 8 };
 
 enum { SYN_PART, FLOW_PART, TCP_PARTS };
@@ -62,8 +61,8 @@ struct terms {
 
 struct tcp_settings {
 	__u32 generation;
-	__u32 tables; /* a bit for each that tells terms apart */
-	struct terms parts[TCP_PARTS]; /* which terms are about each; none: nothing is judged */
+	__u32 tables; /* a bit for each with entries */
+	struct terms parts[TCP_PARTS]; /* the terms of each; none: it judges nothing */
 	__u64 learning_until_ns; /* flows that are forwarded may be unknown until then */
 };
 
@@ -82,7 +81,7 @@ struct {
 	__type(value, struct policy);
 } tcp_policies SEC(".maps");
 
-/* Which terms hold for a prefix of addresses or ports, of a table of a generation. */
+/* The terms of a prefix of addresses or ports, in a table of a generation. */
 struct tcp_prefix {
 	__u32 bits; /* those of `table` among them */
 	__u32 table;
@@ -129,7 +128,7 @@ struct tcp_flow {
 	__u8 unused[5];
 };
 
-/* Flows that are forwarded; the least recently used are evicted. */
+/* Forwarded flows; the least recently used are evicted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_TCP_FLOWS);
@@ -137,7 +136,7 @@ struct {
 	__type(value, struct tcp_flow);
 } tcp_flows SEC(".maps");
 
-/* The header at hand. */
+/* The parsed header. */
 struct segment {
 	__u32 sequence;
 	__u32 end; /* the sequence number behind it */
@@ -145,7 +144,7 @@ struct segment {
 	__u8 flags;
 };
 
-/* Keep the terms that hold for an address or a port. */
+/* Keep the terms of an address or a port. */
 static __always_inline void narrow(struct terms *terms, const struct tcp_settings *set, struct tcp_prefix *key,
 				   __u32 table, __u32 bits)
 {
@@ -160,7 +159,7 @@ static __always_inline void narrow(struct terms *terms, const struct tcp_setting
 	terms->of[1] &= found ? found->of[1] : 0;
 }
 
-/* Return what becomes of a packet, by the first term that it is of; 0 for nothing. */
+/* Return the action of the first term that matches a packet; 0 for none. */
 static __always_inline const struct policy *policy_of(const struct tcp_settings *set, const struct facts *packet,
 						      __u32 part)
 {
@@ -189,7 +188,7 @@ static __always_inline const struct policy *policy_of(const struct tcp_settings 
 	return policy && policy->mode != POLICY_OFF ? policy : 0;
 }
 
-/* Tell whether an ACK to a listener has a cookie of this kernel: it never knew the client's SYN then. */
+/* Return whether an ACK to a listener has a cookie of this kernel, which never saw the client's SYN then. */
 static __always_inline int has_cookie(struct bpf_sock *listener, struct xdp_md *context, const struct facts *packet)
 {
 	void *start = (void *)(long)context->data, *end = (void *)(long)context->data_end, *ip, *tcp;
@@ -225,7 +224,7 @@ static __always_inline __u32 socket_state(struct xdp_md *context, const struct f
 	return state;
 }
 
-/* Tell whether this machine forwards a packet. */
+/* Return whether this machine forwards a packet. */
 static __always_inline int is_forwarded(struct xdp_md *context, const struct facts *packet)
 {
 	struct bpf_fib_lookup route = {.l4_protocol = IPPROTO_TCP, .ifindex = context->ingress_ifindex};
@@ -245,7 +244,7 @@ static __always_inline int is_forwarded(struct xdp_md *context, const struct fac
 	return found == FIB_SUCCESS || found == FIB_NO_NEIGHBOUR || found == FIB_TOO_LONG;
 }
 
-/* Read the TCP header; return 0 if it is not whole. */
+/* Parse the TCP header; return 0 if it is incomplete. */
 static __always_inline int read_segment(struct xdp_md *context, const struct facts *packet, struct segment *segment)
 {
 	void *start = (void *)(long)context->data, *end = (void *)(long)context->data_end;
@@ -279,7 +278,7 @@ static __always_inline void name_tuple(struct tcp_tuple *tuple, const struct fac
 	tuple->to_port = packet->to_port;
 }
 
-/* Note a flow that begins, or that is picked up. One that is in use stays as it is. */
+/* Add a flow that begins, or an unknown one. A flow in use is not changed. */
 static __always_inline void note_flow(const struct facts *packet, const struct segment *segment, __u8 state, __u64 now)
 {
 	struct tcp_flow flow = {.seen_ns = now, .sequence = segment->end, .state = state}, *known;
@@ -295,7 +294,7 @@ static __always_inline void note_flow(const struct facts *packet, const struct s
 	bpf_map_update_elem(&tcp_flows, &tuple, &flow, BPF_ANY);
 }
 
-/* Tell how a packet of a flow that is forwarded fits its state; a reason, or IN_STATE. */
+/* Return how a packet of a forwarded flow fits the flow's state: a reason, or IN_STATE. */
 static __always_inline __u32 flow_judged(const struct facts *packet, const struct segment *segment, __u64 now)
 {
 	__u32 sequence, has_acknowledged, went_on;
@@ -316,7 +315,7 @@ static __always_inline __u32 flow_judged(const struct facts *packet, const struc
 	if (has_acknowledged && !is_near(segment->acknowledged, flow->acknowledged, TCP_WINDOW))
 		return OUT_OF_SEQUENCE;
 	flow->seen_ns = now;
-	if (segment->flags & RST_FLAG) { /* one that is not exact is the receiver's to judge (RFC 5961) */
+	if (segment->flags & RST_FLAG) { /* the receiver decides if it is not exact (RFC 5961) */
 		if (segment->sequence == sequence)
 			flow->state = FLOW_CLOSED;
 		return flow->progress < TCP_PROGRESS ? NOT_FOUND : IN_STATE;
@@ -401,8 +400,9 @@ static __always_inline __u32 packet_judged(struct xdp_md *context, const struct 
 	return TCP_PASSED + reason;
 }
 
-/* Return the reason why a TCP packet is dropped, or why it would be; with WITH_COOKIE if it is answered. 0: its state
- * is as it should be. A global function, so that the verifier checks it once.
+/* Return the reason why a TCP packet is dropped, or would be; with WITH_COOKIE if it is answered. 0: it fits its state.
+A
+ * global function, so that the verifier checks it once.
  */
 __attribute__((noinline)) __u32 tcp_judged(struct xdp_md *context)
 {
