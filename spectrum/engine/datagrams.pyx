@@ -18,6 +18,7 @@ from spectrum.engine.counters cimport grow_counters
 from spectrum.engine.flow_keeper cimport *
 from spectrum.engine.flows cimport *
 from spectrum.engine.fragmentable cimport Fragmentable
+from spectrum.engine.held cimport Held, HeldQueue, drop_first, hold
 from spectrum.engine.headers cimport MALFORMED_HEADER, NO_HEADER, PROXY_HEADER, SIMPLE_HEADER, read_header
 from spectrum.engine.linux cimport *
 from spectrum.engine.lookout cimport FLOW_IN_USE, FLOW_OPENING, FLOW_SHAKEN, Packet
@@ -60,15 +61,17 @@ cdef enum:
     LINK_BYTES = 1500
     # Limit of sockets for replies from intercepted addresses and ports; beyond it they are opened and closed in turn.
     DOORS = 256
-    # linux/sock_diag.h: bytes in the queue, its limit, and last of SK_MEMINFO_VARS the drops because it was full.
-    SK_MEMINFO_RMEM_ALLOC = 0
-    SK_MEMINFO_RCVBUF = 1
+    # linux/sock_diag.h: last of SK_MEMINFO_VARS, the drops because the queue was full.
     SK_MEMINFO_DROPS = 8
-    # A queue that was not empty for this long is an overload, not a burst; after an overload, within a second, this
-    # long.
+    # To begin a flow takes ten times as long as to forward a datagram. Those that there are wait for so many in a round
+    # at most, and for few while a queue stands, in which their own datagrams wait. Other new clients wait for a later
+    # round; known ones, for whom there is more room, as the datagrams of forged addresses are seldom theirs, do not.
+    FLOWS_AT_ONCE = 32
+    FEW_FLOWS = 2
+    # Those that waited for longer came in an overload, not in a burst (CoDel, RFC 8289, tells them apart likewise).
     PATIENCE_MS = 250
-    SHORT_PATIENCE_MS = 10
-    RECOVERY_MS = 1000
+    # Then the next round is to begin, if nothing comes before.
+    HELD_US = 100
 
 cdef uint64_t NS_PER_S = 1000000000
 # Mixed into the keys of rates, by unit and direction; odd multiples of one number.
@@ -140,6 +143,15 @@ cdef class Datagrams(FlowKeeper):
     cdef char *_payload[BATCH]
     cdef size_t _payload_bytes[BATCH]
     cdef bint _came_in_fragments[BATCH]
+    # The flows of the batch at hand.
+    cdef uint32_t _touched[BATCH]
+    cdef int _touched_count
+    # So many may be begun in this round still, and of known clients; whether a queue stands.
+    cdef int _room, _known_room
+    cdef bint _is_behind
+    # The datagram at hand has to wait, or has waited.
+    cdef bint _waits, _has_waited
+    cdef HeldQueue _held
     cdef Fragmentable _fragmentable
     cdef Door[DOORS] _doors
 
@@ -164,6 +176,7 @@ cdef class Datagrams(FlowKeeper):
             self._to_origin[slot].msg_hdr.msg_iov = &self._out[slot]
             self._to_origin[slot].msg_hdr.msg_iovlen = 1
         self._out_fd = -1
+        self._room = self._known_room = FLOWS_AT_ONCE
         for slot in range(DOORS):
             self._doors[slot].fd = -1
 
@@ -172,6 +185,8 @@ cdef class Datagrams(FlowKeeper):
         for slot in range(DOORS):
             if self._doors[slot].fd >= 0:
                 close(self._doors[slot].fd)
+        while self._held.first != NULL:
+            drop_first(&self._held)
         free(self._buffers)
 
     # --- from clients ---------------------------------------------------------------------------------------------
@@ -198,38 +213,14 @@ cdef class Datagrams(FlowKeeper):
             if count:
                 self._sort(number, listener, count)
             if count < BATCH or not listener.in_use:
-                listener.behind_ms = 0
-                listener.sheds = False
                 return
             used = count
-            self._look_at_queue(listener)
+        self._is_behind = True
         self.loop.rewatch(listener.fd, LISTENER_TOKEN | self.part_token | number, EPOLLIN | EPOLLET)
-
-    cdef void _look_at_queue(self, Listener *listener) noexcept nogil:
-        """Begin no flows while datagrams arrive faster than they are handled, because those of known flows wait behind.
-
-        Bursts are tolerated for some time (as CoDel, RFC 8289, tells them from a standing queue), up to half of the
-        queue: a quarter of the limit may be datagrams that were already read (net/ipv4/udp.c, udp_rmem_release).
-        """
-        cdef uint32_t memory[SK_MEMINFO_DROPS + 1]
-        cdef uint64_t now_ms, patience_ms
-        self.loop.read_clock()
-        now_ms = self.loop.now_ms
-        if listener.behind_ms == 0:
-            listener.behind_ms = now_ms
-        patience_ms = SHORT_PATIENCE_MS if now_ms - listener.shed_ms < RECOVERY_MS else PATIENCE_MS
-        if (now_ms - listener.behind_ms > patience_ms
-                or (_look_at_memory(listener.fd, memory)
-                    and memory[SK_MEMINFO_RMEM_ALLOC] > memory[SK_MEMINFO_RCVBUF] // 2)):
-            listener.sheds = True
-            listener.shed_ms = now_ms
 
     cdef void _sort(self, uint32_t number, Listener *listener, int count) noexcept nogil:
         """Assign the datagrams of a batch to flows, ask Python about new flows, then send flow by flow."""
-        cdef uint32_t touched[BATCH]
-        cdef uint32_t index
-        cdef int touched_count = 0, slot
-        cdef Flow *flow
+        cdef int slot
         cdef Key key
         cdef uint64_t flags = self._flags(listener.app)
         key.listener = number
@@ -245,39 +236,86 @@ cdef class Datagrams(FlowKeeper):
                 self._read_controls(slot, &key)
             if self._came_in_fragments[slot] and flags & NO_FRAGMENTS:
                 self._drop(listener.app, FRAGMENTED)
-                continue
-            if flags & TOLD:
-                flow = self._flow_of_header(slot, listener, &key, &index)
-                if flow == NULL:
-                    continue
             else:
-                flow = self._flow_of(&key, listener, slot, &index)
-                if flow == NULL:
-                    continue
-            self._slot_next[slot] = NO_SLOT
-            if flow.chain_head == NO_SLOT:
-                flow.chain_head = <uint8_t>slot
-                touched[touched_count] = index
-                touched_count += 1
-            else:
-                self._slot_next[flow.chain_tail] = slot
-            flow.chain_tail = <uint8_t>slot
+                self._give(slot, &key, listener)
+        self._send_batch()
+
+    cdef void _give(self, int slot, Key *key, Listener *listener) noexcept nogil:
+        """Assign a datagram to its flow, or let it wait."""
+        cdef uint32_t index
+        cdef Flow *flow
+        self._waits = False
+        if self._flags(listener.app) & TOLD:
+            flow = self._flow_of_header(slot, listener, key, &index)
+        else:
+            flow = self._flow_of(key, listener, slot, &index)
+        if flow == NULL:
+            if self._waits and not hold(&self._held, key, self._names[slot].sin6_scope_id, self.loop.now_ms,
+                                        self._payload[slot], self._payload_bytes[slot]):
+                self._drop(listener.app, OVERLOAD)
+            return
+        self._slot_next[slot] = NO_SLOT
+        if flow.chain_head == NO_SLOT:
+            flow.chain_head = <uint8_t>slot
+            self._touched[self._touched_count] = index
+            self._touched_count += 1
+        else:
+            self._slot_next[flow.chain_tail] = slot
+        flow.chain_tail = <uint8_t>slot
+
+    cdef void _send_batch(self) noexcept nogil:
+        cdef int place
         if self._accepted_head:
             with gil:
                 self._decide()
-        for slot in range(touched_count):
-            self._send_chain(touched[slot])
+        for place in range(self._touched_count):
+            self._send_chain(self._touched[place])
+        self._touched_count = 0
         self._flush_to_origin()
 
+    cdef void _begin_held(self) noexcept nogil:
+        """Begin flows of datagrams that waited, as many as a round may."""
+        cdef Held *held
+        cdef Listener *listener
+        cdef int slot = 0
+        self._has_waited = True
+        while self._held.first != NULL and self._room > 0 and slot < BATCH:
+            held = self._held.first
+            listener = &self._listeners[held.key.listener]
+            if not listener.in_use:
+                self._drop(listener.app, NO_FLOW)
+            elif self.loop.now_ms - held.came_ms > PATIENCE_MS:
+                self._drop(listener.app, OVERLOAD)
+            else:
+                self._names[slot].sin6_scope_id = held.scope
+                self._payload[slot] = <char *>self._in[slot].iov_base
+                self._payload_bytes[slot] = held.bytes
+                memcpy(self._payload[slot], held + 1, held.bytes)
+                self._give(slot, &held.key, listener)
+                slot += 1
+            drop_first(&self._held)
+        self._has_waited = False
+        self._send_batch()
+
+    cdef bint _must_wait(self, const Key *key) noexcept nogil:
+        """Return whether a client's flow is begun later, so that those that there are do not wait for it."""
+        if self._room > 0 and (self._has_waited or self._held.first == NULL):
+            self._room -= 1
+            return False
+        if self._known_room > 0 and self._lookout.on and self._lookout.knows(key.client, self.loop.now_ns):
+            self._known_room -= 1
+            return False
+        return True
+
     cdef Flow *_flow_of(self, const Key *key, Listener *listener, int slot, uint32_t *index) noexcept nogil:
-        """Return the flow for `key`, a new one if there is none; NULL if it is refused, which is counted."""
+        """Return the flow for `key`, a new one if there is none; NULL if it has to wait, or is refused and counted."""
         cdef Flow *flow = find_flow(&self._table, key, index)
         if self._lookout.on and self._is_refused(key, flow, listener.app, slot):
             self._drop(listener.app, ATTACK)
             return NULL
         if flow == NULL:
-            if listener.sheds:
-                self._drop(listener.app, OVERLOAD)
+            if self._must_wait(key):
+                self._waits = True
                 return NULL
             flow = NULL if self._draining else self._create(key, listener, index)
             if flow == NULL:
@@ -293,7 +331,7 @@ cdef class Datagrams(FlowKeeper):
         if self._flags(app) & TOLD:  # the header is separated from the payload later
             return False
         in_use = flow != NULL and flow.state == FLOW_LIVE and flow.standing & CONFIRMED
-        is_due = self._lookout.is_due(in_use)
+        is_due = not self._has_waited and self._lookout.is_due(in_use)
         if not is_due and (in_use or self._lookout.rule_count == 0):
             return False
         memset(&packet, 0, sizeof(Packet))
@@ -328,6 +366,7 @@ cdef class Datagrams(FlowKeeper):
                 return NULL
             return flow
         if flow == NULL:
+            key[0] = peer  # as it came, in case it waits
             return NULL
         if flow.dialect == NO_HEADER or flow.peer_port != peer.client_port or memcmp(flow.peer, peer.client, 16) != 0:
             if flow.state == FLOW_NEW and flow.dialect != NO_HEADER:
@@ -882,6 +921,14 @@ cdef class Datagrams(FlowKeeper):
 
     cdef int settle(self) except -1:
         self._flush_replies()
+        if self._is_behind:
+            self._room = min(self._room, <int>FEW_FLOWS)
+        if self._held.first != NULL:
+            self._begin_held()
+            self.loop.tick_within(HELD_US)
+        self._room = FEW_FLOWS if self._is_behind else FLOWS_AT_ONCE
+        self._known_room = FLOWS_AT_ONCE
+        self._is_behind = False
         if self._new_connects.count:
             self._tell_connected()
         while self._accepted_head or self._ended_head:

@@ -64,10 +64,7 @@ cdef struct Listener:
     uint8_t intercepts    # by TPROXY: each datagram reports its port too, and answers are sent from doors
     uint8_t was_read      # since the last report
     uint8_t whole         # its replies are not fragmented
-    uint8_t sheds         # its queue was long; until it is empty no flow is begun
     uint32_t dropped      # by the kernel, as counted at the last report
-    uint64_t behind_ms    # since when its queue was never found empty; 0: it was empty
-    uint64_t shed_ms      # when it last began to shed
     sa_family_t family
     uint16_t port         # network order
     uint8_t address[16]   # mapped

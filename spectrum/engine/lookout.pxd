@@ -149,6 +149,7 @@ cdef class Lookout:
 
     cdef bint meets(self, const Packet *packet, uint64_t now_ns, bint is_due, bint is_judged) noexcept nogil
     cdef void note_source(self, const uint8_t *source, uint64_t now_ns) noexcept nogil
+    cdef bint knows(self, const uint8_t *source, uint64_t now_ns) noexcept nogil
     cdef bint _is_known(self, const facts *packet, uint64_t now_ns) noexcept nogil
     cdef bint _is_guarded(self, const facts *packet) noexcept nogil
     cdef uint32_t _judge(self, facts *packet, uint64_t now_ns) noexcept nogil

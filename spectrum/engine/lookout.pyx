@@ -258,14 +258,18 @@ cdef class Lookout:
             return False
         return self._known.tag_of(source_key(packet), now_ns // NS_PER_S, KNOWN_S, False) != 0
 
+    cdef bint knows(self, const uint8_t *source, uint64_t now_ns) noexcept nogil:
+        """Return whether a source had a session or a flow in use of late; its address is mapped."""
+        cdef facts found
+        read_source(source, &found)
+        return self._is_known(&found, now_ns)
+
     cdef void note_source(self, const uint8_t *source, uint64_t now_ns) noexcept nogil:
         """Record the source of a session or a flow in use; its address is mapped."""
         cdef facts found
         if self._known is None:
             return
-        memset(&found, 0, sizeof(facts))
-        memcpy(found.from_.address, source, 16)
-        found.version = 4 if memcmp(source, MAPPED, 12) == 0 else 6
+        read_source(source, &found)
         self._known.set_tag(source_key(&found), 1, now_ns // NS_PER_S)
 
     # --- samples ------------------------------------------------------------------------------------------------------
@@ -305,6 +309,12 @@ cdef class Lookout:
         write_frame(look, packet)
         self._written += 1
         store_written(&self._ring.written, self._written)
+
+
+cdef inline void read_source(const uint8_t *source, facts *found) noexcept nogil:
+    memset(found, 0, sizeof(facts))
+    memcpy(found.from_.address, source, 16)
+    found.version = 4 if memcmp(source, MAPPED, 12) == 0 else 6
 
 
 cdef inline uint64_t source_key(const facts *packet) noexcept nogil:

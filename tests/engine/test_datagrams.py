@@ -4,7 +4,8 @@ import errno
 import gc
 import os
 import socket
-from contextlib import contextmanager
+import time
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -498,13 +499,14 @@ class Slow(Recorder):
     """A handler that more datagrams of new clients come to while it decides, and some of one that is known."""
 
     flood = asked = 0
+    come_at_once = 3
 
     def accepted(self, batch):
         super().accepted(batch)
-        self.come(len(batch))
+        self.come(self.come_at_once * len(batch))
 
     def come(self, count):
-        for number in range(count if self.flood else 0):
+        for number in range(min(count, self.flood)):
             self.flood -= 1
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.sendto(b"new", self.edge)
@@ -513,35 +515,108 @@ class Slow(Recorder):
                 self.asked += 1
 
 
+def ask_and_confirm(recorder, client, edge, origin):
+    for _ in range(2):
+        ask(client, edge, b"x")
+        recorder.loop.process()
+        origin.sendto(b"y", origin.recvfrom(100)[1])
+        recorder.loop.process()
+        client.recv(100)
+
+
+def process_until(recorder, origin, last):
+    """Return what the origin gets, up to and with `last`."""
+    received, deadline = [], time.monotonic() + 10
+    origin.setblocking(False)
+    while last not in received:
+        assert time.monotonic() < deadline, recorder.faults
+        recorder.loop.process()
+        with suppress(BlockingIOError):
+            while last not in received:
+                received.append(origin.recv(100))
+    return received
+
+
 def test_established_flows_come_first(origin):
-    """Once datagrams come faster than new flows can be begun, none is until the queue is empty."""
+    """Once datagrams come faster than new flows can be begun, they wait; what does not fit is dropped."""
     recorder = Slow([target(origin)], max_flows=500)
     origin.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
     with recorder.listen() as edge, datagrams() as client, datagrams() as late:
         recorder.edge, recorder.known = edge.getsockname(), client
         edge.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 400_000)  # about a thousand
-        for _ in range(2):
-            ask(client, edge, b"x")
+        ask_and_confirm(recorder, client, edge, origin)
+        recorder.flood = 9000
+        recorder.come(550)
+        while recorder.flood:
             recorder.loop.process()
-            origin.sendto(b"y", origin.recvfrom(100)[1])
+        ask(client, edge, b"last known")
+        known = process_until(recorder, origin, b"last known")
+        assert known.count(b"known") == recorder.asked
+        # What waits is served, or too old by then.
+        ask(late, edge, b"late")
+        received = known + process_until(recorder, origin, b"late")
+        drops = recorder.drops()
+        # Where a client has the port of the oldest flow, nothing is evicted for the rest of the batch.
+        assert drops.keys() - {"no_flow"} == {"overload"}
+        assert received.count(b"new") + sum(drops.values()) == 9000
+        assert recorder.faults == []
+
+
+def test_datagrams_that_wait_keep_their_order_and_their_content(origin):
+    """More new clients at once than a round begins flows for: nothing is lost, and what one sent stays in order."""
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, ExitStack() as stack:
+        clients = [stack.enter_context(datagrams()) for _ in range(100)]
+        for number, client in enumerate(clients):
+            for place in range(2):
+                ask(client, edge, b"%d %d" % (number, place))
+        ask(clients[0], edge, b"end")
+        recorder.loop.process()
+        received = process_until(recorder, origin, b"99 1")
+        assert {b"%d %d" % (number, place) for number in range(100) for place in range(2)} <= set(received)
+        for number in range(100):
+            assert received.index(b"%d 0" % number) < received.index(b"%d 1" % number)
+        assert recorder.drops() == {}
+
+
+def test_datagrams_that_wait_for_a_listener_that_goes_are_counted(origin):
+    recorder = Recorder([target(origin)])
+    with recorder.listen() as edge, ExitStack() as stack:
+        for _ in range(100):
+            ask(stack.enter_context(datagrams()), edge, b"x")
+        recorder.loop.process()
+        began = len(recorder.flows)
+        assert 0 < began < 100
+        recorder.engine.remove_listener(0, 1)
+        dropped = 0
+        while dropped < 100 - began:
             recorder.loop.process()
-            client.recv(100)
+            dropped += recorder.drops().get("no_flow", 0)
+        assert len(recorder.flows) == began
+
+
+def test_known_clients_do_not_wait(origin, watching):
+    """While datagrams of others come faster than flows can be begun, one whose source was in use is served at once."""
+    recorder = Slow([target(origin)], max_flows=500, lookout=watching.lookout)
+    origin.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+    watching.lookout.watch(1 << 20, 1 << 20)
+    recorder.engine.set_app(0, 1 << 60)
+    with recorder.listen() as edge, datagrams("127.0.0.4") as client, datagrams("127.0.0.3") as again:
+        recorder.edge, recorder.known = edge.getsockname(), client
+        edge.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 400_000)
+        with datagrams("127.0.0.3") as before:
+            ask_and_confirm(recorder, before, edge, origin)
+        ask_and_confirm(recorder, client, edge, origin)
         recorder.flood = 6000
         recorder.come(550)
-        for _ in range(100):
+        while recorder.flood > 1000:
             recorder.loop.process()
-        came, recorder.flood = 6000 - recorder.flood, 0
-        recorder.loop.process()
-        drops = recorder.drops()
-        assert drops.keys() == {"overload"}
-        ask(late, edge, b"late")
-        recorder.loop.process()
-        received = []
-        while not received or received[-1] != b"late":
-            received.append(origin.recv(100))
-        assert received.count(b"known") == recorder.asked
-        assert received.count(b"new") + drops["overload"] == came
-        assert recorder.faults == []
+        origin.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                origin.recv(100)
+        ask(again, edge, b"again")
+        assert process_until(recorder, origin, b"again").count(b"new") < 500  # 4,000 wait
 
 
 def test_rules_against_attacks_refuse_datagrams_of_flows_that_are_not_confirmed(origin, watching):
