@@ -2,7 +2,7 @@
 
 libbpf refuses to use a pinned map of another shape. If values have grown at their end, or maps have more entries, the
 contents are copied: a new map replaces the former one, which is freed with the program that uses it. Per-CPU values are
-counters, and start at zero; ring buffers start empty.
+counters, and start at zero; ring buffers start empty, and so do arrays of programs, which cannot be read.
 """
 
 import sys
@@ -13,8 +13,8 @@ from pathlib import Path
 from spectrum.kernel.libbpf import BpfError, Map, Object, Shape
 from spectrum.kernel.pins import PinError, load, program_code
 
-# BPF_MAP_TYPE_ARRAY and BPF_MAP_TYPE_RINGBUF of linux/bpf.h.
-_ARRAY, _RING = 2, 27
+# BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARRAY and BPF_MAP_TYPE_RINGBUF of linux/bpf.h.
+_ARRAY, _PROGRAMS, _RING = 2, 3, 27
 _ASIDE = "-former"
 
 
@@ -24,6 +24,7 @@ def load_over(
     maps: Collection[str],
     entries: Mapping[str, int] | None = None,
     constants: bytes = b"",
+    together: Mapping[str, str] | None = None,
 ) -> Object:
     """Load a program with the pinned maps, or with copies of those of another shape; the caller closes it.
 
@@ -33,6 +34,8 @@ def load_over(
         maps: Their names.
         entries: The number of entries of maps by name, if it differs from the object's.
         constants: Values that replace the object's constants; empty for the object's.
+        together: Pairs of maps by name: the first one starts empty if the second one has another shape, because the
+            programs in the first one use the second.
 
     Raises:
         PinError: If the kernel refuses it; the pinned maps are then unchanged.
@@ -44,6 +47,10 @@ def load_over(
         outgrown = {
             path: shape for name, shape in shapes.items() if _differs(path := folder / f"{program}_{name}", shape)
         }
+        for name, other in (together or {}).items():
+            path = folder / f"{program}_{name}"
+            if folder / f"{program}_{other}" in outgrown and path.exists():
+                outgrown[path] = shapes[name]
         with _aside(outgrown):
             loaded = load(program, folder, dict.fromkeys(maps, (0, 0)), entries, constants)
             try:
@@ -104,7 +111,9 @@ def _aside(paths: Collection[Path]) -> Iterator[None]:
 def _take_over(path: Path, shape: Shape) -> None:
     """Copy the contents of a map to the new one at its path."""
     before = shape_of(_former(path))
-    if (before.kind, before.key_bytes) != (shape.kind, shape.key_bytes) or shape.is_per_cpu or shape.kind == _RING:
+    if (before.kind, before.key_bytes) != (shape.kind, shape.key_bytes) or shape.is_per_cpu:
+        return
+    if shape.kind in (_PROGRAMS, _RING):
         return
     former = Map.pinned(_former(path), before.key_bytes, before.value_bytes)
     fresh = Map.pinned(path, shape.key_bytes, shape.value_bytes)

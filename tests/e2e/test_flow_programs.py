@@ -1,6 +1,7 @@
 """The examples of flow programs before real servers: noise is dropped, and who speaks the protocol loses nothing."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from spectrum.cli.client import DaemonError, ask
 from spectrum.kernel.filter.attaching import remove
+from spectrum.kernel.installation import PACKAGE
+from spectrum.kernel.libbpf import Map
+from spectrum.kernel.pins import DEFAULT_FILESYSTEM, folder_of
 from spectrum.simulation.network import CLIENTS_4, entered
 from tests.acme_server import TSIG, ZONE
 from tests.e2e.daemon import Daemon
@@ -225,6 +229,37 @@ print(sent)
 """
 
 
+# What makes another version of the package: rules, and what flow programs are told, have another form.
+OTHER = {
+    "kernel/bpf/matching.h": [
+        ("\t__u32 acknowledgement_mask;\n", "\t__u32 acknowledgement_mask;\n\t__u64 later[2];\n"),
+        ("sizeof(struct slot) == 208", "sizeof(struct slot) == 224"),
+    ],
+    "kernel/filter/rules.py": [('14H8BI4I")', '14H8BI4I16x")')],
+    "kernel/bpf/judging.h": [("\tstruct flow_packet packet;\n", "\t__u64 later;\n\tstruct flow_packet packet;\n")],
+    "kernel/filter/flow_programs.py": [("_JUDGED_BYTES = 592", "_JUDGED_BYTES = 600")],
+}
+
+
+def other_version(folder):
+    """Make a version of the package that has other forms in the kernel; return its interpreter."""
+    package, kept = folder / "spectrum", ("filter.bpf.c", "flow_program.bpf.c")
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "*.c"))
+    for name in kept:
+        shutil.copy(PACKAGE / "kernel/bpf" / name, package / "kernel/bpf" / name)
+    for name, changes in OTHER.items():
+        text = (package / name).read_text()
+        for before, after in changes:
+            assert text.count(before) == 1, (name, before)
+            text = text.replace(before, after)
+        (package / name).write_text(text)
+    subprocess.run(["sh", package / "kernel/bpf/build"], check=True)
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={folder} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
 class Judged:
     """A daemon whose program has to judge all the time."""
 
@@ -249,11 +284,33 @@ class Judged:
         except DaemonError:  # it is replaced
             return {}
 
+    def steady(self):
+        """Send noise until a line is written to it."""
+        with entered(self._lab.network.clients):
+            command = [sys.executable, "-c", STEADY, str(CLIENTS_4[2].ip), FOUR, str(UDP_PORT)]
+            return self._lab.stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+
     def helper(self):
-        return int(self.status().get("kernel", {}).get("helper", "").removeprefix("on: pid ") or 0)
+        """The process id of the helper; 0 while there is none."""
+        state, _, pid = self.status().get("kernel", {}).get("helper", "").partition(": pid ")
+        return int(pid) if state == "on" else 0
 
     def dropped(self):
         return self._lab.count("flow_dropped game")
+
+    def upgrade(self, *options):
+        supervisor = self.status()["pid"]
+        with entered(self._lab.network.edge):
+            done = subprocess.run(
+                [*spectrum("upgrade", "--socket", self.daemon.socket, *options)],
+                capture_output=True,
+                text=True,
+                timeout=90,
+            )
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: self.status().get("pid", supervisor) != supervisor, 20, self.status)
 
     def goes_on(self, what):
         before = self.dropped()
@@ -273,24 +330,14 @@ def test_it_judges_without_a_gap(lab, tmp_path, require):
     judged = Judged(lab, daemon)
     assert not judged.asks(CLIENTS_4[1], b"noise") and judged.asks(CLIENTS_4[1], HELLO)
     begin = judged.dropped()
-    with entered(lab.network.clients):
-        command = [sys.executable, "-c", STEADY, str(CLIENTS_4[2].ip), FOUR, str(UDP_PORT)]
-        noise = lab.stack.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        )
+    noise = judged.steady()
     judged.goes_on("nothing has happened")
 
     os.kill(helper := judged.helper(), signal.SIGKILL)
     judged.goes_on("the helper was killed")
     eventually(lambda: judged.helper() not in (0, helper), 20, judged.status)
 
-    supervisor = judged.status()["pid"]
-    with entered(lab.network.edge):
-        done = subprocess.run(
-            [*spectrum("upgrade", "--socket", daemon.socket)], capture_output=True, text=True, timeout=60
-        )
-    assert done.returncode == 0, done.stderr
-    eventually(lambda: judged.status().get("pid", supervisor) != supervisor, 20, judged.status)
+    judged.upgrade()
     judged.goes_on("an upgrade")
 
     source.write_text(f"/* changed */{GREETED}")
@@ -313,3 +360,35 @@ def test_it_judges_without_a_gap(lab, tmp_path, require):
         again = lab.stack.enter_context(Daemon(tmp_path, text, env={"PATH": "/nowhere"}))
     judged = Judged(lab, again)
     assert not judged.asks(CLIENTS_4[1], b"noise") and judged.asks(CLIENTS_4[1], HELLO)
+
+
+def test_it_judges_over_an_upgrade_to_another_version(lab, tmp_path, require):
+    require("clang", "llvm-strip")
+    tmp_path.chmod(0o755)
+    python = other_version(tmp_path / "other")
+    (source := tmp_path / "game.c").write_text(GREETED)
+    daemon = lab.serve(
+        f"  guard: [{CLIENTS_4[7].ip}/32]\n"
+        f"  rules: {{pings: {{protocol: icmp}}, one: {{protocol: tcp, sequence: 5}}}}\n"
+        f"ddos: {{store: {tmp_path}/learned, sensitivity_level: eoff}}\n"
+        f"flow_programs: {{game: {{source: {source}, apps: [game], mode: enabled}}}}\n"
+    )
+    judged = Judged(lab, daemon)
+    assert not judged.asks(CLIENTS_4[1], b"noise") and judged.asks(CLIENTS_4[1], HELLO)
+    begin, rules = judged.dropped(), lab.filter.held()["file"].rules
+    noise = judged.steady()
+    judged.goes_on("nothing has happened")
+    judged.upgrade("--python", python)
+    # What programs are told has another form there, so they are loaded anew, and know nobody.
+    eventually(lambda: judged.asks(CLIENTS_4[1], HELLO), 10, daemon.messages)
+    judged.goes_on("an upgrade to another version")
+    assert Path(f"/proc/{judged.helper()}/environ").read_text().count(f"PYTHONPATH={tmp_path / 'other'}") == 1
+    with entered(lab.network.edge):
+        folder = folder_of(DEFAULT_FILESYSTEM)
+    slots = Map.pinned(folder / "filter_slots", 4, 224)
+    held = [value[:208] for _, value in slots.items() if any(value)]
+    slots.close()
+    assert {rule[:188] for rule in rules.values()} <= {value[:188] for value in held}
+    sent = int(noise.communicate("\n", timeout=20)[0])
+    missed = sent - (judged.dropped() - begin)
+    assert missed == 0, f"{missed} of {sent} passed while programs were loaded anew"

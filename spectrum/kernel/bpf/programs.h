@@ -23,6 +23,8 @@
 #define PROGRAM_BITS 0xff
 #define ONLY_LOGGED 0x100
 #define JUDGED_IN_USE 0x200
+/* The verdict where there is no program: not one that a program would give. */
+#define FLOW_ABSENT 0xffffffff
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -171,12 +173,23 @@ __attribute__((noinline)) __u32 comes_first(void)
 	return packet && !comes_again(packet, bpf_ktime_get_ns());
 }
 
-/* Call a program; return its result, or FLOW_PASS without a program: the return value is that of the tail-called
+/* Return the verdict without a program: after an upgrade to a version that passes programs other data, until they are
+ * loaded again. Passing would let a flood in: each of its flows that is answered would be in use then.
+ */
+__attribute__((noinline)) __u32 verdict_without(void)
+{
+	__u32 zero = 0;
+	struct facts *packet = bpf_map_lookup_elem(&at_hand, &zero);
+
+	return packet && packet->flow != IN_USE ? FLOW_DROP : FLOW_PASS;
+}
+
+/* Call a program; return its result, or FLOW_ABSENT without a program: the return value is that of the tail-called
  * program, which the compiler must not assume to be constant.
  */
 __attribute__((noinline)) __u32 called(struct xdp_md *context, __u32 number)
 {
-	__u32 verdict = FLOW_PASS;
+	__u32 verdict = FLOW_ABSENT;
 
 	if (has_tail_calls)
 		bpf_tail_call(context, &programs, number);
@@ -197,6 +210,8 @@ __attribute__((noinline)) __u32 judged_by_program(struct xdp_md *context)
 	verdict = called(context, number);
 	if (from_ns)
 		judgement_ends(number, from_ns);
+	if (verdict == FLOW_ABSENT)
+		verdict = verdict_without();
 	if (verdict == FLOW_CHALLENGE)
 		verdict = comes_first();
 	if (verdict != FLOW_DROP)

@@ -44,7 +44,15 @@ def load(interfaces: Collection[str], filesystem: Path = DEFAULT_FILESYSTEM) -> 
 def _attach(folder: Path, interfaces: Collection[str], detects: bool, protects: bool = False) -> None:
     """Load and attach the program, with detection also the one at egress; create empty tables at their full size."""
     small = ({} if detects else SMALL_TABLES) | ({} if protects else SMALL_TCP_TABLES)
-    program = load_over(PROGRAM, folder, (*MAPS, *DETECTION_MAPS), _still_small(folder, small), filter_constants())
+    program = load_over(
+        PROGRAM,
+        folder,
+        (*MAPS, *DETECTION_MAPS),
+        _still_small(folder, small),
+        filter_constants(),
+        # Flow programs of a version before read a map that the filter no longer writes: they are loaded anew.
+        {"programs": "judging"},
+    )
     try:
         take_over_rules(folder.parent)
         attach_to_interfaces(

@@ -234,8 +234,15 @@ class PinnedFlowPrograms(Pinned):
         super().__init__(PROGRAM, maps, filesystem)
 
     def _names(self) -> dict[str, tuple[int, bytes]]:
-        """Return the number and the digest of each program, by name."""
-        return {unpacked_name(key): _NAME_VALUE.unpack(value) for key, value in self.maps["program_names"].items()}
+        """Return the number and the digest of each program, by name; of one that is not there, none.
+
+        Names outlive programs where those of a version before could not be taken over.
+        """
+        named = {unpacked_name(key): _NAME_VALUE.unpack(value) for key, value in self.maps["program_names"].items()}
+        return {
+            name: (number, digest if self.maps["programs"].get(_NUMBER.pack(number)) else b"")
+            for name, (number, digest) in named.items()
+        }
 
     def hold(self, wanted: FlowPrograms) -> None:
         """Replace programs that differ; the state of unchanged ones is kept.
