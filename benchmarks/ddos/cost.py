@@ -51,11 +51,17 @@ def all_random(world: World, per_s: float, seconds: float, one_in: float) -> Pac
         for name, kind in COLUMNS.items()
         if name in ("source_port", "destination_port", "length", "ttl", "ident", "tcp_flags", "window", "protocol")
     }
-    options = world.chance.integers(0, 1 << 32, count, np.uint32)
+    options, sequence, acknowledgement = world.chance.integers(0, 1 << 32, (3, count), np.uint32)
     high = np.zeros(count, np.uint64)
     source = spoofed(world, count).astype(np.uint64) | np.uint64(0xFFFF << 32)
     return rows.replaced(
-        **chance, options=options, source_high=high, source_low=source, version=np.full(count, 4, np.uint8)
+        **chance,
+        options=options,
+        sequence=sequence,
+        acknowledgement=acknowledgement,
+        source_high=high,
+        source_low=source,
+        version=np.full(count, 4, np.uint8),
     )
 
 

@@ -76,6 +76,7 @@ def _idle(value: Any) -> Any:
 _PAYLOAD = re.compile(r"([0-9a-f?]{2}){1,8}")
 Length = Annotated[Range, PlainValidator(lambda value: _span(value, 65535))]
 Octet = Annotated[Range, PlainValidator(lambda value: _span(value, 255))]
+Word = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)]
 
 
 class BlockList(Strict):
@@ -105,6 +106,8 @@ class PacketRule(Strict):
     ident: Length | None = None
     tcp_flags: Annotated[tuple[int, int] | None, PlainValidator(_tcp_flags)] = None
     window: Length | None = None
+    sequence: Word | None = None
+    acknowledgement: Word | None = None
     payload: Annotated[tuple[int, int] | None, PlainValidator(_payload)] = None
     fragment: Annotated[Literal[True, False, "first", "later"] | None, BeforeValidator(_fragment)] = None
     # Conditions on flows, sources and apps, which are known while attack detection runs.
@@ -125,6 +128,11 @@ class PacketRule(Strict):
     def needs_flows(self) -> bool:
         """Whether it has conditions on flows, which are known only while attack detection runs."""
         return self.idle is not None or self.known is not None or self.served is not None
+
+    @property
+    def has_sequence(self) -> bool:
+        """Whether it has a condition on a sequence or acknowledgement number."""
+        return self.sequence is not None or self.acknowledgement is not None
 
     @model_validator(mode="after")
     def _is_about_something(self) -> "PacketRule":
@@ -149,6 +157,10 @@ class PacketRule(Strict):
             raise ValueError("tcp_flags exist in TCP: with another protocol a rule matches nothing")
         if self.window is not None and self.protocol != _ONLY_TCP:
             raise ValueError("window exists in TCP: add `protocol: tcp`")
+        if self.has_sequence and self.protocol != _ONLY_TCP:
+            raise ValueError("sequence and acknowledgement exist in TCP: add `protocol: tcp`")
+        if self.has_sequence and self.fragment in (True, "later"):
+            raise ValueError("later fragments have no sequence numbers; `fragment: first` matches those that do")
         if self.does == "cookie":
             mask, flags = self.tcp_flags or (0, 0)
             if self.protocol != _ONLY_TCP or (flags ^ TCP_FLAGS["syn"]) & mask & (TCP_FLAGS["syn"] | TCP_FLAGS["ack"]):

@@ -78,6 +78,8 @@ class FilterRule:
         action: The action. `log` counts, and continues with the next rules. `cookie` is for SYNs. `retry` drops the
             first packet, and passes a retransmission.
         expires_ns: When it expires, on the monotonic clock; 0 for never.
+        sequence: The sequence number; None for any. This and the next match only packets of TCP.
+        acknowledgement: The acknowledgement number, as it is in the header, with or without the flag ACK.
     """
 
     source: IPv4Network | IPv6Network | None = None
@@ -101,6 +103,8 @@ class FilterRule:
     sets: tuple[SetTerm, ...] = ()
     action: Action = "block"
     expires_ns: int = 0
+    sequence: int | None = None
+    acknowledgement: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the program cannot do.
@@ -115,6 +119,8 @@ class FilterRule:
         mask, flags = self.tcp_flags or (0, 0)
         if self.action == "cookie" and (flags ^ SYN) & mask & SYN_MASK:
             raise ValueError("cookies are for SYNs, and the rule has other flags")
+        if self.has_sequence and not _within(PROTOCOLS["tcp"], self.protocol):
+            raise ValueError("sequence numbers exist in TCP, and the rule is for other protocols")
         if len(self.sets) > MAX_SETS or any(len(one.values) > MAX_SET_VALUES for one in self.sets):
             raise ValueError(f"a rule has {MAX_SETS} sets at most, of {MAX_SET_VALUES} values each")
 
@@ -122,6 +128,11 @@ class FilterRule:
     def needs_flows(self) -> bool:
         """Whether it has conditions on flows, which are known only while attack detection runs."""
         return self.idle or self.known is not None or self.served is not None
+
+    @property
+    def has_sequence(self) -> bool:
+        """Whether it has a condition on a sequence or acknowledgement number."""
+        return self.sequence is not None or self.acknowledgement is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +162,8 @@ class PacketFacts:
     flow: int | None = None
     known: bool = False
     served: bool = False
+    sequence: int = 0
+    acknowledgement: int = 0
 
 
 def set_key(field: SetField, packet: PacketFacts) -> int:
@@ -219,6 +232,9 @@ def _has(rule: FilterRule, packet: PacketFacts) -> bool:
         and packet.fragment in FRAGMENTS[rule.fragment]
         and rule.options in (None, packet.options)
         and packet.payload & payload_mask == payload & payload_mask
+        and (not rule.has_sequence or (packet.protocol == PROTOCOLS["tcp"] and packet.ports is not None))
+        and rule.sequence in (None, packet.sequence)
+        and rule.acknowledgement in (None, packet.acknowledgement)
     )
 
 

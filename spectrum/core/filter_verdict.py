@@ -111,6 +111,9 @@ def _conditions(rule: PacketRule, client: IPAddress, transport: str, ports: Span
     ):
         if span is not None:
             conditions.append(f"{what} {_text(span)}")
+    for what, number in (("sequence", rule.sequence), ("acknowledgement", rule.acknowledgement)):
+        if number is not None:
+            conditions.append(f"{what} {number}")
     # Without its first packet there is no connection.
     if rule.tcp_flags is not None and TCP_FLAGS["syn"] & rule.tcp_flags[0] != rule.tcp_flags[1]:
         conditions.append(f"TCP flags {_flags(rule.tcp_flags)}")

@@ -8,40 +8,40 @@ from numpy.typing import NDArray
 
 from spectrum.core.ddos.packets import NO_APP, Packets
 from spectrum.core.limits.rules import group_of
-from spectrum.kernel.looks import HEADER_BYTES
-from spectrum.kernel.worker_looks import FRAME_BYTES
+from spectrum.kernel.looks import FRAME_BYTES, HEADER_BYTES
 
 # struct look of kernel/bpf/flows.h after the header of a record. Addresses are in network byte order.
-RECORD = np.dtype(
-    [
-        ("ring", np.uint8, (HEADER_BYTES,)),
-        ("at_ns", np.uint64),
-        ("payload", np.uint64),
-        ("source", ">u8", (2,)),
-        ("destination", ">u8", (2,)),
-        ("bytes", np.uint32),
-        ("reason", np.uint32),
-        ("one_in", np.uint32),
-        ("options", np.uint32),
-        ("app", np.int32),
-        ("source_port", np.uint16),
-        ("destination_port", np.uint16),
-        ("length", np.uint16),
-        ("window", np.uint16),
-        ("ident", np.uint16),
-        ("version", np.uint8),
-        ("protocol", np.uint8),
-        ("ttl", np.uint8),
-        ("tcp_flags", np.uint8),
-        ("fragment", np.uint8),
-        ("payload_bytes", np.uint8),
-        ("state", np.uint8),
-        ("known", np.uint8),
-        ("served", np.uint8),
-        ("unused", np.uint8),
-        ("header", np.uint8, (96,)),
-    ]
-)
+_COMMON: list[tuple[str, type[np.generic] | str] | tuple[str, type[np.generic] | str, tuple[int]]] = [
+    ("ring", np.uint8, (HEADER_BYTES,)),
+    ("at_ns", np.uint64),
+    ("payload", np.uint64),
+    ("source", ">u8", (2,)),
+    ("destination", ">u8", (2,)),
+    ("bytes", np.uint32),
+    ("reason", np.uint32),
+    ("one_in", np.uint32),
+    ("options", np.uint32),
+    ("app", np.int32),
+    ("source_port", np.uint16),
+    ("destination_port", np.uint16),
+    ("length", np.uint16),
+    ("window", np.uint16),
+    ("ident", np.uint16),
+    ("version", np.uint8),
+    ("protocol", np.uint8),
+    ("ttl", np.uint8),
+    ("tcp_flags", np.uint8),
+    ("fragment", np.uint8),
+    ("payload_bytes", np.uint8),
+    ("state", np.uint8),
+    ("known", np.uint8),
+    ("served", np.uint8),
+    ("unused", np.uint8),
+    ("header", np.uint8, (FRAME_BYTES,)),
+]
+RECORD = np.dtype([*_COMMON, ("sequence", np.uint32), ("acknowledgement", np.uint32)])
+# Workers do not know sequence numbers, and write the group of the app there.
+WORKER_RECORD = np.dtype([*_COMMON, ("group", np.uint64)])
 
 # Columns with a field of their own in the records; the others are derived, or have another type.
 _SAME = (
@@ -81,15 +81,14 @@ class LookedAt:
     frame_bytes: NDArray[np.uint32]
     reason: NDArray[np.uint32]
     _records: NDArray[np.void]
-    _header_bytes: int = RECORD["header"].shape[0]
 
     def __len__(self) -> int:
         return len(self._records)
 
     def header(self, row: int) -> bytes:
-        """Return the first bytes of the frame of a row, 96 at most."""
+        """Return the first bytes of the frame of a row, `FRAME_BYTES` at most."""
         packet = self._records[row]
-        return bytes(packet["header"][: min(int(packet["bytes"]), self._header_bytes)])
+        return bytes(packet["header"][: int(packet["bytes"])])
 
 
 class AppGroups:
@@ -114,12 +113,13 @@ class AppGroups:
 
 def columns(records: bytes, groups: AppGroups | None = None) -> LookedAt:
     """Return the columns of records of `Looks.read` or, with `groups`, of `AllLooks.read`."""
-    rows = np.frombuffer(records, RECORD)
+    rows = np.frombuffer(records, RECORD if groups is None else WORKER_RECORD)
     found = {name: np.ascontiguousarray(rows[name]) for name in _SAME}
     found["stands_for"] = rows["one_in"].astype(np.float64)
+    for name in ("sequence", "acknowledgement"):
+        found[name] = np.ascontiguousarray(rows[name]) if groups is None else np.zeros(len(rows), np.uint32)
     if groups is not None:
-        behind = np.ascontiguousarray(rows["header"][:, FRAME_BYTES:])
-        found["app"] = groups.numbers(behind.view(np.uint64).ravel())
+        found["app"] = groups.numbers(np.ascontiguousarray(rows["group"]))
     for end in ("source", "destination"):
         found[f"{end}_high"], found[f"{end}_low"] = (rows[end][:, half].astype(np.uint64) for half in (0, 1))
     return LookedAt(
@@ -128,5 +128,4 @@ def columns(records: bytes, groups: AppGroups | None = None) -> LookedAt:
         np.ascontiguousarray(rows["bytes"]),
         np.ascontiguousarray(rows["reason"]),
         rows,
-        RECORD["header"].shape[0] if groups is None else FRAME_BYTES,
     )

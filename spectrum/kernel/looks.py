@@ -11,6 +11,8 @@ from typing import Self
 
 # struct look of bpf/flows.h, after the header of a record of the ring buffer.
 LOOK_BYTES = 184
+# The start of the frame in it; 8 bytes of another meaning follow, which are not the same in looks of workers.
+FRAME_BYTES = 88
 HEADER_BYTES = 8
 RECORD_BYTES = HEADER_BYTES + LOOK_BYTES
 # The size of the buffer: LOOKS_BYTES of bpf/flows.h.

@@ -18,7 +18,6 @@ from spectrum.kernel.looks import RECORD_BYTES, LooksError
 # struct Ring of engine/lookout.pxd.
 RECORDS = 8192
 RULE_NUMBERS = 128
-FRAME_BYTES = 88
 _RULES_AT, _RECORDS_AT = 64, 4096
 FILE_BYTES = _RECORDS_AT + RECORDS * RECORD_BYTES
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from spectrum.core.ddos.packets import FIRST_FRAGMENT, LATER_FRAGMENT, WHOLE, Packets
-from spectrum.simulation.normal import ACK, GRE, ICMP, TCP, UDP
+from spectrum.simulation.normal import GRE, ICMP, TCP, UDP
 
 Octets = NDArray[np.uint8]
 
@@ -74,7 +74,7 @@ def build(packets: Packets, link: bytes, chance: Generator) -> Frames:
     Args:
         packets: The packets.
         link: Link addresses: the destination's, then the source's.
-        chance: For sequence numbers, and other fields without a column.
+        chance: For identifications of IPv6 fragments, which have no column.
     """
     count = len(packets)
     heads = np.zeros((count, HEAD_BYTES), np.uint8)
@@ -108,7 +108,7 @@ class _Layout:
 
     def build(self, packets: Packets, link: bytes, chance: Generator) -> tuple[Octets, NDArray[np.int64]]:
         payload = _octets(packets["payload"], 8) if self.has_payload else _octets(packets["payload"], 0)
-        transport = self._transport(packets, payload, chance)
+        transport = self._transport(packets, payload)
         is_split = self.version == 6 and self.fragment != WHOLE
         network = (20 if self.version == 4 else 40) + 8 * is_split
         lengths = np.maximum(packets["length"].astype(np.int64), network + transport.shape[1])
@@ -119,19 +119,18 @@ class _Layout:
         ethernet = link + _TYPES[self.version].to_bytes(2, "big")
         return np.concatenate([_same(ethernet, len(packets)), header, transport], axis=1), lengths + LINK_BYTES
 
-    def _transport(self, packets: Packets, payload: Octets, chance: Generator) -> Octets:
-        """Return the header with checksum 0, and the begin of the payload."""
+    def _transport(self, packets: Packets, payload: Octets) -> Octets:
+        """Return the header with checksum 0, and the beginning of the payload."""
         count, length = len(packets), packets["length"].astype(np.int64)
         ports = [_octets(packets["source_port"], 2), _octets(packets["destination_port"], 2)]
         if self.fragment == LATER_FRAGMENT:
             parts = [payload]
         elif self.protocol == TCP:
-            numbers = _octets(chance.integers(0, 1 << 32, count), 4), _octets(chance.integers(0, 1 << 32, count), 4)
+            numbers = [_octets(packets["sequence"], 4), _octets(packets["acknowledgement"], 4)]
             options = self.options.ljust(-(-len(self.options) // 4) * 4, _END)
-            answers = (packets["tcp_flags"] & ACK > 0).astype(np.uint8)[:, None]
             offset = _same(bytes([(5 + len(options) // 4) << 4]), count)
             flags, window = _octets(packets["tcp_flags"], 1), _octets(packets["window"], 2)
-            parts = [*ports, numbers[0], numbers[1] * answers, offset, flags, window, _same(bytes(4), count)]
+            parts = [*ports, *numbers, offset, flags, window, _same(bytes(4), count)]
             parts += [_same(options, count), payload]
         elif self.protocol == UDP:
             own = length - (20 if self.version == 4 else 40)

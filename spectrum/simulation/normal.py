@@ -47,6 +47,8 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.chance: Generator = np.random.default_rng(seed)
+        # Of sequence numbers: a field more leaves the rest of a seed's packets as they are.
+        self.numbers: Generator = np.random.default_rng((seed, 1))
         nets = self.chance.permutation(np.arange(1 << 8, 223 << 8))[:4000]
         weights = 1 / np.arange(1, 4001) ** 1.1
         self._nets, self._weights = nets, weights / weights.sum()
@@ -119,6 +121,10 @@ def packets(
     columns["payload"] = chance.integers(0, 1 << 63, count, np.uint64) << np.uint64(1)
     columns["stands_for"] = 1.0
     columns |= given
+    if protocol == TCP:
+        acknowledges = np.broadcast_to(np.asarray(columns["tcp_flags"]), count) & ACK > 0
+        numbers = world.numbers.integers(0, 1 << 32, (2, count), np.uint32)
+        columns |= {"sequence": numbers[0], "acknowledgement": numbers[1] * acknowledges} | given
     if "served" not in given:
         ports = np.broadcast_to(np.asarray(columns["destination_port"]), count)
         fragments = np.broadcast_to(np.asarray(columns["fragment"]), count)

@@ -138,7 +138,7 @@ def syn_fixed(world: World, count: int) -> Packets:
     return _to_web(world, count, SYN, 44, window=5840, options=0x02000000, ttl=_ttl(world, count, 241, 243))
 
 
-def syn_os(world: World, count: int) -> Packets:
+def syn_os(world: World, count: int, **given: Any) -> Packets:
     source = spoofed(world, count)
     stack = STACKS[world.chance.integers(0, 6, count)]
     return packets(
@@ -153,11 +153,22 @@ def syn_os(world: World, count: int) -> Packets:
         window=stack[:, 1],
         options=stack[:, 0],
         ttl=world.ttl(source, stack[:, 2]),
+        **given,
     )
+
+
+def syn_sequence(world: World, count: int) -> Packets:
+    """SYNs as of clients, all of one sequence number, such as that of bots that put the target's address there."""
+    return syn_os(world, count, sequence=203 << 24 | 113 << 8 | 80)
 
 
 def ack_random(world: World, count: int) -> Packets:
     return _to_web(world, count, ACK)
+
+
+def ack_constant(world: World, count: int) -> Packets:
+    """ACKs that differ in everything but what they acknowledge."""
+    return _to_web(world, count, ACK, acknowledgement=0x12345678)
 
 
 def rst_flood(world: World, count: int) -> Packets:
@@ -317,7 +328,9 @@ VECTORS: Mapping[str, Vector] = {
     "syn_random": syn_random,
     "syn_fixed": syn_fixed,
     "syn_os": syn_os,
+    "syn_sequence": syn_sequence,
     "ack_random": ack_random,
+    "ack_constant": ack_constant,
     "rst_flood": rst_flood,
     "synack_reflection": synack_reflection,
     "fragments": fragments,

@@ -8,7 +8,7 @@ import pytest
 from spectrum.core.filter_rules import FilterRule, PacketFacts, SetTerm, judged, matches, set_key
 
 UDP = PacketFacts(ip_address("192.0.2.1"), ip_address("198.51.100.2"), 17, (53, 7000), 100, 57, payload=0x4756 << 48)
-TCP = replace(UDP, protocol=6, tcp_flags=0x02, window=5840, options=0x811C9DC5, payload=0)
+TCP = replace(UDP, protocol=6, tcp_flags=0x02, window=5840, options=0x811C9DC5, payload=0, sequence=7)
 SIX = replace(UDP, source=ip_address("2001:db8:1:2::1"), destination=ip_address("2001:db8::2"))
 LATER = replace(UDP, ports=None, fragment=2, ident=9)
 IN_USE = replace(TCP, flow=2, known=True, served=True)
@@ -39,6 +39,9 @@ def one_of(field, *values, negated=False):
         ({"fragment": False}, "UDP TCP SIX IN_USE OPENING"),
         ({"window": (5840, 5840)}, "TCP IN_USE OPENING"),
         ({"ident": (9, 9)}, "LATER"),
+        ({"sequence": 7}, "TCP IN_USE OPENING"),
+        ({"sequence": 0}, ""),
+        ({"acknowledgement": 0}, "TCP IN_USE OPENING"),  # UDP has none
         ({"options": 0}, "UDP SIX LATER"),
         ({"payload": (0x4700 << 48, 0xFF00 << 48)}, "UDP SIX LATER"),
         ({"length": (0, 99)}, ""),
@@ -86,6 +89,7 @@ def test_keys_of_sets_are_those_of_columns():
         ({"action": "limit"}, "limit without packets_per_second"),
         ({"packets_per_second": 5}, "is for limit and source-limit, not for block"),
         ({"action": "cookie", "tcp_flags": (0x10, 0x10)}, "cookies are for SYNs"),
+        ({"protocol": (17, 17), "acknowledgement": 0}, "sequence numbers exist in TCP"),
         ({"sets": (SetTerm("ttl", frozenset()),) * 3}, "2 sets at most, of 4096 values each"),
         ({"sets": (SetTerm("options", frozenset(range(4097))),)}, "2 sets at most, of 4096 values each"),
     ],

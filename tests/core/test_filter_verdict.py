@@ -76,6 +76,10 @@ def test_a_dry_run_drops_nothing():
             "its packets with ident 1-2, window 5840 are dropped",
         ),
         (
+            {"protocol": "tcp", "sequence": 5, "acknowledgement": 0},
+            "its packets with sequence 5, acknowledgement 0 are dropped",
+        ),
+        (
             {"payload": "4?56", "idle": True, "known": False},
             "its packets with a payload that begins 4?56, no session in use, an unknown source are dropped",
         ),

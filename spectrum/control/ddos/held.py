@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from spectrum.control.state_file import write_state
+from spectrum.kernel.filter.rules import grown
 from spectrum.link.detector import DetectorRule
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class RuleKeeper:
             log.warning("%s: rules against attacks that were in force expire: %s", self._path, exc)
             return self.held
         rules = [rule for rule in found.rules if rule.expires_ns > self._now()] if found.boot == self._boot else []
+        rules = [msgspec.structs.replace(rule, slot=grown(rule.slot)) for rule in rules]
         self.held = HeldRules(self._boot, found.last, rules)
         return self.held
 

@@ -111,6 +111,8 @@ def _rule(rule: PacketRule) -> FilterRule:
         known=rule.known,
         served=rule.served,
         action=rule.does,
+        sequence=rule.sequence,
+        acknowledgement=rule.acknowledgement,
     )
 
 

@@ -148,6 +148,11 @@ def _of_transport(by_field: Mapping[str, Predicate]) -> Iterator[tuple[str, Span
             yield from ((f"{transport}.{port}", _exactly(known)) for port, known in ports.items() if known)
     flags = by_field.get("tcp_flags")
     is_other = bool(protocols) and PROTOCOLS["tcp"] not in protocols
+    for field, name in (("sequence", "tcp.seq"), ("acknowledgement", "tcp.ack")):
+        if is_other:
+            yield name, ()
+        elif field in by_field:
+            yield name, _exactly(by_field[field])
     if is_other or (flags is not None and protocols == (PROTOCOLS["tcp"],)):
         values = () if flags is None or is_other else flags.values
         yield "tcp.flags", tuple((value, value) for value in values)

@@ -37,6 +37,7 @@ class Field:
 
 
 _OCTET, _PORT, _ADDRESS, _FLAG = Field(highest=255), Field(), Field("address", _HIGHEST_ADDRESS), Field("flag", 1)
+_NUMBER_32 = Field(highest=2**32 - 1)
 FIELDS: Mapping[str, Field] = {
     "ip.dst": _ADDRESS,
     "ip.src": _ADDRESS,
@@ -45,6 +46,8 @@ FIELDS: Mapping[str, Field] = {
     "ip.ttl": _OCTET,
     "tcp.dstport": _PORT,
     "tcp.srcport": _PORT,
+    "tcp.seq": _NUMBER_32,
+    "tcp.ack": _NUMBER_32,
     "tcp.flags": _OCTET,
     "tcp.flags.ack": _FLAG,
     "tcp.flags.fin": _FLAG,

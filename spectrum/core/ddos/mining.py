@@ -15,7 +15,7 @@ from spectrum.core.ddos.askers import unseen
 from spectrum.core.ddos.packets import Packets
 from spectrum.core.ddos.predicates import Conjunction, Predicate, address_text
 from spectrum.core.ddos.profile import Normal
-from spectrum.core.packets import PROTOCOLS
+from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 
 # The share of one app's openings that a blocking rule may hit.
 COST_AIM = 0.01
@@ -46,6 +46,8 @@ EQUALS = {
     "options": 0.0,
     "ident": -0.2,
     "tcp_flags": 0.0,
+    "sequence": -0.2,
+    "acknowledgement": -0.2,
     "fragment": 0.0,
     "ttl": -0.2,
     "payload[:2]": 0.0,
@@ -58,7 +60,9 @@ EQUALS = {
 }
 EXCLUSIONS = {"payload[:2]": 0.0, "options": 0.0}
 # Fields that the engine of workers does not know.
-UNKNOWN_TO_WORKERS = frozenset({"ttl", "ident", "window", "options", "tcp_flags", "fragment"})
+UNKNOWN_TO_WORKERS = frozenset(
+    {"ttl", "ident", "window", "options", "tcp_flags", "sequence", "acknowledgement", "fragment"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +287,9 @@ def _alike(samples: Packets) -> Iterator[Predicate]:
 
 def _says_something(samples: Packets, field: str) -> bool:
     """Tell whether packets have such a field: a window only with TCP, ports not in later fragments."""
-    if field in ("window", "options", "tcp_flags"):
+    if field in ("window", "options", "tcp_flags", "sequence", "acknowledgement"):
+        if field == "acknowledgement" and not (samples["tcp_flags"] & TCP_FLAGS["ack"]).all():
+            return False  # SYNs have 0 there
         return bool((samples["protocol"] == PROTOCOLS["tcp"]).all())
     if field in ("source_port", "destination_port", "length"):
         return bool(samples[field].any())

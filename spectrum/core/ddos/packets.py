@@ -38,6 +38,8 @@ COLUMNS: Mapping[str, type[np.generic]] = {
     "tcp_flags": np.uint8,
     "window": np.uint16,
     "options": np.uint32,
+    "sequence": np.uint32,
+    "acknowledgement": np.uint32,
     "payload": np.uint64,
     "payload_bytes": np.uint8,
     "state": np.uint8,

@@ -12,6 +12,7 @@ from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 
 # What packets without ports do not have.
 OF_PORTS = ("source_port", "destination_port", "tcp_flags")
+OF_TCP = ("sequence", "acknowledgement")
 OF_SOURCES = ("source", "source/24", "source/16")
 Kind = Literal["is", "in", "not in"]
 _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
@@ -39,7 +40,11 @@ class Predicate:
         if self.kind == "is":
             found = np.asarray(column == column.dtype.type(self.values[0]))
             # As the filter has it: what has no ports or flags is not of port 0, or without any flag.
-            return found & packets["has_ports"] if self.field in OF_PORTS and not self.values[0] else found
+            if self.field in (*OF_PORTS, *OF_TCP) and not self.values[0]:
+                found &= packets["has_ports"]
+            if self.field in OF_TCP and not self.values[0]:
+                found &= packets["protocol"] == PROTOCOLS["tcp"]
+            return found
         if column.dtype == np.uint8:
             table = np.zeros(256, bool)
             table[list(self.values)] = True
@@ -162,4 +167,6 @@ _SHOWN: Mapping[str, Callable[[Predicate, int], str]] = {
     "payload[1]": lambda _, value: f"second payload byte {value:02x}",
     "options": lambda _, value: f"TCP options {value:08x}",
     "ident": lambda _, value: f"IP id {value:04x}",
+    "sequence": lambda _, value: f"TCP sequence number {value}",
+    "acknowledgement": lambda _, value: f"TCP acknowledgement number {value}",
 }

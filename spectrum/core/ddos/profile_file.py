@@ -77,28 +77,31 @@ def decode_profile(data: bytes) -> tuple[ProfileHeader, AppMemory]:
     """Return the header of a file, and what is known of the app.
 
     Raises:
-        ProfileFileError: If it is not whole, or of another version.
+        ProfileFileError: If it is not whole, or of a later version.
     """
     header, rows = read_header(data)
-    if header.columns != COLUMN_TYPES:
-        raise ProfileFileError("its rows have other columns than those of this program")
+    if not set(header.columns) <= set(COLUMN_TYPES) or _AT not in header.columns:
+        raise ProfileFileError("its rows have columns that this program does not know")
     if tuple(one.name for one in header.reservoirs) != tuple(_MEMORIES):
         raise ProfileFileError(f"it has not the reservoirs {', '.join(_MEMORIES)}")
-    size = sum(np.dtype(kind).itemsize for _, kind in COLUMN_TYPES)
+    size = sum(np.dtype(kind).itemsize for _, kind in header.columns)
     counts = [one.rows for one in header.reservoirs]
     if min(counts) < 0 or max(counts) > max(ROWS, USED_ROWS) or sum(counts) * size != len(rows):
         raise ProfileFileError(f"it has {len(rows)} bytes of rows, and its header says {counts}")
     found, begin = {}, 0
     for one in header.reservoirs:
-        found[one.name] = _unpacked(rows[begin : begin + one.rows * size], one.rows, _MEMORIES[one.name])
+        packed = rows[begin : begin + one.rows * size]
+        found[one.name] = _unpacked(packed, header.columns, one.rows, _MEMORIES[one.name])
         begin += one.rows * size
     kept = AppRows(found["day"], found["week"], found["used"], header.learned_s)
     return header, AppMemory(kept, np.array(header.rates), header.known_share, header.saved)
 
 
-def _unpacked(data: memoryview, count: int, memory_s: float) -> Reservoir:
-    columns, begin = {}, 0
-    for name, kind in COLUMN_TYPES:
+def _unpacked(data: memoryview, kinds: Sequence[tuple[str, str]], count: int, memory_s: float) -> Reservoir:
+    # What a version before did not keep is 0.
+    columns = {name: np.zeros(count, kind) for name, kind in COLUMNS.items()}
+    begin = 0
+    for name, kind in kinds:
         end = begin + count * np.dtype(kind).itemsize
         columns[name] = np.frombuffer(data[begin:end], kind).astype(COLUMNS.get(name, np.float64))
         begin = end

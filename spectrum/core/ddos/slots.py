@@ -104,6 +104,8 @@ _FIELDS: Mapping[str, Callable[[Predicate, int], Mapping[str, Any]]] = {
     "ident": _span("ident"),
     "ttl": _span("ttl"),
     "options": lambda _, value: {"options": value},
+    "sequence": lambda _, value: {"sequence": value},
+    "acknowledgement": lambda _, value: {"acknowledgement": value},
     "tcp_flags": lambda _, value: {"tcp_flags": (0xFF, value)},
     "fragment": lambda _, value: {"fragment": _FRAGMENTS[value]},
     "served": lambda _, value: {"served": bool(value)},

@@ -250,6 +250,8 @@ static __always_inline __u32 read_headers(struct xdp_md *context, struct facts *
 		packet->to_port = __builtin_bswap16(tcp->dest);
 		packet->tcp_flags = ((__u8 *)tcp)[13];
 		packet->window = __builtin_bswap16(tcp->window);
+		packet->sequence = __builtin_bswap32(tcp->seq);
+		packet->acknowledgement = __builtin_bswap32(tcp->ack_seq);
 		bytes = tcp->doff * 4;
 		if (deep && bytes > sizeof(*tcp)) {
 			__u32 *words = (__u32 *)(tcp + 1);

@@ -20,7 +20,7 @@
 #define MAX_SERVED 65536
 #define SERVED_FIXED_BITS 32
 #define LOOKS_BYTES (4 << 20)
-#define LOOK_HEADER_BYTES 96
+#define LOOK_HEADER_BYTES 88
 #define NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: they are read periodically */
 #define NS_PER_SECOND 1000000000ULL
 #define KNOWN_NS (24 * 3600 * NS_PER_SECOND)
@@ -130,6 +130,8 @@ struct look {
 	__u8 served;
 	__u8 unused;
 	__u8 header[LOOK_HEADER_BYTES]; /* the start of the frame, zero-padded */
+	__u32 sequence;
+	__u32 acknowledgement;
 };
 
 _Static_assert(sizeof(struct look) == 184, "as in spectrum/kernel/looks.py");
@@ -311,6 +313,8 @@ __attribute__((noinline)) __u32 look(struct xdp_md *context, __u32 reason, __u32
 	look->served = packet->served;
 	look->unused = 0;
 	copy_header(look->header, at, end);
+	look->sequence = packet->sequence;
+	look->acknowledgement = packet->acknowledgement;
 	bpf_ringbuf_submit(look, NO_WAKEUP);
 	return 1;
 }

@@ -28,7 +28,7 @@ struct prefix {
 enum { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 
 /* Numbers are in host byte order, and 0 if the packet has none. Rules are matched by offsets of these fields, which the
- * loader has too (kernel/filter/vectors.py): what rules do not match comes after them.
+ * loader has too (kernel/filter/vectors.py). Offsets do not change: tables of a version before hold on over an upgrade.
  */
 struct facts {
 	struct prefix from;
@@ -57,12 +57,14 @@ struct facts {
 	__u64 source; /* IPv4 address, or IPv6 /64 */
 	__u32 transport_at; /* offset from the start of the frame */
 	__u32 bytes; /* of the frame */
-	__u8 unused[FACTS_MATCHED - 96];
+	__u32 sequence; /* of TCP */
+	__u32 acknowledgement;
+	__u8 unused[FACTS_MATCHED - 104];
 };
 
 _Static_assert(offsetof(struct facts, payload) == 40 && offsetof(struct facts, from_port) == 56 &&
-	       offsetof(struct facts, protocol) == 67&&
-		       offsetof(struct facts, kind) == 77,
+		       offsetof(struct facts, protocol) == 67 && offsetof(struct facts, kind) == 77 &&
+		       offsetof(struct facts, sequence) == 96,
 	       "as in kernel/filter/vectors.py");
 _Static_assert(sizeof(struct facts) >= FACTS_MATCHED, "a place is within them");
 
@@ -99,9 +101,14 @@ struct slot {
 	__u8 action;
 	__u8 unused;
 	__u32 number; /* the index of its counter */
+	/* After the fields of previous versions: their slots are copied with zeros here. */
+	__u32 sequence;
+	__u32 sequence_mask;
+	__u32 acknowledgement;
+	__u32 acknowledgement_mask;
 };
 
-_Static_assert(sizeof(struct slot) == 192, "as in kernel/filter/rules.py");
+_Static_assert(sizeof(struct slot) == 208, "as in kernel/filter/rules.py");
 
 /* The values of the packet that sets match. */
 struct keys {
@@ -136,6 +143,8 @@ static __always_inline int is_of(const struct slot *slot, const struct facts *pa
 		 is_outside(packet->to_port, slot->to_port) | is_outside(packet->window, slot->window) |
 		 is_outside(packet->ident, slot->ident) | ((packet->tcp_flags & slot->tcp_mask) ^ slot->tcp_flags) |
 		 ((packet->options & slot->options_mask) ^ slot->options) |
+		 ((packet->sequence & slot->sequence_mask) ^ slot->sequence) |
+		 ((packet->acknowledgement & slot->acknowledgement_mask) ^ slot->acknowledgement) |
 		 ((packet->payload & slot->payload_mask) ^ slot->payload) |
 		 (~(slot->kinds[packet->kind >> 5] >> (packet->kind & 31)) & 1) |
 		 differs(packet->from.address, slot->from, slot->from_mask) |

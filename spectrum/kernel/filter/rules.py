@@ -19,17 +19,19 @@ from spectrum.core.filter_rules import (
     FilterRule,
     SetTerm,
 )
+from spectrum.core.packets import PROTOCOLS
 from spectrum.kernel.pins import Network, PinError, prefix_key
 
-_SLOT = struct.Struct("=16s16s16s16sQQQQQQ32sII14H8BI")
+_SLOT = struct.Struct("=16s16s16s16sQQQQQQ32sII14H8BI4I")
 SLOT_BYTES = _SLOT.size
 _NUMBER = struct.Struct("=I")
-_NUMBER_AT = SLOT_BYTES - _NUMBER.size
+_NUMBER_AT = 188
 _NS_PER_S = 1_000_000_000
 _NS_PER_DAY = 24 * 3600 * _NS_PER_S
-# Flag of an automatic rule; packets that match postpone its end.
+# The longest time to the end of an automatic rule; packets that match postpone the end.
 MOST_AUTOMATIC_NS = 31 * _NS_PER_DAY
 _NOT_TRACKED = 3
+_TCP = PROTOCOLS["tcp"]
 
 
 class Slot(NamedTuple):
@@ -55,6 +57,8 @@ class Slot(NamedTuple):
     set_negated: tuple[int, int]
     action: int
     number: int
+    # Sequence and acknowledgement numbers, each with its mask.
+    sequences: tuple[int, int, int, int]
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Self:
@@ -73,6 +77,7 @@ class Slot(NamedTuple):
                 tuple(terms[2:]),
                 action,
                 fields[35],
+                fields[36:],
             )
         )
 
@@ -91,6 +96,7 @@ class Slot(NamedTuple):
             self.action,
             0,
             self.number,
+            *self.sequences,
         )
 
 
@@ -101,7 +107,7 @@ def pack_rule(rule: FilterRule) -> bytes:
         rule.length,
         rule.window or ANY_NUMBER,
         rule.ident or ANY_NUMBER,
-        rule.protocol,
+        (_TCP, _TCP) if rule.has_sequence else rule.protocol,  # the program has 0 for what other packets lack
         rule.ttl,
     )
     mask, flags = rule.tcp_flags or (0, 0)
@@ -118,7 +124,7 @@ def pack_rule(rule: FilterRule) -> bytes:
         names,
         rule.expires_ns,
         _NS_PER_S // rule.packets_per_second if rule.packets_per_second else 0,
-        _kinds(rule, mask != 0),
+        _kinds(rule, mask != 0 or rule.has_sequence),
         rule.options or 0,
         0 if rule.options is None else 0xFFFFFFFF,
         tuple(end for one in ranges for end in one),
@@ -128,7 +134,13 @@ def pack_rule(rule: FilterRule) -> bytes:
         negated,
         ACTIONS.index(rule.action),
         0,
+        (*_exact(rule.sequence), *_exact(rule.acknowledgement)),
     ).packed()
+
+
+def _exact(number: int | None) -> tuple[int, int]:
+    """Return a number of 32 bits and its mask."""
+    return (0, 0) if number is None else (number, 0xFFFFFFFF)
 
 
 def _kinds(rule: FilterRule, names_flags: bool) -> bytes:
@@ -170,7 +182,12 @@ def masked(prefix: Network | None) -> tuple[bytes, bytes]:
 
 def numbered(packed: bytes, number: int) -> bytes:
     """Return a packed rule with its number, the index of its counters."""
-    return packed[:_NUMBER_AT] + _NUMBER.pack(number)
+    return packed[:_NUMBER_AT] + _NUMBER.pack(number) + packed[_NUMBER_AT + _NUMBER.size :]
+
+
+def grown(packed: bytes) -> bytes:
+    """Return a rule of a previous version in the present form: new fields are at the end, and zeros match any value."""
+    return packed.ljust(SLOT_BYTES, b"\0")
 
 
 def pack_values(term: SetTerm) -> bytes:

@@ -25,6 +25,7 @@ _SOURCE, _DESTINATION, _PAYLOAD, _OPTIONS = 4, 24, 40, 48
 # Ranges of ports, lengths, windows and identifications; of protocols and lifetimes.
 _WIDE, _NARROW = (56, 58, 60, 62, 64), (67, 68)
 _LIFETIME, _FLAGS, _KIND = 68, 69, 77
+_SEQUENCE, _ACKNOWLEDGEMENT = 96, 100
 _MAPPED = bytes(10) + b"\xff\xff"
 
 _OCTETS = range(256)
@@ -84,6 +85,8 @@ def _parts(slot: Slot, sets: Mapping[int, bytes]) -> Iterator[tuple[int, Sequenc
     yield from _number(_PAYLOAD, 8, slot.payload, slot.payload_mask)
     yield from _number(_OPTIONS, 4, slot.options, slot.options_mask)
     yield from _number(_FLAGS, 1, slot.tcp_flags, slot.tcp_mask)
+    yield from _number(_SEQUENCE, 4, *slot.sequences[:2])
+    yield from _number(_ACKNOWLEDGEMENT, 4, *slot.sequences[2:])
     ends = list(zip(slot.ranges[::2], slot.ranges[1::2], strict=True))
     for place, (low, high) in zip(_WIDE, ends[: len(_WIDE)], strict=True):
         yield place + _octet(2, 1), _OCTETS[low >> 8 : (high >> 8) + 1]

@@ -1,11 +1,12 @@
 import msgspec
 
 from spectrum.control.ddos.held import RuleKeeper
+from spectrum.kernel.filter.rules import SLOT_BYTES
 from spectrum.link.detector import DetectorRule
 
 
 def rule(name, expires_ns):
-    return DetectorRule(name, b"\0\xff", [b"\1"], "UDP", expires_ns, b"\2")
+    return DetectorRule(name, b"\0\xff".ljust(SLOT_BYTES, b"\1"), [b"\1"], "UDP", expires_ns, b"\2")
 
 
 def test_rules_outlive_a_daemon_and_end_by_themselves(tmp_path, caplog):
@@ -42,3 +43,11 @@ def test_what_cannot_be_read_or_written_is_told(tmp_path, caplog):
     keeper.write(keeper.held)
     assert "are not kept" in caplog.text
     assert msgspec.json.encode(keeper.held)
+
+
+def test_rules_of_a_version_before_are_in_todays_form(tmp_path):
+    keeper = RuleKeeper(tmp_path / "rules.json", lambda: 10)
+    keeper.take([msgspec.structs.replace(rule("a", 20), slot=bytes(range(192)))], 1)
+    keeper.write(keeper.held)
+    (again,) = RuleKeeper(tmp_path / "rules.json", lambda: 10).read().rules
+    assert again.slot == bytes(range(192)) + bytes(SLOT_BYTES - 192)

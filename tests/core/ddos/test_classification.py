@@ -201,4 +201,6 @@ def test_ports_and_flags_are_those_of_the_protocol():
     syn = shared_fields(Conjunction((TCP_IS, one("tcp_flags", TCP_FLAGS["syn"]))))
     assert (syn["tcp.flags"], syn["tcp.flags.syn"], syn["tcp.flags.ack"]) == (((2, 2),), ((1, 1),), ((0, 0),))
     assert syn["udp.dstport"] == () and "tcp.dstport" not in syn
+    numbered = shared_fields(Conjunction((TCP_IS, one("sequence", 7), one("acknowledgement", 0))))
+    assert (numbered["tcp.seq"], numbered["tcp.ack"], udp["tcp.seq"]) == (((7, 7),), ((0, 0),), ())
     assert shared_fields(Conjunction((one("protocol", 47),)))["tcp.srcport"] == ()

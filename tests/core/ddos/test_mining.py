@@ -25,6 +25,8 @@ def mined(vector, rate=200_000, cover_weight=COVER_WEIGHTS[0], unknown=frozenset
         ("udp_fixed", ("540 bytes", "payload begins 4141414141414141", "to 203.0.113.10"), ("ttl", "source", "IP id")),
         ("dns_reflection", ("source port 53", "without an app"), ("destination port", "length")),
         ("syn_fixed", ("window 5840", "TCP syn", "44 bytes"), ("ttl", "source port")),
+        ("syn_sequence", ("TCP sequence number 3405803856", "TCP syn"), ("window", "options", "acknowledgement")),
+        ("ack_constant", ("TCP acknowledgement number 305419896", "TCP ack"), ("window", "sequence", "ttl")),
         ("udp_random", ("payload's first 2 bytes not in {4756}",), ("bytes,", "ttl", "source port")),
         ("carpet", ("without an app", "protocol udp"), ("to 203.0.113", "destination port")),
     ],
@@ -39,7 +41,7 @@ def test_what_an_attack_shares_and_not_what_varies(vector, words, varies):
     assert found.excess == pytest.approx(200_000 * (1 - later), rel=0.15)
 
 
-@pytest.mark.parametrize("vector", ["udp_fixed", "syn_fixed"])
+@pytest.mark.parametrize("vector", ["udp_fixed", "syn_fixed", "syn_sequence"])
 def test_what_workers_do_not_know_is_not_looked_for(vector):
     found = mined(vector, unknown=UNKNOWN_TO_WORKERS)
     assert found is not None and not UNKNOWN_TO_WORKERS & {one.field for one in found.what.predicates}

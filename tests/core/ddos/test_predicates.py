@@ -17,6 +17,13 @@ def test_kinds():
     assert Conjunction().match(packets).all()
 
 
+def test_what_packets_do_not_have_is_not_zero():
+    packets = rows(protocol=[6, 6, 17], fragment=[0, 2, 0])
+    for field in ("sequence", "acknowledgement"):
+        assert Predicate(field, "is", (0,)).match(packets).tolist() == [True, False, False]
+    assert Predicate("source_port", "is", (0,)).match(packets).tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize(
     ("predicate", "text"),
     [
@@ -26,6 +33,8 @@ def test_kinds():
         (Predicate("tcp_flags", "is", (0x12,)), "TCP syn+ack"),
         (Predicate("tcp_flags", "is", (0,)), "TCP no flags"),
         (Predicate("fragment", "is", (2,)), "later fragment"),
+        (Predicate("sequence", "is", (5,)), "TCP sequence number 5"),
+        (Predicate("acknowledgement", "is", (0,)), "TCP acknowledgement number 0"),
         (Predicate("served", "is", (0,)), "to an address and port without an app"),
         (Predicate("payload[:2]", "is", (0x4756,)), "payload begins 4756"),
         (Predicate("payload[:2]", "not in", (0x4756, 1)), "payload's first 2 bytes not in {4756, 0001}"),

@@ -4,7 +4,7 @@ import pytest
 
 from spectrum.core.ddos.packets import COLUMNS
 from spectrum.core.ddos.profile import Profile
-from spectrum.core.ddos.profile_file import decode_profile, encode_profile
+from spectrum.core.ddos.profile_file import COLUMN_TYPES, decode_profile, encode_profile
 from spectrum.core.ddos.profile_header import ProfileFileError, ReservoirHeader, read_header, with_header
 from spectrum.simulation.normal import GAME, normal
 from tests.core.ddos.mix import learned
@@ -33,6 +33,22 @@ def test_a_profile_is_the_same_after_a_restart():
     assert again.rates.tolist() == memory.rates.tolist() and again.rows.learned_s == memory.rows.learned_s
 
 
+def test_what_a_version_before_did_not_keep_is_zero():
+    memory, data = encoded()
+    header, rows = read_header(data)
+    packed, former, begin = bytes(rows), b"", 0
+    for one in header.reservoirs:
+        for name, kind in header.columns:
+            end = begin + one.rows * np.dtype(kind).itemsize
+            former += packed[begin:end] if name not in ("sequence", "acknowledgement") else b""
+            begin = end
+    columns = tuple(one for one in header.columns if one[0] not in ("sequence", "acknowledgement"))
+    _, again = decode_profile(with_header(msgspec.structs.replace(header, columns=columns), former))
+    for one, other in ((memory.rows.day, again.rows.day), (memory.rows.used, again.rows.used)):
+        assert one.at.tolist() == other.at.tolist() and one.rows["payload"].tolist() == other.rows["payload"].tolist()
+        assert len(other.rows["sequence"]) == len(one.rows) and not other.rows["sequence"].any()
+
+
 def test_it_is_learned_on_after_a_restart():
     """Columns that were read are not to be those of the file, which cannot be changed."""
     _, data = encoded()
@@ -48,6 +64,8 @@ def test_it_is_learned_on_after_a_restart():
     "changed",
     [
         {"columns": (("version", "<u2"),)},
+        {"columns": (("version", "|u1"),)},
+        {"columns": (*COLUMN_TYPES, ("colour", "|u1"))},
         {"reservoirs": (ReservoirHeader("day", 1),)},
         {"reservoirs": tuple(ReservoirHeader(name, 1) for name in ("day", "week", "used"))},
         {"reservoirs": tuple(ReservoirHeader(name, -1) for name in ("day", "week", "used"))},

@@ -36,6 +36,7 @@ def facts(packets, row):
     )
     has_ports = one["protocol"] in (6, 17) and one["fragment"] != LATER_FRAGMENT
     same = ("protocol", "length", "ttl", "tcp_flags", "fragment", "window", "ident", "options", "payload")
+    same += ("sequence", "acknowledgement")
     return PacketFacts(
         source,
         destination,
@@ -73,6 +74,8 @@ def column(chance, name, count):
         "app": (-1, 0),
         "options": (0, 0xDEADBEEF),
         "window": (0, 5840),
+        "sequence": (0, 7),
+        "acknowledgement": (0, 1 << 31),
         "source_port": (0, 53),
         "destination_port": (0, 53),
     }.get(name, (1,))
@@ -91,7 +94,7 @@ def any_packets(seed, count=60):
         columns[f"{end}_low"] = np.where(six, chance.integers(1, 3, count).astype(np.uint64), four)
     tcp = columns["protocol"] == 6
     ports = (tcp | (columns["protocol"] == 17)) & (columns["fragment"] != LATER_FRAGMENT)
-    for name in ("tcp_flags", "window", "options"):
+    for name in ("tcp_flags", "window", "options", "sequence", "acknowledgement"):
         columns[name] *= tcp & ports
     for name in ("source_port", "destination_port"):
         columns[name] *= ports
@@ -121,8 +124,12 @@ def test_a_rule_of_the_filter_matches_what_the_rule_says(seed, row, fields, sets
         predicates.append(Predicate(field, kind, tuple({int(one) for one in packets[field][row % 7 :: 9]})))
     rule = flood_rule(Conjunction(tuple(predicates)), action, 7.2)
     flags = next((int(packets[field][row]) for field in fields if field == "tcp_flags"), SYN)
+    is_other = "protocol" in fields and packets["protocol"][row] != 6
     if action is Action.COOKIE and flags & SYN_ACK != SYN:
         with pytest.raises(NoSlot, match="cookies are for SYNs"):
+            slot_of(rule, 5)
+    elif is_other and {"sequence", "acknowledgement"} & set(fields):
+        with pytest.raises(NoSlot, match="sequence numbers exist in TCP"):
             slot_of(rule, 5)
     else:
         assert agree(rule, packets)
@@ -130,7 +137,10 @@ def test_a_rule_of_the_filter_matches_what_the_rule_says(seed, row, fields, sets
 
 @pytest.mark.parametrize(
     "name",
-    ["fragments", "icmp_flood", "gre_flood", "syn_random", "udp_random", "v6_udp", "mirai_udpplain", "game_replay"],
+    [
+        *("fragments", "icmp_flood", "gre_flood", "syn_random", "syn_sequence", "ack_constant"),
+        *("udp_random", "v6_udp", "mirai_udpplain", "game_replay"),
+    ],
 )
 def test_what_is_written_for_an_attack_has_a_slot(name):
     world, detector = learned(3)

@@ -12,8 +12,8 @@ from spectrum.kernel.libbpf import Map, Object
 from spectrum.kernel.pins import folder_of, prefix_key
 from tests.kernel.filter.running import compiled, run
 
-# Struct facts up to `bytes`.
-_FACTS = struct.Struct("=I16sI16sQII5H12B2xQII")
+# Struct facts.
+_FACTS = struct.Struct("=I16sI16sQII5H12B2xQIIII")
 _COOKIE = 1 << 31
 
 
@@ -26,7 +26,7 @@ def facts(packet):
         *(128, source, 128, target, packet.payload, packet.options, 0, from_port, to_port, packet.length),
         *(packet.window, packet.ident, packet.source.version, packet.protocol, packet.ttl, packet.tcp_flags),
         *(packet.fragment, 8, packet.ports is not None, packet.flow is not None, packet.flow or 0),
-        *(packet.known, packet.served, 0, key, 0, 64),
+        *(packet.known, packet.served, 0, key, 0, 64, packet.sequence, packet.acknowledgement),
     )
 
 

@@ -3,7 +3,7 @@
 
 #include "slots.h"
 
-#define GIVEN (offsetof(struct facts, bytes) + sizeof(__u32))
+#define GIVEN offsetof(struct facts, unused)
 
 struct now {
 	__u32 generation;

@@ -202,8 +202,8 @@ def udp(payload, port=9000, source_port=6000):
     return struct.pack("!HHHH", source_port, port, 8 + len(payload), 0) + payload
 
 def tcp(flags, options=b"", payload=b"", port=8000, window=1234, source_port=6000):
-    return struct.pack("!HHIIBBHHH", source_port, port, 1, 1, (5 + len(options) // 4) << 4, flags, window, 0, 0) + (
-        options + payload)
+    numbers = source_port, port, 0xcb007101, 1 << 31
+    return struct.pack("!HHIIBBHHH", *numbers, (5 + len(options) // 4) << 4, flags, window, 0, 0) + options + payload
 
 SYN = bytes.fromhex("020405b4" "0402080a0000000100000000" "01030307")
 WINDOWS = bytes.fromhex("020405b4" "01030308" "01010402")
@@ -222,7 +222,8 @@ frames = [
     (ip4(udp(b"x", port=1), to="198.51.100.9"), dict(app=8)),
     (ip4(udp(b"x"), to="198.51.100.8"), dict(app=7)),
     (ip4(udp(b"x", port=1), to="198.51.100.8"), dict(app=-1)),
-    (ip4(tcp(2, SYN), 6), dict(app=3, tcp_flags=2, window=1234, options=option_signature(SYN), payload=b"")),
+    (ip4(tcp(2, SYN), 6), dict(app=3, tcp_flags=2, window=1234, options=option_signature(SYN), payload=b"",
+                            sequence=0xcb007101, acknowledgement=1 << 31)),
     (ip4(tcp(2, WINDOWS), 6), dict(options=option_signature(WINDOWS))),
     (ip4(tcp(16, TIMES, b"data"), 6), dict(options=option_signature(TIMES), payload=b"data", payload_bytes=4, state=0)),
     (ip4(tcp(4), 6), dict(options=0, tcp_flags=4)),
@@ -237,7 +238,8 @@ frames = [
     (ip4(bytes([8, 0, 1, 2, 3, 4, 5, 6, 7]), 1), dict(protocol=1, payload=bytes([8, 0, 1, 2, 3, 4, 5, 6]))),
     (ip4(b"", 47), dict(protocol=47, payload_bytes=0)),
     (ip6(udp(b"ABCDEFGHI")), dict(version=6, app=6, ttl=60, length=57, payload=b"ABCDEFGH")),
-    (ip6(tcp(2, SYN), 6), dict(app=4, options=option_signature(SYN))),
+    (ip6(tcp(2, SYN), 6), dict(app=4, options=option_signature(SYN), sequence=0xcb007101, acknowledgement=1 << 31)),
+    (ip6(udp(bytes(40))), dict(sequence=0, acknowledgement=0)),
     (ip6(hop + udp(b"ABCDEFGHI"), 0), dict(protocol=17, app=6, payload=b"ABCDEFGH")),
     (ip6(hop[:1] + b"\\x01" + bytes(14) + udp(b"ABC"), 60), dict(protocol=17, app=6, payload=b"ABC")),
     (ip6(bytes([44, 0]) + bytes(6) + bytes([17, 0, 0, 1, 0, 0, 0, 9]) + udp(b"ABC"), 0),
@@ -260,7 +262,7 @@ for frame, wanted in frames:
             value = int.from_bytes(value.ljust(8, b"\\0"), "big")
         assert found.packets[name][row] == value, (wanted, name, found.packets[name][row])
     assert found.packets["state"][row] == found.packets["known"][row] == 0
-    assert found.header(row) == frame[:96] and found.frame_bytes[row] == len(frame)
+    assert found.header(row) == frame[:88] and found.frame_bytes[row] == len(frame)
     with PinnedFilter(filesystem) as one:
         assert found.reason[row] == one.places()["passed"]
 

@@ -42,6 +42,7 @@ seldom = st.integers(0, 7)
 octet, number = st.sampled_from([0, 1, 2, 63, 64, 128, 255]), st.sampled_from([0, 1, 7, 53, 255, 256, 257, 1500, 65535])
 payloads = st.sampled_from([0, 0x4756_0000_0000_0000, 0x4757_0102_0304_0506, 0xFFFF_FFFF_FFFF_FFFF])
 options = st.sampled_from([0, 0x811C9DC5, 0x811C9D00, 7])
+sequences = st.sampled_from([0, 1, 256, 0xCB007150, 0xCB007151, 0xFFFFFFFF])
 FOUR = ["192.0.2.1", "192.0.2.2", "192.0.3.1", "198.51.100.7", "0.0.0.0"]
 SIX = ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1", "::1", "fe80::1"]
 
@@ -72,6 +73,8 @@ def packets(draw):
         draw(st.sampled_from([None, 0, 1, 2])),
         draw(st.booleans()),
         draw(st.booleans()),
+        draw(sequences) if is_tcp else 0,
+        draw(sequences) if is_tcp else 0,
     )
 
 
@@ -96,11 +99,13 @@ def rules(draw):
         return draw(values) if draw(seldom) == 0 else otherwise
 
     action = draw(st.sampled_from(["block", "block", "log", "cookie"]))
+    sequence, acknowledgement = maybe(sequences), maybe(sequences)
+    protocols = [(6, 6), (17, 17), (1, 17)] if sequence is acknowledgement is None else [(6, 6), (1, 17)]
     flags = maybe(st.tuples(st.sampled_from([0x02, 0x12, 0x10, 0x3F]), st.sampled_from([0x02, 0x10, 0x12, 0])))
     return FilterRule(
         maybe(prefixes(version)),
         maybe(prefixes(version)),
-        maybe(st.sampled_from([(6, 6), (17, 17), (1, 17)]), (0, 255)),
+        maybe(st.sampled_from(protocols), (0, 255)),
         maybe(spans(number)),
         maybe(spans(number)),
         maybe(spans(number), (0, 65535)),
@@ -118,6 +123,8 @@ def rules(draw):
         sets=maybe(st.lists(terms(), min_size=1, max_size=2).map(tuple), ()),
         action=action,
         expires_ns=maybe(st.sampled_from([1, 1 << 62]), 0),
+        sequence=sequence,
+        acknowledgement=acknowledgement,
     )
 
 
@@ -161,6 +168,8 @@ def test_a_slot_comes_back_as_it_went():
         packets_per_second=1000,
         action="source-limit",
         expires_ns=99,
+        sequence=0xCB007150,
+        acknowledgement=0,
     )
     packed = pack_rule(rule)
     slot = Slot.unpacked(packed)
@@ -168,6 +177,8 @@ def test_a_slot_comes_back_as_it_went():
     assert len(packed) == SLOT_BYTES
     assert (slot.payload, slot.options, slot.expires_ns, slot.packet_ns) == (0x4756 << 48, 7, 99, 1_000_000)
     assert slot.set_negated == (0, 1)
+    assert slot.sequences == (0xCB007150, 0xFFFFFFFF, 0, 0xFFFFFFFF)
+    assert Slot.unpacked(pack_rule(FilterRule())).sequences == (0, 0, 0, 0)
     assert Slot.unpacked(numbered(packed, 77)) == slot._replace(number=77)
     assert slot.sets == tuple(set_name(pack_values(term)) for term in rule.sets)
     assert pack_sets({"a": rule, "b": FilterRule()}) == {"a": [struct.pack("=QQ", 1, 2), struct.pack("=Q", 5)]}
@@ -177,7 +188,7 @@ def test_a_slot_comes_back_as_it_went():
 @pytest.mark.parametrize(
     ("change", "sets", "says"),
     [
-        (lambda slot: slot.packed()[1:], [], "a rule has 192 bytes"),
+        (lambda slot: slot.packed()[1:], [], "a rule has 208 bytes"),
         (lambda slot: slot._replace(action=6).packed(), [], "an unknown action"),
         (lambda slot: slot._replace(packet_ns=5).packed(), [], "a limit without a rate"),
         (lambda slot: slot._replace(action=2).packed(), [], "a limit without a rate"),
@@ -202,7 +213,7 @@ def test_a_rule_that_writes_itself_ends_and_spares_flows_in_use():
     for rule in (FilterRule(expires_ns=9), FilterRule(served=False, expires_ns=9)):
         with pytest.raises(PinError, match="belong to no flow in use"):
             check_automatic(pack_rule(rule), 5)
-    with pytest.raises(PinError, match="a rule has 192 bytes"):
+    with pytest.raises(PinError, match="a rule has 208 bytes"):
         check_automatic(b"", 5)
 
 
