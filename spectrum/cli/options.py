@@ -37,13 +37,13 @@ SOCKET = click.option(
 )
 
 
-def load(path: Path, known: "KnownObjects | None" = None) -> "Config":
-    """Return the configuration in a file; its faults become a failure."""
+def load(path: Path, known: "KnownObjects | None" = None, is_start: bool = False) -> "Config":
+    """Return the configuration in a file; its faults become a failure, with `is_start` reasons not to start, too."""
     from spectrum.control.configuration.diagnostics import ConfigError  # Most commands read no file.
     from spectrum.control.configuration.loader import load_file
 
     try:
-        return load_file(path, known=known)
+        return load_file(path, known=known, is_start=is_start)
     except ConfigError as exc:
         raise failure(str(exc)) from exc
 

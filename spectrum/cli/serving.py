@@ -8,6 +8,7 @@ from spectrum.cli.options import CONFIG, failure, load
 from spectrum.control.configuration.diagnostics import ConfigError
 from spectrum.control.configuration.joined import JoinedSource
 from spectrum.control.configuration.loader import KnownObjects, load_file
+from spectrum.control.configuration.machine import warnings_of_start
 from spectrum.control.configuration.source import FileSource
 from spectrum.control.configuration.texts import STANDARD_INPUT, keep_standard_input, name_of_file
 from spectrum.control.configuration.watch import FilesRead
@@ -49,7 +50,7 @@ def run(path: Path, workers: int | None, log_level: str, watch: bool, succeed: i
     try:
         if path == STANDARD_INPUT:
             keep_standard_input()
-        config = load_file(path, files.reading, known)
+        config = load_file(path, files.reading, known, is_start=True)
     except ConfigError as exc:
         if predecessor is not None:
             predecessor.refuse([str(diagnostic) for diagnostic in exc.diagnostics])
@@ -74,15 +75,16 @@ def _joined(source: JoinedSource, config: Config, predecessor: Predecessor | Non
 @click.command(short_help="Print every fault of a file.")
 @CONFIG
 def check(path: Path) -> None:
-    """Check a file and print every fault with its line and column.
+    """Check a file and print every fault with its line and column, and why a daemon started by this user would refuse
+    to serve it.
 
     Certificates that have expired, or soon will, and settings without effect are not faults: they are reported on
     standard error.
     """
     known = KnownObjects()
-    config = load(path, known)
+    config = load(path, known, is_start=True)
     listeners = sum(len(app.bound_ports) * max(1, len(app.addresses)) for app in config.apps.values())
-    for line in (*soon_to_end(load_tls(config)), *idle(config)):
+    for line in (*soon_to_end(load_tls(config)), *idle(config), *warnings_of_start(config)):
         click.echo(f"warning: {line}", err=True)
     apps = len(config.apps)
     on = f"{listeners} listener{'s' * (listeners != 1)}"

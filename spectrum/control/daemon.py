@@ -20,12 +20,12 @@ from spectrum.control.processes.starting import StartError
 from spectrum.control.processes.succession import Predecessor
 from spectrum.control.records.stream import record_folders
 from spectrum.control.supervisor import Supervisor
+from spectrum.control.transparent import NOT_ALLOWED, is_not_allowed
 from spectrum.core.configuration.config import Config
 from spectrum.garbage import collect_every
 from spectrum.kernel import installation, seccomp, signals
 from spectrum.kernel.pins import PinError
 from spectrum.kernel.scheduling import give_way
-from spectrum.kernel.transparent import may_be_transparent
 from spectrum.log import FORMAT_VARIABLE, LEVEL_VARIABLE, configure_logging
 from spectrum.plane.worker import SECCOMP_VARIABLE
 from spectrum.tasks import Threads, set_background
@@ -71,9 +71,8 @@ def serve(
     installation.remember()
     if config.seccomp and not seccomp.is_present():
         log.warning("seccomp: libseccomp is not on this machine, workers run without a filter")
-    transparent = any(app.source == "client" or app.tproxy or app.bindings for app in config.apps.values())
-    if transparent and not may_be_transparent():
-        raise StartError("source: client, tproxy and bindings need root or CAP_NET_RAW; see `spectrum doctor`")
+    if is_not_allowed(config):
+        raise StartError(NOT_ALLOWED)
 
     helper = Helper(Path(config.kernel.bpffs))
     if config.user is not None:

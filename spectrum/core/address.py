@@ -65,6 +65,12 @@ class SocketAddress:
     address: IPAddress
     port: int
 
+    def overlaps(self, other: "SocketAddress") -> bool:
+        """Return whether only one of two sockets can listen, each for one family (bind(2), EADDRINUSE)."""
+        if self.port != other.port or self.address.version != other.address.version:
+            return False
+        return self.address == other.address or self.address.is_unspecified or other.address.is_unspecified
+
     def __str__(self) -> str:
         return f"{host_text(self.address)}:{self.port}"
 

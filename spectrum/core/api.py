@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from spectrum.core.address import PortRange, SocketAddress, parse_socket_address
+from spectrum.core.address import SocketAddress, parse_socket_address
 from spectrum.core.configuration.faults import Fault, nearest
 from spectrum.core.configuration.feature import Feature, Surroundings
-from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Strict, describe, switch, text
+from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Shown, Strict, describe, switch, text
 
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import Config
@@ -65,8 +65,17 @@ def _one_or_several(value: Any) -> Any:
 class ApiRate(Strict):
     """`rate_limit` of the API: the number of requests of one token or address in a period."""
 
-    requests: int = Field(1200, ge=1, le=10_000_000)
-    per_s: PositiveDuration = Field(300.0, alias="per")
+    requests: int = Field(
+        1200,
+        ge=1,
+        le=10_000_000,
+        description="requests in the period",
+    )
+    per_s: PositiveDuration = Field(
+        300.0,
+        alias="per",
+        description="the period",
+    )
 
 
 def _endpoint(value: Any) -> str:
@@ -80,11 +89,19 @@ def _endpoint(value: Any) -> str:
 class ApiTraces(Strict):
     """`traces` of the API: spans of requests, by OTLP over HTTP."""
 
-    endpoint: Annotated[str, PlainValidator(_endpoint)]
-    # The share of requests that are traced if the caller does not say.
-    sample: float = Field(0.01, ge=0, le=1)
-    # Headers of requests to the collector, such as a token.
-    headers: dict[str, str] = Field(default_factory=dict)
+    endpoint: Annotated[str, PlainValidator(_endpoint), Shown("URL")] = Field(
+        description="the collector, by OTLP over HTTP",
+    )
+    sample: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="the share of requests that are traced if the caller does not say",
+    )
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="headers of requests to the collector, such as a token",
+    )
 
 
 class Api(Strict):
@@ -96,23 +113,50 @@ class Api(Strict):
         ],
         BeforeValidator(_one_or_several),
         Field(max_length=MAX_LISTENERS),
-    ] = (DEFAULT_LISTEN,)
-    # One of `certificates`: listeners on addresses and ports then require TLS.
-    certificate: str | None = None
-    # The folder of the objects created by the API. None: beside the daemon's state.
-    store: AbsolutePath | None = None
-    # The user of its process if the daemon runs as root.
-    user: str | None = Field(None, min_length=1, max_length=32)
-    # The default is Cloudflare's limit.
-    rate_limit: ApiRate = ApiRate()
-    max_connections: int = Field(200, ge=1, le=100_000)
-    traces: ApiTraces | None = None
+        Shown("address and port, `unix:/path`, or a list of them", default="`127.0.0.1:8787`"),
+    ] = Field(
+        (DEFAULT_LISTEN,),
+        description="where it listens. An address that other machines can reach needs `certificate`; the "
+        "socket beside the control socket is always there",
+    )
+    certificate: Annotated[str | None, Shown("one of [`certificates`](tls.md)")] = Field(
+        None,
+        description="clients on addresses and ports must then use TLS. A renewed certificate is used at once",
+    )
+    store: Annotated[AbsolutePath | None, Shown(default="beside the daemon's state")] = Field(
+        None,
+        description="the folder of the objects that the API creates. It is owned by the user of the API's process",
+    )
+    user: Annotated[str | None, Shown("user")] = Field(
+        None,
+        min_length=1,
+        max_length=32,
+        description="the user of the API's process if the daemon stays root, that is, without `user:` at the "
+        "top of the file. One of the two is required then",
+    )
+    rate_limit: ApiRate = Field(
+        ApiRate(),
+        description="the limit per token, or per address without one; the default is Cloudflare's",
+    )
+    max_connections: int = Field(
+        200,
+        ge=1,
+        le=100_000,
+        description="concurrent connections of clients",
+    )
+    traces: Annotated[ApiTraces | None, Shown("`{endpoint, sample: 0.01, headers}`")] = Field(
+        None,
+        description="spans of requests: [Traces](api.md#traces)",
+    )
 
 
 class ApiKeys(Strict):
     """At the top of the file."""
 
-    api: Annotated[Api | None, BeforeValidator(switch)] = None
+    api: Annotated[Api | None, BeforeValidator(switch), Shown("`true`, mapping, `false`")] = Field(
+        None,
+        description="the control API: [The control API](api.md). With it the file needs no `apps`",
+    )
 
 
 def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
@@ -123,10 +167,12 @@ def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
     if name is not None and name not in certificates:
         hint = nearest(name, list(certificates)) if certificates else "; write certificates: {NAME: ...}"
         yield Fault(("api", "certificate"), f'there is no certificate "{name}"{hint}')
-    seen: set[ApiAddress] = set()
+    seen: list[ApiAddress] = []
     for where in config.api.listen:
         if where in seen:
             yield Fault(("api", "listen"), f"{where} is listed twice")
+        elif beside := next((other for other in seen if _overlap(where, other)), None):
+            yield Fault(("api", "listen"), f"{where} and {beside} overlap: one of them is enough")
         elif taken := _taken_by(where, config, surroundings):
             yield Fault(("api", "listen"), f"{where} is taken by {taken}")
         if isinstance(where, SocketAddress) and not where.address.is_loopback and name is None:
@@ -135,17 +181,21 @@ def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
                 f"{where} is reachable from other machines and needs api.certificate, one of certificates; "
                 f"without one write 127.0.0.1:{where.port} or unix:/run/spectrum/api.sock",
             )
-        seen.add(where)
+        seen.append(where)
+
+
+def _overlap(one: ApiAddress, other: ApiAddress) -> bool:
+    return isinstance(one, SocketAddress) and isinstance(other, SocketAddress) and one.overlaps(other)
 
 
 def _taken_by(where: ApiAddress, config: "Config", surroundings: Surroundings) -> str:
-    """Return what else listens there; empty if nothing does."""
+    """Return what else listens there; empty if nothing does. UNIX sockets: `control.unix_sockets`."""
     if isinstance(where, UnixAddress):
-        return "control.socket" if config.control and config.control.socket == where.path else ""
-    if config.metrics and config.metrics.listen == where:
+        return ""
+    if config.metrics and config.metrics.listen.overlaps(where):
         return "metrics"
-    owner = surroundings.index.owner("tcp", where.address, PortRange(where.port, where.port))
-    return f"app {owner[0]}" if owner else ""
+    owner = surroundings.index.taken_by("tcp", where)
+    return f"app {owner}" if owner else ""
 
 
 API = Feature("api", check=_check)

@@ -109,6 +109,23 @@ def test_a_successor_tells_its_predecessor_of_faults(tmp_path):
         assert f"{path}:1:" in json.loads(ours.recv(65536))["errors"][0]
 
 
+def test_check_tells_what_run_would_refuse(tmp_path):
+    path = tmp_path / "f.yaml"
+    for text, says in (
+        ("api: {}", ":2:6: api: its process does not run as root: name its user"),
+        (
+            f"user: nobody\napi: {{listen: 'unix:{tmp_path}/api.sock'}}",
+            f"api.listen: unix:{tmp_path}/api.sock is the API's own socket beside the control socket",
+        ),
+        (f"api: {{user: nobody, listen: 'unix:{path}'}}", f"api.listen: {path} exists and is not a socket"),
+    ):
+        path.write_text(f"{GOOD}{text}\ncontrol: {{socket: '{tmp_path}/control.sock'}}\n")
+        for command in ("check", "run"):
+            result = spectrum(command, "-c", path)
+            assert (result.exit_code, says in result.stderr) == (1, True), result.stderr
+            assert len(result.stderr.splitlines()) == 1
+
+
 def test_check_warns_of_what_does_nothing(tmp_path):
     path = tmp_path / "f.yaml"
     path.write_text(f"{GOOD}rulesets: {{default: {{}}}}\n")

@@ -5,12 +5,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from spectrum.control.paths import store_folder
-from spectrum.control.processes.account import AccountError, account
+from spectrum.control.processes.account import AccountError, account, folder_refusals
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 
 # Libraries of the extra; each is looked up without being imported.
 LIBRARIES = ("fastapi", "uvicorn")
+_NEEDS_USER = "its process does not run as root: name its user, as user: NAME or api: {user: NAME}"
 TRACING = "opentelemetry.exporter.otlp.proto.http"
 
 
@@ -39,6 +40,15 @@ def _is_there(module: str) -> bool:
         return False
 
 
+def api_refusals(config: Config) -> list[Fault]:
+    """Return why a daemon of this user could not start the API's process."""
+    if config.api is None:
+        return []
+    if os.geteuid() == 0 and config.user is None and config.api.user is None:
+        return [Fault(("api",), _NEEDS_USER)]
+    return folder_refusals(store_folder(config), "" if config.user else api_user(config), "api.store")
+
+
 def api_user(config: Config) -> str:
     """Return the user that the API's process runs as; empty for the current one.
 
@@ -48,7 +58,7 @@ def api_user(config: Config) -> str:
     if config.api is None or os.geteuid() != 0:
         return ""
     if config.api.user is None:
-        raise AccountError("api: its process does not run as root: name its user, as user: NAME or api: {user: NAME}")
+        raise AccountError(f"api: {_NEEDS_USER}")
     return config.api.user
 
 

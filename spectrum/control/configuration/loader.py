@@ -1,6 +1,7 @@
 """From a file to a checked `Config`, or to every fault of it at once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from spectrum.control.configuration.diagnostics import ConfigError
 from spectrum.control.configuration.includes import IncludedFiles, Reading
-from spectrum.control.configuration.machine import machine_faults, named_files
+from spectrum.control.configuration.machine import machine_faults, named_files, start_refusals
 from spectrum.control.configuration.references import resolve
 from spectrum.control.configuration.reloading import LoadedText
 from spectrum.control.configuration.texts import STANDARD_INPUT, name_of_file, read_text
@@ -21,6 +22,11 @@ from spectrum.core.features import SECTIONS, check
 from spectrum.garbage import freezing
 from spectrum.kernel.sockets import local_addresses
 from spectrum.wire.address import IPAddress
+
+
+def no_refusals(config: Config) -> list[Fault]:
+    """Return nothing: what would prevent a start is of no interest."""
+    return []
 
 
 class KnownObjects:
@@ -66,13 +72,19 @@ def _same(one: object, other: object) -> bool:
     return one == other
 
 
-def load_file(path: Path, reading: Reading = lambda paths: None, known: KnownObjects | None = None) -> Config:
+def load_file(
+    path: Path,
+    reading: Reading = lambda paths: None,
+    known: KnownObjects | None = None,
+    is_start: bool = False,
+) -> Config:
     """Return the configuration in a file.
 
     Args:
         path: The file; `-` for standard input.
         reading: Called with the file, and with the files that it names, before they are read.
         known: The objects of the last load.
+        is_start: Whether reasons for which a daemon of this user would not start are faults, too.
 
     Raises:
         ConfigError: With every fault of the file, in the order of its lines.
@@ -82,7 +94,8 @@ def load_file(path: Path, reading: Reading = lambda paths: None, known: KnownObj
     text = read_text(path)
     # Of 10,000 apps it makes a million objects, and no garbage; a later collection would hold the loop for a second.
     with freezing():
-        return load_text(text, name_of_file(path), local_addresses(), reading, known, path.parent)
+        refusals = partial(start_refusals, path=None if path == STANDARD_INPUT else path) if is_start else no_refusals
+        return load_text(text, name_of_file(path), local_addresses(), reading, known, path.parent, refusals)
 
 
 def load_text(
@@ -92,11 +105,12 @@ def load_text(
     reading: Reading = lambda paths: None,
     known: KnownObjects | None = None,
     folder: Path = Path(),
+    refusals: Callable[[Config], list[Fault]] = no_refusals,
 ) -> Config:
     """Return the configuration in a text; `name` is what diagnostics call it, `local` this machine's addresses.
 
     `reading` is called with the files that the text names, before they are read; `known` are the objects of last time.
-    What it includes is looked for in `folder`.
+    What it includes is looked for in `folder`. `refusals` returns further faults of a configuration without faults.
 
     Raises:
         ConfigError: With every fault of the text, in the order of its lines.
@@ -114,6 +128,8 @@ def load_text(
     value, faults = expand(resolved.value) if isinstance(resolved.value, dict) else (resolved.value, [])
     config, wrong = load_objects(value, local, reading, known)
     config.hide(resolved.replaced)
+    if not faults and not wrong:
+        wrong = refusals(config)
     if diagnostics := parts.told(resolved.told(faults + wrong)):
         raise ConfigError(diagnostics)
     if keeps and parts.is_single:

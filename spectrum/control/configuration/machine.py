@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from spectrum.control import transparent
 from spectrum.control.access import access_faults, access_paths
-from spectrum.control.analytics.needs import analytics_faults, analytics_folders
-from spectrum.control.api.needs import api_faults, api_folders
-from spectrum.control.ddos.needs import ddos_faults, ddos_folders
+from spectrum.control.analytics.needs import analytics_faults, analytics_folders, analytics_refusals
+from spectrum.control.api.needs import api_faults, api_folders, api_refusals
+from spectrum.control.ddos.needs import ddos_faults, ddos_folders, ddos_refusals
 from spectrum.control.dns.needs import dns_faults
 from spectrum.control.filter.node import filter_faults, filter_paths
 from spectrum.control.flow_programs.reading import flow_program_faults, flow_program_paths
-from spectrum.control.processes.account import account_faults
+from spectrum.control.processes import account
 from spectrum.control.tcp import tcp_faults
-from spectrum.control.tls.acme.needs import acme_faults, acme_folders, authority_faults
+from spectrum.control.tls.acme.needs import acme_faults, acme_folders, acme_refusals, authority_faults
 from spectrum.control.tls.certificates import tls_faults, tls_paths
+from spectrum.control.unix_sockets import socket_faults, socket_refusals
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 
@@ -28,30 +30,34 @@ class OnMachine:
 
     Attributes:
         faults: Returns the faults on this machine.
+        refusals: Returns why a daemon that this user starts would refuse to serve.
         paths: Returns the files that may change independently: lists, databases, certificates.
         folders: Returns the folders that the daemon writes to.
         is_of_settings: They depend on settings only, not on named objects.
     """
 
     faults: Callable[[Config], Iterable[Fault]]
+    refusals: Callable[[Config], Iterable[Fault]] = lambda config: ()
     paths: Callable[[Config], Iterable[Path]] = lambda config: ()
     folders: Callable[[Config], Iterable[Path]] = lambda config: ()
     is_of_settings: bool = False
 
 
 FEATURES = (
-    OnMachine(account_faults, is_of_settings=True),
-    OnMachine(access_faults, access_paths),
-    OnMachine(tls_faults, tls_paths),
-    OnMachine(acme_faults, folders=acme_folders),
+    OnMachine(account.account_faults, is_of_settings=True),
+    OnMachine(access_faults, paths=access_paths),
+    OnMachine(tls_faults, paths=tls_paths),
+    OnMachine(acme_faults, acme_refusals, folders=acme_folders),
     OnMachine(authority_faults, is_of_settings=True),
     OnMachine(dns_faults, is_of_settings=True),
-    OnMachine(filter_faults, filter_paths, is_of_settings=True),
-    OnMachine(flow_program_faults, flow_program_paths),
+    OnMachine(filter_faults, paths=filter_paths, is_of_settings=True),
+    OnMachine(flow_program_faults, paths=flow_program_paths),
     OnMachine(tcp_faults),
-    OnMachine(api_faults, folders=api_folders, is_of_settings=True),
-    OnMachine(analytics_faults, folders=analytics_folders, is_of_settings=True),
-    OnMachine(ddos_faults, folders=ddos_folders, is_of_settings=True),
+    OnMachine(socket_faults, socket_refusals, is_of_settings=True),
+    OnMachine(api_faults, api_refusals, folders=api_folders, is_of_settings=True),
+    OnMachine(analytics_faults, analytics_refusals, folders=analytics_folders, is_of_settings=True),
+    OnMachine(ddos_faults, ddos_refusals, folders=ddos_folders, is_of_settings=True),
+    OnMachine(lambda config: (), transparent.refusals),
 )
 
 
@@ -68,6 +74,24 @@ def made_folders(config: Config) -> list[Path]:
 def machine_faults(config: Config) -> list[Fault]:
     """Return the faults of what a configuration names on this machine."""
     return [fault for feature in FEATURES for fault in feature.faults(config)]
+
+
+def start_refusals(config: Config, path: Path | None) -> list[Fault]:
+    """Return why a daemon that this user starts with a configuration would refuse to serve it.
+
+    Args:
+        config: The configuration.
+        path: Its file; None if there is none.
+    """
+    return [
+        *account.account_refusals(config, path),
+        *(fault for feature in FEATURES for fault in feature.refusals(config)),
+    ]
+
+
+def warnings_of_start(config: Config) -> list[str]:
+    """Return why a daemon that this user starts would refuse to serve, but not one that root starts."""
+    return [*account.only_for_root(config), *transparent.only_for_root(config)]
 
 
 def object_faults(config: Config) -> list[Fault]:

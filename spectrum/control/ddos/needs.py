@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from spectrum.control.paths import ddos_folder
-from spectrum.control.processes.account import AccountError, account
+from spectrum.control.processes.account import AccountError, account, folder_refusals
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 
@@ -37,6 +37,19 @@ def detector_user(config: Config) -> str:
     if config.ddos is None or os.geteuid() != 0:
         return ""
     return account(config.ddos.user or NOBODY).pw_name
+
+
+def ddos_refusals(config: Config) -> list[Fault]:
+    """Return why a daemon of this user could not start the detector."""
+    if config.ddos is None:
+        return []
+    try:
+        user = "" if config.user else detector_user(config)
+    except AccountError as exc:
+        return [
+            Fault(("ddos",), f"its process does not run as root, and {exc}; or name another, as ddos: {{user: NAME}}")
+        ]
+    return folder_refusals(ddos_folder(config), user, "ddos.store")
 
 
 def ddos_folders(config: Config) -> list[Path]:

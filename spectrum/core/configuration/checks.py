@@ -52,6 +52,10 @@ class ListenerIndex:
                         return taken[listening], port
         return None
 
+    def taken_by(self, transport: str, where: SocketAddress) -> str | None:
+        """Return the app whose listener leaves no room for another socket at an address; None for none."""
+        return _earlier(self._ports.get((transport, where.port), {}), where.address)
+
 
 def _name_faults(apps: Mapping[str, App]) -> Iterator[Fault]:
     """Yield faults of apps that share listeners by `sni` and `alpn`."""
@@ -107,8 +111,8 @@ def check_apps(config: Config, surroundings: Surroundings) -> list[Fault]:
         faults.extend(_range_faults(name, app))
         faults.extend(_loop_faults(name, app, index))
     metrics = config.metrics.listen if config.metrics else None
-    if metrics and (taken := index.owner("tcp", metrics.address, PortRange(metrics.port, metrics.port))):
-        faults.append(Fault(("metrics", "listen"), f"{metrics} is taken by app {taken[0]}"))
+    if metrics and (taken := index.taken_by("tcp", metrics)):
+        faults.append(Fault(("metrics", "listen"), f"{metrics} is taken by app {taken}"))
     return faults
 
 

@@ -3,8 +3,9 @@ gives; its message says in one sentence what is wrong and what would be right.
 """
 
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
@@ -28,6 +29,24 @@ MAX_ASN = 2**32 - 1
 # Of an object; it labels metrics.
 MAX_NAME = 63
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How the docs' tables show a field or a type, in an annotation, where its type alone does not say it. The meaning
+    of a field is its description.
+
+    Attributes:
+        values: The accepted values.
+        default: The default.
+        unit: The unit of the value in this process: "s" is seconds, from a duration; "B" bytes, from a size.
+        opens: Whether the keys of a mapping have rows of their own, beside its own row.
+    """
+
+    values: str = ""
+    default: str = ""
+    unit: Literal["", "s", "B"] = ""
+    opens: bool = False
 
 
 def text(value: object, example: str = "") -> str:
@@ -153,19 +172,29 @@ def _dns_server(value: Any) -> SocketAddress:
         return parse_socket_address(f"[{given}]:53" if ":" in given else f"{given}:53")
 
 
-Duration = Annotated[float, PlainValidator(duration)]
-PositiveDuration = Annotated[float, PlainValidator(positive_duration)]
-Size = Annotated[int, PlainValidator(size)]
-WholeSeconds = Annotated[int, PlainValidator(_whole_seconds)]
-Address = Annotated[IPAddress, PlainValidator(lambda value: parse_local_address(text(value, "192.0.2.1")))]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network)]
-AbsolutePath = Annotated[str, PlainValidator(_absolute)]
-Ports = Annotated[PortRange, PlainValidator(_ports)]
-Listen = Annotated[SocketAddress, PlainValidator(_listen)]
+Duration = Annotated[float, PlainValidator(duration), Shown("duration", unit="s")]
+PositiveDuration = Annotated[float, PlainValidator(positive_duration), Shown("duration above 0", unit="s")]
+Size = Annotated[int, PlainValidator(size), Shown("size", unit="B")]
+WholeSeconds = Annotated[int, PlainValidator(_whole_seconds), Shown("whole seconds, up to `32767s`", unit="s")]
+Address = Annotated[
+    IPAddress, PlainValidator(lambda value: parse_local_address(text(value, "192.0.2.1"))), Shown("address")
+]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network), Shown("prefix")]
+AbsolutePath = Annotated[str, PlainValidator(_absolute), Shown("absolute path")]
+Ports = Annotated[PortRange, PlainValidator(_ports), Shown('`22`, `"3000-4000"`')]
+Listen = Annotated[SocketAddress, PlainValidator(_listen), Shown("address and port, such as `127.0.0.1:9090`")]
 # A server that accepts dynamic updates (RFC 2136).
-DnsServer = Annotated[SocketAddress, PlainValidator(_dns_server)]
-Origin = Annotated[OriginAddress, PlainValidator(lambda value: parse_origin(text(value, "tcp://192.0.2.1:22")))]
-AppProtocol = Annotated[Protocol, PlainValidator(lambda value: parse_protocol(text(value, "tcp/2222")))]
+DnsServer = Annotated[SocketAddress, PlainValidator(_dns_server), Shown("address, with a port if it is not 53")]
+Origin = Annotated[
+    OriginAddress,
+    PlainValidator(lambda value: parse_origin(text(value, "tcp://192.0.2.1:22"))),
+    Shown("`tcp://192.0.2.1:22`, `udp://[2001:db8::1]:3000-4000`"),
+]
+AppProtocol = Annotated[
+    Protocol,
+    PlainValidator(lambda value: parse_protocol(text(value, "tcp/2222"))),
+    Shown("`tcp/22`, `tcp/8000-8009`, `udp/53`"),
+]
 
 
 class Strict(BaseModel):

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.address import parse_socket_address
-from spectrum.core.configuration.fields import AsTuple, DnsServer, Duration, Listen, Strict, text
+from spectrum.core.configuration.fields import AsTuple, DnsServer, Duration, Listen, Shown, Strict, text
 from spectrum.core.server_names import server_name
 
 FolderPath = Annotated[str, Field(min_length=1)]
@@ -30,36 +30,74 @@ def _email(value: str) -> str:
     return value
 
 
+def is_wildcard(name: str) -> bool:
+    """Return whether a name stands for all names one label below a domain."""
+    return name.startswith("*.")
+
+
 class AcmeDns(Strict):
     """`dns` of a certificate by ACME: the server that accepts dynamic updates (RFC 2136) of the names' zones."""
 
-    server: DnsServer
-    # As tsig-keygen writes it and nsupdate -k reads it. None: the server authorizes us by address.
-    key: FolderPath | None = None
-    # Time from the answer of this server until all servers of the zone have the record.
-    propagation_s: Duration = Field(0.0, alias="propagation")
+    server: DnsServer = Field(
+        description="the name server that accepts dynamic updates (RFC 2136) of the zones of the names",
+    )
+    key: Annotated[FolderPath | None, Shown("path")] = Field(
+        None,
+        description="the file with the key that signs updates, as `tsig-keygen` prints it; without it the "
+        "server authorizes by address",
+    )
+    propagation_s: Duration = Field(
+        0.0,
+        alias="propagation",
+        description="time from the server's answer until all servers of the zone have the record",
+    )
 
 
 class AcmeBinding(Strict):
     """`external_account` of a certificate by ACME: the account at the CA that the ACME account is bound to."""
 
-    key_id: str = Field(min_length=1)
-    # A file with the HMAC key, in base64url as CAs show it.
-    hmac_key: FolderPath
+    key_id: str = Field(
+        min_length=1,
+        description="the id of the account at the CA",
+    )
+    hmac_key: Annotated[FolderPath, Shown("path")] = Field(
+        description="the file with the key in base64url, as the CA displays it",
+    )
 
 
 class _AcmeCa(Strict):
     """What is said of a CA, by a certificate or once for many."""
 
-    directory: Annotated[str, AfterValidator(_directory)] = LETS_ENCRYPT
-    accept_terms: bool = False
-    email: Annotated[str, AfterValidator(_email)] | None = None
-    # One of those that the CA offers in its directory.
-    profile: str | None = Field(None, min_length=1)
-    # Trusted authorities in PEM form for the CA's own certificate. None: the machine's.
-    ca: FolderPath | None = None
-    external_account: AcmeBinding | None = None
-    dns: AcmeDns | None = None
+    directory: Annotated[str, AfterValidator(_directory), Shown("URL", default="Let's Encrypt's")] = Field(
+        LETS_ENCRYPT,
+        description="the URL of the CA's directory",
+    )
+    accept_terms: Annotated[bool, Shown("`true`", default="required")] = Field(
+        False,
+        description="you accept the CA's terms of service",
+    )
+    email: Annotated[Annotated[str, AfterValidator(_email)] | None, Shown("address")] = Field(
+        None,
+        description="the contact address for the CA; some CAs require it",
+    )
+    profile: Annotated[str | None, Shown("text", default="the CA's")] = Field(
+        None,
+        min_length=1,
+        description="one of the profiles in the CA's directory, such as Let's Encrypt's `shortlived`",
+    )
+    ca: Annotated[FolderPath | None, Shown("path", default="the machine's")] = Field(
+        None,
+        description="authorities in PEM form for the CA's own HTTPS certificate",
+    )
+    external_account: Annotated[AcmeBinding | None, Shown("`{key_id, hmac_key: PATH}`")] = Field(
+        None,
+        description="for CAs that require an external account (RFC 8555 section 7.3.4): `hmac_key` is a file "
+        "with the key in base64url, as the CA displays it",
+    )
+    dns: Annotated[AcmeDns | None, Shown("`{server, key: PATH, propagation: 0}`")] = Field(
+        None,
+        description="with `dns-01`: the name server that accepts dynamic updates",
+    )
 
 
 _NEEDS_TERMS = "accept_terms: true is needed: the CA asks whether you accept its terms of service"
@@ -68,10 +106,18 @@ _NEEDS_TERMS = "accept_terms: true is needed: the CA asks whether you accept its
 class AcmeAuthority(_AcmeCa):
     """One of `acme.authorities`: a CA that certificates name, of the file or the API. Only the file has it."""
 
-    # Of certificates that name none. Those of the API are by this one, too, unless they are by DNS.
-    challenge: Challenge = "http-01"
-    # What the CA issues, which the API tells; a CA is not asked for it.
-    validity_days: int = Field(90, ge=1, le=398)
+    challenge: Challenge = Field(
+        "http-01",
+        description="the challenge of certificates that set none. In the API it is `validation_method: http`, "
+        "whether it is `http-01` or `tls-alpn-01`; `txt` is `dns-01`",
+    )
+    validity_days: int = Field(
+        90,
+        ge=1,
+        le=398,
+        description="the lifetime of the CA's certificates, as the API shows it. It does not change the "
+        "lifetime; `profile` may",
+    )
 
     @model_validator(mode="after")
     def _can_be_used(self) -> "AcmeAuthority":
@@ -85,14 +131,29 @@ class AcmeAuthority(_AcmeCa):
 class Acme(_AcmeCa):
     """`acme` of a certificate: what is asked for, of which CA, and how it is shown that the names are ours."""
 
-    names: Annotated[tuple[Annotated[str, PlainValidator(lambda value: server_name(text(value)))], ...], AsTuple] = (
-        Field(max_length=MAX_NAMES)
+    names: Annotated[
+        tuple[Annotated[str, PlainValidator(lambda value: server_name(text(value)))], ...],
+        AsTuple,
+        Shown("list of host names, at most 100"),
+    ] = Field(
+        max_length=MAX_NAMES,
+        description="the names of the certificate; `*.example.com` needs `dns-01`",
     )
-    # One of `acme.authorities`, which has what is said of the CA.
-    authority: str | None = Field(None, min_length=1)
-    # None: the authority's, or tls-alpn-01.
-    challenge: Challenge | None = None
-    key_type: Literal["ecdsa", "rsa"] = "ecdsa"
+    authority: Annotated[str | None, Shown("one of `acme.authorities`")] = Field(
+        None,
+        min_length=1,
+        description="the CA, defined at the top of the file: `directory`, `accept_terms`, `email`, `profile`, "
+        "`ca`, `external_account` and `dns` are then set there only; see "
+        "[Authorities](tls.md#authorities)",
+    )
+    challenge: Annotated[Challenge | None, Shown(default="`tls-alpn-01`, or the authority's")] = Field(
+        None,
+        description="how the CA validates the names; see below",
+    )
+    key_type: Literal["ecdsa", "rsa"] = Field(
+        "ecdsa",
+        description="P-256, or 2048 bits for very old clients. Each certificate has a new key",
+    )
 
     @model_validator(mode="after")
     def _can_be_ordered(self) -> "Acme":
@@ -111,40 +172,61 @@ class Acme(_AcmeCa):
             raise ValueError("challenge: dns-01 needs dns: {server:, key:}, a server that takes dynamic updates")
         if challenge != "dns-01" and self.dns is not None:
             raise ValueError(f"dns is for challenge: dns-01; here it is {challenge}")
-        if (wildcard := self.wildcard) is not None and challenge != "dns-01":
-            raise ValueError(f"names: {wildcard} needs challenge: dns-01 (RFC 8555 section 7.1.3)")
         return self
 
     @property
-    def wildcard(self) -> str | None:
-        """The first name that only dns-01 can show to be ours; None without any."""
-        return next((name for name in self.names if name.startswith("*.")), None)
+    def wildcards(self) -> list[int]:
+        """The indexes of names that only dns-01 can validate (RFC 8555 section 7.1.3)."""
+        return [index for index, name in enumerate(self.names) if is_wildcard(name)]
 
 
 class AcmeAccounts(Strict):
     """`acme.per_account`: what each account may order by the API. CAs limit all of a daemon's orders together."""
 
-    certificates: int = Field(100, ge=0)
+    certificates: int = Field(
+        100,
+        ge=0,
+        description="ordered certificates that an account may have in the store",
+    )
     # Let's Encrypt issues 50 certificates a week for a registered domain.
-    orders_per_week: int = Field(50, ge=0)
+    orders_per_week: int = Field(
+        50,
+        ge=0,
+        description="orders of an account by the API in seven days, including "
+        "[repeated](api.md#ordered-certificates) ones. Renewals and retries by the daemon do not "
+        "count",
+    )
 
 
 class AcmeService(Strict):
     """Top-level `acme`: the daemon's settings for certificates by ACME."""
 
-    # Folder of account keys, certificates, and renewal times.
-    folder: FolderPath = DEFAULT_FOLDER
-    # Address that answers http-01, while an order needs it (RFC 8555 section 8.3: CAs use port 80). [::] is both
-    # families.
-    http: Listen = parse_socket_address("[::]:80")
-    authorities: dict[str, AcmeAuthority] = Field(default_factory=dict)
-    per_account: AcmeAccounts = AcmeAccounts()
+    folder: Annotated[FolderPath, Shown("path")] = Field(
+        DEFAULT_FOLDER,
+        description="the folder of account keys, certificates with their keys, and renewal times",
+    )
+    http: Listen = Field(
+        parse_socket_address("[::]:80"),
+        description="where `http-01` is answered while an order needs it (RFC 8555 section 8.3: CAs use port "
+        "80); `[::]` is both families",
+    )
+    authorities: dict[str, AcmeAuthority] = Field(
+        default_factory=dict,
+        description="CAs that certificates can name: see [Authorities](tls.md#authorities)",
+    )
+    per_account: AcmeAccounts = Field(
+        AcmeAccounts(),
+        description="what each account may order by the API",
+    )
 
 
 class AcmeKeys(Strict):
     """At the top of the file."""
 
-    acme: AcmeService = AcmeService()
+    acme: Annotated[AcmeService, Shown("mapping", default="none")] = Field(
+        AcmeService(),
+        description="settings for all certificates by ACME, see [TLS](tls.md#certificates-by-acme)",
+    )
 
 
 def whole_order(acme: Acme, service: AcmeService) -> Acme:

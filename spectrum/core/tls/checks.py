@@ -5,10 +5,10 @@ from typing import Any
 
 from spectrum.core.address import SocketAddress
 from spectrum.core.configuration.config import App, Config
-from spectrum.core.configuration.faults import Fault, Path, nearest
+from spectrum.core.configuration.faults import Fault, nearest
 from spectrum.core.configuration.feature import Feature, Named, Names, Section, Surroundings
 from spectrum.core.snapshot import ListenerKey
-from spectrum.core.tls.acme import Acme, whole_order
+from spectrum.core.tls.acme import whole_order
 from spectrum.core.tls.objects import Certificate
 from spectrum.core.tls.settings import compile_tls
 
@@ -62,7 +62,7 @@ def check_acme(config: Config, whole: Config) -> Iterator[Fault]:
     orders = {name: whole_order(one.acme, whole.acme) for name, one in config.certificates.items() if one.acme}
     challenges = {order.challenge for order in orders.values()}
     ends_tls = "tls-alpn-01" not in challenges or any(app.tls != "off" for app in whole.apps.values())
-    taken = _app_at(whole, config.acme.http) if "http-01" in challenges else ""
+    taken = _taken_at(whole, whole.acme.http) if "http-01" in challenges else ""
     for name, order in orders.items():
         path = ("certificates", name, "acme")
         if order.authority is not None:
@@ -70,21 +70,19 @@ def check_acme(config: Config, whole: Config) -> Iterator[Fault]:
                 unknown = f'acme.authorities has no "{order.authority}"'
                 yield Fault((*path, "authority"), unknown + (nearest(order.authority, known) if known else ""))
                 continue
-            yield from _authority_faults(path, order)
+            if order.challenge == "dns-01" and order.dns is None:
+                needed = f"dns-01 needs acme.authorities.{order.authority}.dns, which is not there"
+                yield Fault((*path, "challenge"), needed)
+        if order.challenge != "dns-01":
+            for index in order.wildcards:
+                says = f"{order.names[index]} needs challenge: dns-01, not {order.challenge}"
+                yield Fault((*path, "names", index), f"{says} (RFC 8555 section 7.1.3)")
         if order.challenge == "tls-alpn-01" and not ends_tls:
             says = "tls-alpn-01 is answered by apps that end TLS, and none does; write tls: for one"
             yield Fault((*path, "challenge"), says)
         elif order.challenge == "http-01" and taken:
-            says = f"http-01 is answered at acme.http, {config.acme.http}, where app {taken} listens"
+            says = f"http-01 is answered at acme.http, {whole.acme.http}, where {taken} listens"
             yield Fault((*path, "challenge"), says)
-
-
-def _authority_faults(path: Path, order: Acme) -> Iterator[Fault]:
-    """Yield what a certificate asks for that its authority cannot be shown; `order` has what the authority has."""
-    if order.challenge == "dns-01" and order.dns is None:
-        yield Fault((*path, "challenge"), f"dns-01 needs acme.authorities.{order.authority}.dns, which is not there")
-    if order.wildcard is not None and order.challenge != "dns-01":
-        yield Fault((*path, "names"), f"{order.wildcard} needs challenge: dns-01 (RFC 8555 section 7.1.3)")
 
 
 def _draws_in(before: Config, after: Config, changed: Names) -> Iterator[Named]:
@@ -102,14 +100,19 @@ def _draws_in(before: Config, after: Config, changed: Names) -> Iterator[Named]:
         yield from (("apps", name) for name, app in after.apps.items() if app.tls != "off")
 
 
-def _app_at(config: Config, where: SocketAddress) -> str:
-    """Return an app that listens on an address and port; empty for none."""
+def _taken_at(config: Config, where: SocketAddress) -> str:
+    """Return what listens on an address and port; empty for nothing. `::` is both families."""
     own = ListenerKey("" if str(where.address) == "::" else str(where.address), where.port)
+    others = [("api", one) for one in (config.api.listen if config.api else ()) if isinstance(one, SocketAddress)]
+    others += [("metrics", config.metrics.listen)] if config.metrics else []
+    for what, other in others:
+        if other.port == where.port and ListenerKey(str(other.address), other.port).overlaps(own):
+            return what
     for name, app in config.apps.items():
         if app.protocol.transport == "tcp" and where.port in app.bound_ports:
             at = [str(address) for address in app.addresses] or [""]
             if any(ListenerKey(address, where.port).overlaps(own) for address in at):
-                return name
+                return f"app {name}"
     return ""
 
 

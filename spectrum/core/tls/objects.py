@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 
 from spectrum.core.address import is_name, parse_address
 from spectrum.core.configuration.cloudflare import CloudflareKeysOfCertificate
-from spectrum.core.configuration.fields import AsTuple, PositiveDuration, Strict, describe, text
+from spectrum.core.configuration.fields import AsTuple, PositiveDuration, Shown, Strict, describe, text
 from spectrum.core.tls.acme import Acme, AcmeKeys
 
 Path = Annotated[str, Field(min_length=1)]
@@ -50,17 +50,47 @@ class Certificate(CloudflareKeysOfCertificate):
     Those received by the API are not files: the chain is text, and the key sealed (`store/sealing.py`).
     """
 
-    certificate: Path | None = None
-    key: Path | None = None
-    ocsp: Path | None = None
-    acme: Acme | None = None
-    # In PEM form, the certificate itself first, and its private key, which only this installation can decrypt.
-    chain: str | None = Field(None, min_length=1)
-    sealed_key: str | None = Field(None, min_length=1)
-    # Of several for a name, apps without a list of their own have the one with the highest; of equals the first.
-    priority: int = Field(0, ge=0, le=MAX_PRIORITY)
-    account: str | None = None
-    zone: str | None = None
+    certificate: Annotated[Path | None, Shown("path", default="required without `acme`")] = Field(
+        None,
+        description="the certificate with its chain, in PEM form",
+    )
+    key: Annotated[Path | None, Shown("path", default="required without `acme`")] = Field(
+        None,
+        description="its private key, in PEM form",
+    )
+    ocsp: Annotated[Path | None, Shown("path")] = Field(
+        None,
+        description="an OCSP response in DER form, which is stapled",
+    )
+    acme: Annotated[Acme | None, Shown("mapping")] = Field(
+        None,
+        description="instead of files: see [Certificates by ACME](tls.md#certificates-by-acme)",
+    )
+    chain: Annotated[str | None, Shown("text")] = Field(
+        None,
+        min_length=1,
+        description="written by the API: the certificate with its chain, in PEM form",
+    )
+    sealed_key: Annotated[str | None, Shown("text")] = Field(
+        None,
+        min_length=1,
+        description="written by the API: the private key, which only this installation can decrypt",
+    )
+    priority: int = Field(
+        0,
+        ge=0,
+        le=MAX_PRIORITY,
+        description="of several certificates for a name, apps without a list of their own use the one with "
+        "the highest; of equals the first",
+    )
+    account: Annotated[str | None, Shown("name", default="see there")] = Field(
+        None,
+        description="the owner, one of `accounts`: see [Accounts and zones](configuration.md#accounts-and-zones)",
+    )
+    zone: Annotated[str | None, Shown("one of `zones`")] = Field(
+        None,
+        description="its zone in the API",
+    )
 
     @model_validator(mode="after")
     def _has_files_or_is_ordered(self) -> "Certificate":
@@ -79,9 +109,14 @@ class Certificate(CloudflareKeysOfCertificate):
 
 
 class _Versions(Strict):
-    min_version: Version = "1.2"
-    max_version: Version = "1.3"
-    alpn: Protocols = ()
+    min_version: Annotated[Version, Shown("`1.2`, `1.3`")] = Field(
+        "1.2",
+        description="the lowest version of TLS; older ones are not supported",
+    )
+    max_version: Annotated[Version, Shown("`1.2`, `1.3`")] = Field(
+        "1.3",
+        description="the highest version of TLS",
+    )
 
     @model_validator(mode="after")
     def _is_a_range(self) -> "_Versions":
@@ -98,14 +133,34 @@ class _Versions(Strict):
 class EdgeTls(_Versions):
     """`edge_tls` of an app: TLS with clients."""
 
-    # None: all of the file. The first one is for clients without SNI.
-    certificates: Annotated[tuple[str, ...] | None, AsTuple] = None
-    # The action if no certificate has the name that a client requests.
-    unknown_names: Literal["default", "refuse"] = "default"
-    client_ca: Path | None = None
-    client_certificate: Literal["required", "optional"] = "required"
+    certificates: Annotated[tuple[str, ...] | None, AsTuple, Shown("list of names", default="all")] = Field(
+        None,
+        description="certificates of the app; clients that send no name get the first one",
+    )
+    unknown_names: Literal["default", "refuse"] = Field(
+        "default",
+        description="for a name that no certificate has: use the first certificate, or refuse",
+    )
+    alpn: Annotated[Protocols, Shown("`[h2, http/1.1]`")] = Field(
+        (),
+        description="the protocols in order of preference. A client that offers only other protocols is refused "
+        "(RFC 7301); without this key the edge ignores ALPN",
+    )
+    client_ca: Annotated[Path | None, Shown("path")] = Field(
+        None,
+        description="authorities in PEM form for clients' certificates (mTLS)",
+    )
+    client_certificate: Literal["required", "optional"] = Field(
+        "required",
+        description="with `client_ca`: whether a client without a certificate is accepted. An invalid one is "
+        "never accepted",
+    )
     # nginx's ssl_handshake_timeout is a minute; two round trips and a slow phone need a few seconds.
-    handshake_timeout_s: PositiveDuration = Field(10.0, alias="handshake_timeout")
+    handshake_timeout_s: PositiveDuration = Field(
+        10.0,
+        alias="handshake_timeout",
+        description="timeout of the handshake, after which the client is reset",
+    )
 
     @model_validator(mode="after")
     def _has_certificates(self) -> "EdgeTls":
@@ -119,18 +174,39 @@ class EdgeTls(_Versions):
 class OriginTls(_Versions):
     """`origin_tls` of an app: TLS with origins."""
 
-    # None: the origin's own name, or its address.
-    server_name: PeerName | None = None
-    # None: the machine's authorities.
-    ca: Path | None = None
-    # One of `certificates`, for origins that request one.
-    certificate: str | None = None
+    server_name: Annotated[
+        PeerName | None,
+        Shown(
+            "name or address",
+            default="the name of `origin_dns` or of the pool's origin, or the address if there is no name",
+        ),
+    ] = Field(
+        None,
+        description="the name in SNI, which the certificate must match",
+    )
+    ca: Annotated[Path | None, Shown("path", default="the machine's")] = Field(
+        None,
+        description="with `strict`: authorities in PEM form",
+    )
+    certificate: Annotated[str | None, Shown("one of `certificates`")] = Field(
+        None,
+        description="client certificate for origins that request one",
+    )
+    alpn: Annotated[Protocols, Shown("`[h2, http/1.1]`")] = Field(
+        (),
+        description="protocols to offer if none was agreed with the client; otherwise the client's protocol is "
+        "offered, because its bytes are forwarded",
+    )
 
 
 class SessionTickets(Strict):
     """`session_tickets`: the keys with which any worker resumes TLS sessions are rotated at this interval."""
 
-    rotate_s: PositiveDuration = Field(12 * 3600.0, alias="rotate")
+    rotate_s: PositiveDuration = Field(
+        12 * 3600.0,
+        alias="rotate",
+        description="interval at which the keys of TLS session tickets change",
+    )
 
 
 def _mode(value: Any) -> Any:
@@ -141,13 +217,24 @@ class TlsKeys(AcmeKeys):
     """At the top of the file."""
 
     session_tickets: SessionTickets = SessionTickets()
-    certificates: dict[str, Certificate] = Field(default_factory=dict)
+    certificates: dict[str, Certificate] = Field(
+        default_factory=dict,
+        description="certificates with their keys, or by ACME, see [TLS](tls.md#certificates)",
+    )
 
 
 class TlsKeysOfApp(Strict):
     """In an app."""
 
-    # Whether TLS is terminated, and whether and how TLS is used towards origins.
-    tls: Annotated[Mode, BeforeValidator(_mode)] = "off"
-    edge_tls: EdgeTls = EdgeTls()
-    origin_tls: OriginTls = OriginTls()
+    tls: Annotated[Mode, BeforeValidator(_mode), Shown(default="`off`")] = Field(
+        "off",
+        description="TCP: TLS termination, and TLS to origins: [TLS](tls.md)",
+    )
+    edge_tls: Annotated[EdgeTls, Shown("mapping")] = Field(
+        EdgeTls(),
+        description="TLS with clients: [TLS](tls.md#clients-edge_tls)",
+    )
+    origin_tls: Annotated[OriginTls, Shown("mapping")] = Field(
+        OriginTls(),
+        description="TLS with origins: [TLS](tls.md#origins-origin_tls)",
+    )

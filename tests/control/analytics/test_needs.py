@@ -1,5 +1,7 @@
+import os
+
 from spectrum.control.analytics import needs
-from spectrum.control.analytics.needs import analytics_faults, analytics_folders
+from spectrum.control.analytics.needs import analytics_faults, analytics_folders, analytics_refusals
 from spectrum.core.configuration.config import Config
 
 ON = Config.model_validate({"analytics": {"store": "/var/x"}})
@@ -15,6 +17,16 @@ def test_its_library_is_told_of_where_it_is_missing(monkeypatch):
     assert analytics_faults(Config()) == []
     monkeypatch.setattr(needs, "find_spec", lambda name: object())
     assert analytics_faults(ON) == []
+
+
+def test_what_prevents_a_start(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    text = {"api": {"user": "nobody", "store": str(tmp_path / "new")}, "analytics": {"store": str(tmp_path)}}
+    (fault,) = analytics_refusals(Config.model_validate(text))
+    assert fault.path == ("analytics", "store") and "belongs to another user" in fault.message
+    assert analytics_refusals(Config.model_validate(text | {"user": "nobody"})) == []
+    assert analytics_refusals(Config.model_validate(text | {"api": {}})) == [], "what is wrong is the user of the API"
+    assert analytics_refusals(Config()) == []
 
 
 def test_its_folder():

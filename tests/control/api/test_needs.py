@@ -3,7 +3,7 @@ import os
 import pytest
 
 from spectrum.control.api import needs
-from spectrum.control.api.needs import api_faults, api_folders, api_user
+from spectrum.control.api.needs import api_faults, api_folders, api_refusals, api_user
 from spectrum.control.processes.account import AccountError
 from spectrum.core.configuration.config import Config
 
@@ -46,6 +46,22 @@ def test_its_user(monkeypatch):
         api_user(config())
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert api_user(config(user="nobody")) == ""
+
+
+def test_what_prevents_a_start(monkeypatch, tmp_path):
+    assert list(api_refusals(Config())) == []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (fault,) = api_refusals(config(store=str(tmp_path)))
+    assert (fault.path, fault.message) == (
+        ("api",),
+        "its process does not run as root: name its user, as user: NAME or api: {user: NAME}",
+    )
+    (fault,) = api_refusals(config(store=str(tmp_path), user="nobody"))
+    assert fault.path == ("api", "store") and "belongs to another user; chown -R nobody" in fault.message
+    assert api_refusals(config(store=str(tmp_path / "new"), user="nobody")) == []
+    assert api_refusals(Config.model_validate({"user": "nobody", "api": {"store": str(tmp_path)}})) == []
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert api_refusals(config()) == []
 
 
 def test_its_folder(monkeypatch):

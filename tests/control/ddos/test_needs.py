@@ -3,7 +3,7 @@ import os
 import pytest
 
 from spectrum.control.ddos import needs
-from spectrum.control.ddos.needs import ddos_faults, ddos_folders, detector_user
+from spectrum.control.ddos.needs import ddos_faults, ddos_folders, ddos_refusals, detector_user
 from spectrum.control.processes.account import AccountError
 from spectrum.core.configuration.config import Config
 
@@ -21,6 +21,17 @@ def test_its_library_is_told_of_where_it_is_missing(monkeypatch):
 def test_its_folder():
     assert [str(path) for path in ddos_folders(ON)] == ["/var/x"]
     assert ddos_folders(Config()) == []
+
+
+def test_what_prevents_a_start(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    given = {"ddos": {"store": str(tmp_path), "user": "nobody"}}
+    (fault,) = ddos_refusals(Config.model_validate(given))
+    assert fault.path == ("ddos", "store") and "belongs to another user; chown -R nobody" in fault.message
+    assert ddos_refusals(Config.model_validate(given | {"user": "nobody"})) == ddos_refusals(Config()) == []
+    monkeypatch.setattr(needs, "NOBODY", "nobody-there")
+    (fault,) = ddos_refusals(Config.model_validate({"ddos": {"store": str(tmp_path)}}))
+    assert fault.path == ("ddos",) and "there is no user 'nobody-there' on this machine" in fault.message
 
 
 def test_its_user(monkeypatch):

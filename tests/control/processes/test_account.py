@@ -1,7 +1,10 @@
 """Who the daemon runs as; that it does is in tests/e2e/test_user.py."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -10,9 +13,12 @@ from spectrum.control.processes.account import (
     AccountError,
     account,
     account_faults,
+    account_refusals,
+    folder_refusals,
     have_folder,
     leave_root,
     make_folder,
+    only_for_root,
 )
 from spectrum.core.configuration.config import Config
 
@@ -41,6 +47,56 @@ def test_a_folder_that_nobody_else_reads(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AccountError, match=r"store: .*/file/x: not a directory"):
         have_folder(tmp_path / "file/x", "", "store")
+
+
+def test_a_folder_of_another_user_is_seen_before(tmp_path):
+    assert folder_refusals(tmp_path / "new", "nobody", "api.store") == []
+    assert folder_refusals(tmp_path, "root", "api.store") == folder_refusals(tmp_path, "", "api.store") == []
+    (fault,) = folder_refusals(tmp_path, "nobody", "api.store")
+    says = f"{tmp_path} belongs to another user; chown -R nobody {tmp_path}"
+    assert (fault.path, fault.message) == (("api", "store"), says)
+    (tmp_path / "file").touch()
+    (fault,) = folder_refusals(tmp_path / "file", "root", "api.store")
+    assert fault.message == f"{tmp_path / 'file'} is not a folder"
+
+
+@pytest.fixture
+def interpreter(monkeypatch):
+    """A program in place of the interpreter that every user can run; the one of the tests may be root's alone."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        program = Path(folder) / "python"
+        program.write_text('#!/bin/sh\n[ "$1 $2 $3" = "-S -E -c" ] && [ -r "$5" ]\n')
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+        yield program
+
+
+def test_what_root_would_be_refused(tmp_path, monkeypatch, interpreter):
+    file = tmp_path / "spectrum.yaml"
+    file.touch(mode=0o600)
+    assert account_refusals(Config(), file) == account_refusals(Config(user="root"), file) == []
+    (fault,) = account_refusals(Config(user="nobody"), file)
+    assert (fault.path, fault.message.partition(",")[0]) == (("user",), f"nobody cannot read {file}")
+    assert account_refusals(Config(user="nobody"), Path("/etc/passwd")) == []
+    assert account_refusals(Config(user="nobody"), None) == []
+    assert account_refusals(Config(user="nobody-of-this-name"), file) == []
+    interpreter.chmod(0o700)
+    (fault,) = account_refusals(Config(user="nobody"), None)
+    assert fault.message.startswith(f"nobody cannot run {interpreter}; install it where others can")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert account_refusals(Config(user="nobody"), None) == []
+
+
+def test_what_only_root_can_start(monkeypatch):
+    assert only_for_root(Config(user="nobody")) == only_for_root(Config()) == []
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert only_for_root(Config(user="nobody")) == [
+        "user: only root can switch to nobody; start it with sudo, or leave user out"
+    ]
+    assert only_for_root(Config()) == []
+    monkeypatch.setattr(os, "geteuid", lambda: account("nobody").pw_uid)
+    assert only_for_root(Config(user="nobody")) == []
 
 
 def test_account():

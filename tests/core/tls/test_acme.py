@@ -36,7 +36,6 @@ def test_a_dns_server_has_a_port(server, is_at):
         ({"email": "ops"}, "not an email address"),
         ({"challenge": "dns-01"}, "challenge: dns-01 needs dns"),
         ({"dns": DNS}, "dns is for challenge: dns-01"),
-        ({"names": ["*.a.example"]}, r"\*.a.example needs challenge: dns-01"),
         ({"challenge": "dns-01", "dns": {"server": "ns.example"}}, "is not an address and port"),
         ({"authority": "ours"}, "accept_terms does not go with authority: acme.authorities.ours has it"),
     ],

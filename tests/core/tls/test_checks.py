@@ -183,7 +183,35 @@ def test_a_wildcard_needs_dns_of_its_authority_too(faults):
     more = "acme: {authorities: {ours: {accept_terms: true}}}"
     certificates = "certificates: {a: {acme: {names: ['*.q.example'], authority: ours}}}"
     found = faults("tls: flexible", f"{certificates}\n{more}")
-    assert found == ["certificates.a.acme.names: *.q.example needs challenge: dns-01 (RFC 8555 section 7.1.3)"]
+    assert found == [
+        "certificates.a.acme.names[0]: *.q.example needs challenge: dns-01, not http-01 (RFC 8555 section 7.1.3)"
+    ]
+
+
+@pytest.mark.parametrize("challenge", ["", ", challenge: http-01", ", challenge: tls-alpn-01"])
+def test_a_wildcard_needs_dns(faults, challenge):
+    pytest.importorskip("acme")
+    acme = f"{{names: [q.example, '*.q.example'], accept_terms: true{challenge}}}"
+    found = faults("tls: flexible", f"certificates: {{a: {{acme: {acme}}}}}")
+    assert [fault.partition(", not")[0] for fault in found] == [
+        "certificates.a.acme.names[1]: *.q.example needs challenge: dns-01"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ("metrics: {listen: '127.0.0.1:80'}", "metrics"),
+        ("api: {listen: '[::1]:80', user: nobody}", "api"),
+        ("metrics: {listen: '127.0.0.1:81'}", ""),
+    ],
+)
+def test_other_listeners_may_be_where_http_01_is_answered(faults, more, what):
+    pytest.importorskip("acme")
+    acme = "{names: [q.example], accept_terms: true, challenge: http-01}"
+    found = faults("tls: flexible", f"certificates: {{a: {{acme: {acme}}}}}\n{more}")
+    says = f"certificates.a.acme.challenge: http-01 is answered at acme.http, [::]:80, where {what} listens"
+    assert found == ([says] if what else [])
 
 
 def test_without_authorities_none_is_known(faults):

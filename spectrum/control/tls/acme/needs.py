@@ -1,5 +1,6 @@
 """What certificates by ACME need on this machine: the library, and the files that a configuration names for them."""
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from cryptography import x509
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.tls.acme import Acme, AcmeAuthority
+from spectrum.kernel.folders import FolderError, check_folder
 
 _Place = tuple[str, ...]
 
@@ -34,6 +36,18 @@ def _faults(path: _Place, one: Acme | AcmeAuthority) -> Iterator[Fault]:
         yield from _read_faults((*path, "external_account", "hmac_key"), one.external_account.hmac_key)
     if one.dns is not None and one.dns.key is not None:
         yield from _key_faults((*path, "dns", "key"), Path(one.dns.key))
+
+
+def acme_refusals(config: Config) -> Iterator[Fault]:
+    """Yield why a daemon of this user would not use the folder of certificates."""
+    if config.user is not None and os.geteuid() == 0:
+        return  # Whether it can be trusted is a question of the file's user.
+    for folder in acme_folders(config):
+        try:
+            if folder.exists():
+                check_folder(folder)
+        except FolderError as exc:
+            yield Fault(("acme", "folder"), str(exc))
 
 
 def acme_folders(config: Config) -> list[Path]:

@@ -4,6 +4,7 @@ import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.tls.acme import needs
+from spectrum.core.configuration.config import Config
 from tests.certificates import Authority
 
 TEXT = """\
@@ -54,6 +55,17 @@ def test_the_folder_is_there_for_the_user_that_the_daemon_becomes(tmp_path):
     text = "certificates: {a: {acme: {names: [a.example], accept_terms: true}}}\n" + apps % "flexible"
     assert needs.acme_folders(load_text(text, "f")) == [Path("/var/lib/spectrum/acme")]
     assert needs.acme_folders(load_text(apps % "off", "f")) == []
+
+
+def test_a_folder_that_others_can_write_to(tmp_path):
+    acme = {"names": ["a.example"], "accept_terms": True}
+    given = {"acme": {"folder": str(tmp_path / "new")}, "certificates": {"a": {"acme": acme}}}
+    assert list(needs.acme_refusals(Config.model_validate(given))) == []
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new").chmod(0o777)
+    (fault,) = needs.acme_refusals(Config.model_validate(given))
+    assert fault.path == ("acme", "folder") and "can be written by other users" in fault.message
+    assert list(needs.acme_refusals(Config.model_validate(given | {"user": "nobody"}))) == [], "as root it is not known"
 
 
 def test_files_of_authorities_are_looked_at(tmp_path):
