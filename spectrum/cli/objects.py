@@ -3,7 +3,7 @@ token. Commands use names instead of the API's ids.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -31,7 +31,8 @@ class Noun:
         begin: Returns the body that follows from the name.
         columns: The columns of lists beside the name.
         is_paged: Whether its list has pages.
-        also: The path of another collection, and what it is asked with: its objects are shown and deleted, not set.
+        also: The path of another collection, and what it is asked with. Its objects have the same commands, but `set`
+            creates none there.
     """
 
     word: str
@@ -176,7 +177,7 @@ class NamedApi:
         return str(places[0]["id"])
 
     def all(self, noun: Noun) -> Iterator[Object]:
-        """Yield the objects of a kind that can be set."""
+        """Yield the objects of a kind that `set` can create."""
         return self._collection(self.path_of(noun), noun.is_paged, {})
 
     def placed(self, noun: Noun) -> Iterator[tuple[str, Object]]:
@@ -196,10 +197,23 @@ class NamedApi:
                 return
             yield from found
 
-    def one(self, noun: Noun, name: str) -> Object | None:
-        """Return an object that can be set by its name or id; None without any."""
-        found = self._only(noun, name, (("", one) for one in self.all(noun)))
-        return found[1] if found else None
+    def to_set(self, noun: Noun, name: str, fields: Collection[str]) -> tuple[str, Object | None]:
+        """Return the collection of the object that `set` changes, and itself, by its name or id. Without any it is the
+        collection to create it in, and None.
+
+        Args:
+            noun: The kind.
+            name: The name or id.
+            fields: The fields to set: a certificate that is sent is never an ordered one.
+        """
+        path = self.path_of(noun)
+        if found := self._only(noun, name, ((path, one) for one in self.all(noun))):
+            return found
+        if noun.also is not None and not set(fields).intersection(_FILES):
+            other = self.filled(noun.also[0])
+            if found := self._only(noun, name, ((at, one) for at, one in self.placed(noun) if at == other)):
+                return found
+        return path, None
 
     def known(self, noun: Noun, name: str) -> tuple[str, Object]:
         """Return the collection of an object, and itself, by its name or id; that there is none is a failure."""
@@ -234,6 +248,8 @@ class NamedApi:
             value = text
         if field == "members":
             return self._members(value)
+        if field == "hosts" and isinstance(value, str):
+            return value.split(",")
         if (noun := _REFERENCES.get(field)) is None or not value:
             return value
         if isinstance(value, str) and field == "default_pools":
@@ -323,13 +339,13 @@ def commands(noun: Noun, group: click.Group) -> click.Group:
         as_json: bool,
     ) -> None:
         api = NamedApi(api_path, account, zone)
-        before, body = api.one(noun, name), Object()
+        body = Object()
         for field in fields:
             key, sign, text = field.partition("=")
             if not sign:
                 raise click.UsageError(f"{field!r} is not FIELD=VALUE")
             put(body, key.split("."), None if text == "" else api.value(key, text))
-        path = api.path_of(noun)
+        path, before = api.to_set(noun, name, body)
         if before is None:
             made = api.ask("POST", path, merged(noun.begin(name), body))
         elif noun is LIST:

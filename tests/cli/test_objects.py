@@ -223,6 +223,22 @@ def test_one_is_shown_by_its_name_or_id(server):
             ("certificate", "set", "b.example.com", "certificate=@CHAIN", "private_key=@CHAIN"),
             ("POST", CERTIFICATES, {"certificate": "-----BEGIN x", "private_key": "-----BEGIN x"}),
         ),
+        (
+            ("certificate", "set", "o.example.com", "validation_method=txt", "hosts=o.example.com,*.o.example.com"),
+            (
+                "PATCH",
+                f"{PACKS}/o1",
+                {"validation_method": "txt", "hosts": ["o.example.com", "*.o.example.com"]},
+            ),
+        ),
+        (
+            ("certificate", "set", "o.example.com", "certificate=PEM", "private_key=KEY"),
+            ("POST", CERTIFICATES, {"certificate": "PEM", "private_key": "KEY"}),
+        ),
+        (
+            ("certificate", "set", "new.example.com", "bundle_method=force"),
+            ("POST", CERTIFICATES, {"bundle_method": "force"}),
+        ),
         (("certificate", "delete", "o.example.com"), ("DELETE", f"{PACKS}/o1", None)),
         (
             ("certificate", "order", "a.example.com", "*.a.example.com", "--method", "txt", "--days", "30"),

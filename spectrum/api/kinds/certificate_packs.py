@@ -9,11 +9,14 @@ from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, refus
 from spectrum.api.kinds.times import timestamp
 from spectrum.api.ordering import OrderingAuthority
 from spectrum.core.configuration.faults import Path
+from spectrum.core.tls.acme import is_wildcard
 from spectrum.core.tls.objects import Certificate
 from spectrum.store.objects import StoredObject
 
 _REQUIRED = ("type", "hosts", "validation_method", "validity_days", "certificate_authority")
 _KEYS = frozenset({*_REQUIRED, "cloudflare_branding"})
+# What can be changed once it is ordered; it is then ordered again if that makes it another certificate.
+_CHANGEABLE = ("hosts", "validation_method", "certificate_authority", "validity_days")
 _READ_ONLY = STAMPS | {"status", "certificates", "validation_errors", "validation_records", "dcv_delegation_records"}
 # Length of the host name in a name, so that the name is short enough for the file.
 _MAX_STEM = 54
@@ -40,6 +43,35 @@ def check_order(body: Body, authorities: Mapping[str, OrderingAuthority]) -> Non
     if body.get("validity_days") != authority.validity_days:
         days = f"{name} issues for {authority.validity_days} days"
         raise refuse(INVALID, f"{days}: validation failed", "validity_days")
+    hosts = body.get("hosts")
+    for host in hosts if isinstance(hosts, list) and method != _BY_DNS else ():
+        if isinstance(host, str) and is_wildcard(host):
+            says = f"{host} can be validated by {_BY_DNS} only (RFC 8555 section 7.1.3)"
+            raise refuse(INVALID, f"{says}: validation failed", "validation_method")
+
+
+def changed(body: Body, before: Value, authorities: Mapping[str, OrderingAuthority], refs: References) -> Body:
+    """Return the body that orders a certificate with some of its fields changed.
+
+    Args:
+        body: The fields to change.
+        before: What stands below the name of the certificate.
+        authorities: Those of the file.
+        refs: Other objects.
+
+    Raises:
+        BodyFault: If a field cannot be changed, or an authority of the file is not for that.
+    """
+    for field in body:
+        if field not in (*_CHANGEABLE, "cloudflare_branding"):
+            can = f"{', '.join(_CHANGEABLE[:-1])} and {_CHANGEABLE[-1]} of an ordered certificate can be changed"
+            raise refuse(INVALID, f"{field}: {can}, nothing else: validation failed", field)
+    whole = {**to_body(before, refs), **body}
+    authority = authorities.get(str(whole.get("certificate_authority")))
+    if authority is not None:
+        whole.setdefault("validity_days", authority.validity_days)
+    check_order(whole, authorities)
+    return whole
 
 
 def _methods(authority: OrderingAuthority) -> list[str]:

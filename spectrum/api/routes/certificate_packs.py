@@ -13,15 +13,15 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from spectrum.api.access import Call, InZone
-from spectrum.api.catalogue import NotLive
+from spectrum.api.catalogue import NotLive, ReadOnly
 from spectrum.api.envelope import ApiError, BodyFault, success
 from spectrum.api.kinds.accounts import display_name
 from spectrum.api.kinds.balancing import INVALID
-from spectrum.api.kinds.certificate_packs import PACKS, check_order, standing, wanted_name
+from spectrum.api.kinds.certificate_packs import PACKS, changed, check_order, standing, wanted_name
 from spectrum.api.kinds.kind import Value, refuse
 from spectrum.api.paging import Page, page_query, paged
 from spectrum.api.routes.objects import NamedByCaller, Objects, note_by_hand, with_revision
-from spectrum.api.routes.schemas import PACK, PACK_ORDER, gives_id, gives_result, gives_results, takes_body
+from spectrum.api.routes.schemas import PACK, PACK_CHANGE, PACK_ORDER, gives_id, gives_result, gives_results, takes_body
 from spectrum.api.supervisor import ValueRefused
 from spectrum.core.server_names import server_name
 from spectrum.store.audit import AuditFilter
@@ -121,12 +121,15 @@ async def get_pack(call: Annotated[Call, InZone("certificates")], certificate_pa
     return await _answer(call, OBJECTS.found(call, certificate_pack_id))
 
 
-@router.patch(_ONE, responses=gives_result(PACK))
+@router.patch(_ONE, openapi_extra=takes_body(PACK_CHANGE, is_required=False), responses=gives_result(PACK))
 async def restart_pack(call: Annotated[Call, InZone("certificates", edit=True)], certificate_pack_id: str) -> Response:
-    """Order a failed certificate again at once, without the pause after a failure."""
+    """Change hosts, authority or validation method; without a body, order again at once if the latest order failed.
+
+    The certificate in use is served until the next one is issued.
+    """
     found = OBJECTS.found(call, certificate_pack_id)
     if call.body not in (None, {}, {"cloudflare_branding": False}):
-        raise BodyFault(INVALID, "an ordered certificate does not change; order another one: validation failed", "")
+        return await _answer(call, await _changed(call, found))
     async with call.context.ordering.lock:
         await _may_order(call)
         try:
@@ -146,6 +149,23 @@ async def delete_pack(call: Annotated[Call, InZone("certificates", edit=True)], 
     except NotLive as exc:
         log.warning("certificate %s: its files stay in the folder of acme: %s", gone.name, exc)
     return success({"id": gone.id})
+
+
+async def _changed(call: Call, found: StoredObject) -> StoredObject:
+    """Change what is ordered. It counts as an order: the daemon orders at once if the certificate becomes another one,
+    or the latest order failed.
+    """
+    if not isinstance(call.body, dict):
+        raise BodyFault(INVALID, "expected a JSON object", "")
+    if found.is_in_file:
+        raise ReadOnly(f"{found.name} is read-only here: it stands in {call.catalogue.path}")
+    ordering = call.context.ordering
+    body = changed(call.body, found.value, ordering.authorities, NamedByCaller(call))
+    async with ordering.lock:
+        await _may_order(call)
+        made = await OBJECTS.edit(call, found.id, body)
+        await note_by_hand(call, made, ORDER, made.value)
+    return made
 
 
 def _count(call: Call) -> int:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from spectrum.api.kinds.kind import Kind
-from spectrum.core.configuration.json_schema import ModelSchema, describe
+from spectrum.core.configuration.json_schema import ModelSchema
 from spectrum.core.ddos.expressions import MAX_LENGTH
 from spectrum.core.ddos.managed import CATEGORIES, PHASE, RULESET_ID, SENSITIVITIES
 from spectrum.core.ddos.overrides import OVERRIDE_ACTIONS
@@ -209,17 +209,39 @@ PRIORITIES: Schema = {
         },
     },
 }
-# The order of a certificate, and its answer.
+# The fields of an order that can be changed, the order of a certificate, and its answer.
+PACK_CHANGE: Schema = {
+    "type": "object",
+    "properties": {
+        "hosts": {
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "maxItems": MAX_NAMES,
+            "description": "names in the zone. The zone's own name is not required. A name that is also in a zone of "
+            "another account is refused, unless this zone is the closest one of the file or, without one of the file, "
+            "the oldest",
+        },
+        "validation_method": {
+            "enum": ["http", "txt"],
+            "description": "`http`: the edge answers the CA, and the names must lead to it. `txt`: the daemon sets a "
+            "record at the authority's DNS server. A wildcard needs `txt`. Neither needs anything to be done by you, "
+            "so `validation_records` is empty",
+        },
+        "validity_days": {
+            "type": "integer",
+            "description": "what the file has as `validity_days` of the authority, 90 by default",
+        },
+        "certificate_authority": {"type": "string", "description": "the name of an authority of the file"},
+        "cloudflare_branding": {"const": False, "default": False, "description": "there is none"},
+    },
+}
 PACK_ORDER: Schema = {
     "type": "object",
     "required": ["type", "hosts", "validation_method", "validity_days", "certificate_authority"],
     "properties": {
-        "type": {"const": "advanced"},
-        "hosts": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_NAMES},
-        "validation_method": {"enum": ["http", "txt"]},
-        "validity_days": {"type": "integer"},
-        "certificate_authority": {"type": "string"},
-        "cloudflare_branding": {"const": False},
+        "type": {"const": "advanced", "description": "the only type"},
+        **PACK_CHANGE["properties"],
     },
 }
 PACK: Schema = {
@@ -252,9 +274,9 @@ def takes_part(kind: Kind) -> Schema:
     return takes_body(_later(f"{kind.section}/part", lambda: _part_schema(kind)))
 
 
-def takes_body(schema: Schema) -> Schema:
+def takes_body(schema: Schema, is_required: bool = True) -> Schema:
     """Return the body of a route's operation, with a schema."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": is_required, "content": {"application/json": {"schema": schema}}}}
 
 
 def gives(kind: Kind) -> dict[int | str, Schema]:
@@ -305,7 +327,6 @@ def body_schema(kind: Kind) -> Schema:
     if kind.section in _BODIES:
         return _BODIES[kind.section]
     plain = kind.model.model_json_schema(schema_generator=ModelSchema)
-    describe(plain, kind.model)
     schema: Schema = _inlined(plain)
     required = _REQUIRED.get(kind.section, ())
     properties = {key: item for key, item in schema["properties"].items() if key not in _OWN}

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from spectrum.api.envelope import BodyFault
-from spectrum.api.kinds.certificate_packs import PACKS, check_order, standing, wanted_name
+from spectrum.api.kinds.certificate_packs import PACKS, changed, check_order, standing, wanted_name
 from spectrum.api.ordering import OrderingAuthority
 from spectrum.core.tls.objects import Certificate
 from spectrum.store.objects import StoredObject
@@ -91,11 +91,48 @@ def test_what_an_authority_is_for(more):
         ({"certificate_authority": "google"}, "/validation_method", "google can be shown by txt"),
         ({"certificate_authority": "ssl_com", "validation_method": "txt"}, "/validation_method", "shown by http"),
         ({"validity_days": 30}, "/validity_days", "lets_encrypt issues for 90 days"),
+        ({"hosts": ["a.b", "*.a.b"]}, "/validation_method", r"\*\.a\.b can be validated by txt only"),
     ],
 )
 def test_what_no_authority_is_for(more, pointer, says):
     with pytest.raises(BodyFault, match=says) as caught:
         check_order(order(**more), AUTHORITIES)
+    assert caught.value.details[0].pointer == pointer
+
+
+@pytest.mark.parametrize(
+    ("body", "acme"),
+    [
+        ({"hosts": ["b.example.com"]}, {"names": ["b.example.com"]}),
+        ({"validation_method": "txt"}, {"challenge": "dns-01"}),
+        ({"certificate_authority": "ssl_com"}, {"authority": "ssl_com"}),
+        ({"certificate_authority": "ssl_com", "validity_days": 365}, {"authority": "ssl_com"}),
+        ({"cloudflare_branding": False}, {}),
+    ],
+)
+def test_what_is_changed_of_an_order(body, acme):
+    before = pack().value
+    whole = changed(body, before, AUTHORITIES, Refs())
+    assert PACKS.to_value(whole, Refs()) == {"acme": before["acme"] | acme}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "says"),
+    [
+        (
+            {"certificate": "PEM"},
+            "/certificate",
+            "hosts, validation_method, certificate_authority and validity_days of",
+        ),
+        ({"type": "advanced"}, "/type", "can be changed, nothing else"),
+        ({"certificate_authority": "google"}, "/validation_method", "google can be shown by txt"),
+        ({"certificate_authority": None}, "/certificate_authority", "expected google or"),
+        ({"hosts": ["*.example.com"]}, "/validation_method", "by txt only"),
+    ],
+)
+def test_what_cannot_be_changed_of_an_order(body, pointer, says):
+    with pytest.raises(BodyFault, match=says) as caught:
+        changed(body, pack().value, AUTHORITIES, Refs())
     assert caught.value.details[0].pointer == pointer
 
 

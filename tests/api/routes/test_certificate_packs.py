@@ -156,6 +156,28 @@ async def test_an_order_that_failed_is_given_again(api, ordering, told):
         assert await done(client, "DELETE", f"{PATH}/{made}") == {"id": made}
 
 
+async def test_an_order_is_changed(api, ordering, told):
+    async with api.client() as client:
+        made = (await done(client, "POST", f"{PATH}/order", order()))["id"]
+        path, ((section, name),) = f"{PATH}/{made}", api.daemon.live
+        shown = await done(client, "PATCH", path, {"hosts": ["b.example.com"], "validation_method": "txt"})
+        assert (shown["id"], shown["hosts"], shown["validation_method"]) == (made, ["b.example.com"], "txt")
+        acme = {"names": ["b.example.com"], "authority": "lets_encrypt", "challenge": "dns-01"}
+        assert api.daemon.live[section, name] == {"acme": acme, "zone": "example.com"}
+        assert ("/certificates/order", {"name": name}) not in told["asked"], "the daemon sees by itself what is due"
+        for body, pointer in (
+            ({"hosts": ["b.example.net"]}, "/hosts/0"),
+            ({"validation_method": "http", "hosts": ["*.example.com"]}, "/validation_method"),
+            ({"hosts": []}, ""),
+            ({"private_key": "x"}, "/private_key"),
+            ([], ""),
+        ):
+            assert (await refused(client, "PATCH", path, body))[3] == pointer, body
+        assert api.store.count_audit(AuditFilter(actions=("order",))) == 2, "what was refused does not count"
+        ordering.orders_per_week = 2
+        assert (await client.patch(path, json={"hosts": ["c.example.com"]})).status_code == 429
+
+
 async def test_who_may(api, ordering):
     reader = await api.token("certificates:read", accounts=["acme"])
     async with api.client(reader) as client:
