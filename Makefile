@@ -63,6 +63,10 @@ fuzz: $(READY) ## Fuzz every parser, FUZZ_SECONDS each; then the property tests 
 asan: $(READY) ## Build the engine with AddressSanitizer and test it
 	scripts/asan
 
+tables: $(READY) ## Write the tables of keys in docs/, and the JSON Schema, from the models
+	$(BIN)/python scripts/key_tables.py
+	$(BIN)/spectrum schema >config/spectrum.schema.json
+
 docs: $(READY) ## Build docs/ into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -85,4 +89,4 @@ clean: ## Remove what was built
 	rm -rf .venv build dist site *.egg-info $(CYTHON:.pyx=.c)
 	find spectrum -name "*.so" -delete
 
-.PHONY: help setup run test cover check format bench soak fuzz asan docs wheel deb image lock clean
+.PHONY: help setup run test cover check format bench soak fuzz asan tables docs wheel deb image lock clean

@@ -100,6 +100,8 @@ def _from_markdown(text: str) -> Iterator[str]:
             yield from (".PP", ".RS 4", ".nf") if is_code else (".fi", ".RE", ".PP")
         elif is_code:
             yield escape(line)
+        elif line.startswith("<!--"):
+            continue
         elif line.startswith("|"):
             cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
             if not heading:

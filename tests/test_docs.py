@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from scripts import key_tables
 from spectrum.control.configuration.loader import load_text
 from spectrum.core.configuration.config import Config
 from spectrum.wire import simple_proxy
@@ -162,6 +163,22 @@ def test_every_key_of_the_file_is_in_the_docs():
     words = set(re.findall(r"[\w-]+", text))
     keys = {f"{model.__name__}.{key}" for model in models(Config, set()) for key in keys_of(model) - words}
     assert sorted(keys) == []
+
+
+def test_tables_of_keys_are_those_of_the_models():
+    """`make tables` writes them."""
+    assert [path.name for path in key_tables.outdated()] == [], "a key was changed: make tables"
+
+
+def test_every_key_has_a_meaning():
+    """A mapping without one has a row for each of its keys."""
+    without = {
+        f"{model.__name__}.{name}"
+        for model in models(Config, set())
+        for name, field in model.model_fields.items()
+        if not field.description and not list(models(field.annotation, set()))
+    }
+    assert without == set()
 
 
 def keys_of(model: type[BaseModel]) -> set[str]:

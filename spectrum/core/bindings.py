@@ -7,7 +7,7 @@ from pydantic import Field
 
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Feature, Misfit, Surroundings
-from spectrum.core.configuration.fields import AsTuple, Network, Strict
+from spectrum.core.configuration.fields import AsTuple, Network, Shown, Strict
 
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import App, Config
@@ -16,16 +16,25 @@ if TYPE_CHECKING:
 class BindingTo(Strict):
     """One of `bindings` of an app: the kernel steers packets to a prefix to it, by sk_lookup."""
 
-    prefix: Network
-    # 0: any. None: the app's own ports.
-    port: int | None = Field(None, ge=0, le=65535)
+    prefix: Network = Field(
+        description="the destinations",
+    )
+    port: Annotated[int | None, Shown(default="the app's ports")] = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="the port; 0 is any",
+    )
 
 
 class BindingKeys(Strict):
     """In an app."""
 
-    # Without edge_ips it has no other listeners.
-    bindings: Annotated[tuple[BindingTo, ...], AsTuple] = ()
+    bindings: Annotated[tuple[BindingTo, ...], AsTuple] = Field(
+        (),
+        description="prefixes that the kernel steers to the app, see [Bindings](bindings.md#apps). Without "
+        "`edge_ips` it has no other listeners",
+    )
 
 
 def binding_faults(apps: Mapping[str, "App"]) -> Iterator[Fault]:

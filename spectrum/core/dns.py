@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from spectrum.core.configuration.fields import Address, AsTuple, DnsServer, Strict, text
+from spectrum.core.configuration.fields import Address, AsTuple, DnsServer, Shown, Strict, text
 from spectrum.core.server_names import server_name
 
 # RFC 2181 section 8.
@@ -29,16 +29,38 @@ def _one_or_more(value: Any) -> Any:
 class DnsPublishing(Strict):
     """`dns`: the server and zones where DNS names of apps are published, and their targets."""
 
-    server: DnsServer
-    # Zones of the server. Names in other zones are not published.
-    zones: Annotated[tuple[Domain, ...], BeforeValidator(_one_or_more), AsTuple] = Field(alias="zone", min_length=1)
-    # As tsig-keygen writes it and nsupdate -k reads it. None: the server authorizes us by address.
-    tsig_key: str | None = Field(None, min_length=1)
-    ttl_s: int = Field(300, alias="ttl", ge=1, le=MAX_TTL_S)
-    # For apps that listen on every address: the addresses of this machine for clients.
-    addresses: Annotated[tuple[Address, ...], AsTuple] = ()
-    # Names of such apps become aliases of this name instead.
-    target: Domain | None = None
+    server: DnsServer = Field(
+        description="the server that accepts dynamic updates",
+    )
+    zones: Annotated[tuple[Domain, ...], BeforeValidator(_one_or_more), AsTuple, Shown("domain, or a list of them")] = (
+        Field(
+            alias="zone",
+            min_length=1,
+            description="zones of the server. Names in other zones are not published",
+        )
+    )
+    tsig_key: Annotated[str | None, Shown("path")] = Field(
+        None,
+        min_length=1,
+        description="a file with the key that signs updates (RFC 8945), as `tsig-keygen` prints it; without "
+        "it the server authorizes by address",
+    )
+    ttl_s: Annotated[int, Shown("1 to 2,147,483,647")] = Field(
+        300,
+        alias="ttl",
+        ge=1,
+        le=MAX_TTL_S,
+        description="the time to live of records, in seconds",
+    )
+    addresses: Annotated[tuple[Address, ...], AsTuple] = Field(
+        (),
+        description="the public addresses of this machine. Apps that listen on all addresses get A and AAAA "
+        "records with them, for the address families that they listen on",
+    )
+    target: Annotated[Domain | None, Shown("name")] = Field(
+        None,
+        description="a name; apps that listen on all addresses get a CNAME record to it instead",
+    )
 
     def zone_of(self, name: str) -> str | None:
         """Return the zone of a name: the longest match; None if it is in none."""
@@ -49,4 +71,7 @@ class DnsPublishing(Strict):
 class DnsKeys(Strict):
     """At the top of the file."""
 
-    dns: DnsPublishing | None = None
+    dns: DnsPublishing | None = Field(
+        None,
+        description="the DNS server for the names of apps, see [DNS names](dns.md)",
+    )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.configuration.feature import Feature
-from spectrum.core.configuration.fields import AsTuple, Network, Strict, check_name, describe, text
+from spectrum.core.configuration.fields import AsTuple, Network, Shown, Strict, check_name, describe, text
 from spectrum.core.filter_rules import LIMITS, Action
 from spectrum.core.packets import MAX_RULES, PROTOCOLS, TCP_FLAGS
 
@@ -74,16 +74,24 @@ def _idle(value: Any) -> Any:
 
 
 _PAYLOAD = re.compile(r"([0-9a-f?]{2}){1,8}")
-Length = Annotated[Range, PlainValidator(lambda value: _span(value, 65535))]
-Octet = Annotated[Range, PlainValidator(lambda value: _span(value, 255))]
-Word = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)]
+Length = Annotated[Range, PlainValidator(lambda value: _span(value, 65535)), Shown("number or range, up to 65535")]
+Octet = Annotated[Range, PlainValidator(lambda value: _span(value, 255)), Shown("number or range, up to 255")]
+Word = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF), Shown("number, up to 4294967295")]
 
 
 class BlockList(Strict):
     """One of `filter.lists`: prefixes whose packets are dropped, in the file or in one of their own."""
 
-    prefixes: Annotated[tuple[Network, ...], AsTuple] = ()
-    file: str | None = Field(None, min_length=1)
+    prefixes: Annotated[tuple[Network, ...], AsTuple, Shown(default="one of the two")] = Field(
+        (),
+        description="sources whose packets are dropped",
+    )
+    file: Annotated[str | None, Shown("path", default="one of the two")] = Field(
+        None,
+        min_length=1,
+        description="a file with one address or prefix per line, and comments after `#` or `;`; it is watched "
+        "and read again when it changes",
+    )
 
     @model_validator(mode="after")
     def _names_any(self) -> "BlockList":
@@ -95,29 +103,97 @@ class BlockList(Strict):
 class PacketRule(Strict):
     """One of `filter.rules`: which packets are dropped, or another action on them. Omitted conditions match any."""
 
-    version: Literal[4, 6] | None = None
-    source: Network | None = None
-    destination: Network | None = None
-    protocol: Annotated[Range | None, PlainValidator(_protocol)] = None
-    source_port: Length | None = None
-    destination_port: Length | None = None
-    length: Length | None = None
-    ttl: Octet | None = None
-    ident: Length | None = None
-    tcp_flags: Annotated[tuple[int, int] | None, PlainValidator(_tcp_flags)] = None
-    window: Length | None = None
-    sequence: Word | None = None
-    acknowledgement: Word | None = None
-    payload: Annotated[tuple[int, int] | None, PlainValidator(_payload)] = None
-    fragment: Annotated[Literal[True, False, "first", "later"] | None, BeforeValidator(_fragment)] = None
-    # Conditions on flows, sources and apps, which are known while attack detection runs.
-    idle: Annotated[Literal[True] | None, BeforeValidator(_idle)] = None
-    known: bool | None = None
-    served: bool | None = None
-    # None: all are dropped, or those beyond `packets_per_second`.
-    action: Action | None = None
-    # For all matching packets together, or for each source.
-    packets_per_second: int | None = Field(None, ge=1, le=100_000_000)
+    version: Literal[4, 6] | None = Field(
+        None,
+        description="IP version",
+    )
+    source: Network | None = Field(
+        None,
+        description="source address; of one family with `destination`",
+    )
+    destination: Network | None = Field(
+        None,
+        description="destination address",
+    )
+    protocol: Annotated[
+        Range | None,
+        PlainValidator(_protocol),
+        Shown("`icmp`, `tcp`, `udp`, `gre`, `esp`, `icmpv6`, `sctp`, a number, a range"),
+    ] = Field(
+        None,
+        description="IP protocol",
+    )
+    source_port: Length | None = Field(
+        None,
+        description="source port of TCP or UDP",
+    )
+    destination_port: Length | None = Field(
+        None,
+        description="destination port of TCP or UDP",
+    )
+    length: Length | None = Field(
+        None,
+        description="length of the IP packet in bytes",
+    )
+    ttl: Octet | None = Field(
+        None,
+        description="time to live, or hop limit",
+    )
+    ident: Length | None = Field(
+        None,
+        description="identification of the IPv4 header; 0 for IPv6",
+    )
+    tcp_flags: Annotated[tuple[int, int] | None, PlainValidator(_tcp_flags), Shown("such as `syn !ack`")] = Field(
+        None,
+        description="flags that are set, and (`!`) flags that are not: `fin`, `syn`, `rst`, `psh`, `ack`, "
+        "`urg`, `ece`, `cwr`",
+    )
+    window: Length | None = Field(
+        None,
+        description="window of the TCP header, unscaled; belongs to `protocol: tcp`",
+    )
+    sequence: Word | None = Field(
+        None,
+        description="sequence number of the TCP header; belongs to `protocol: tcp`. Some tools for floods use one "
+        "number for all packets",
+    )
+    acknowledgement: Word | None = Field(
+        None,
+        description="acknowledgement number of the TCP header; belongs to `protocol: tcp`",
+    )
+    payload: Annotated[tuple[int, int] | None, PlainValidator(_payload), Shown('such as `"4756??01"`')] = Field(
+        None,
+        description="first bytes after the TCP or UDP header, at most 8: two hex digits each, `?` for any "
+        "digit. Shorter payloads are padded with zeros",
+    )
+    fragment: Annotated[Literal[True, False, "first", "later"] | None, BeforeValidator(_fragment)] = Field(
+        None,
+        description="only fragments, only unfragmented packets, only first or only later fragments; ports and "
+        "flags of later ones are unknown",
+    )
+    idle: Annotated[Literal[True] | None, BeforeValidator(_idle)] = Field(
+        None,
+        description="only packets that belong to no session in use: the first packets of new sessions, and "
+        "packets without a session",
+    )
+    known: bool | None = Field(
+        None,
+        description="whether its source had a session in use within 24 hours",
+    )
+    served: bool | None = Field(
+        None,
+        description="whether an app listens at its destination address, protocol and port",
+    )
+    action: Annotated[Action | None, Shown(default="`limit` with `packets_per_second`, else `block`")] = Field(
+        None,
+        description="what happens to matching packets: see below",
+    )
+    packets_per_second: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="rate of `limit` and `source-limit`",
+    )
 
     @property
     def does(self) -> Action:
@@ -175,22 +251,64 @@ class PacketRule(Strict):
 class Filter(Strict):
     """`filter`: packets that are dropped before the network stack, regardless of app."""
 
-    interfaces: Annotated[tuple[str, ...], AsTuple] = Field(min_length=1)
-    # Packets from or to these are never dropped: the addresses from which the machine is managed.
-    guard: Annotated[tuple[Network, ...], AsTuple] = Field(min_length=1)
-    lists: dict[str, BlockList] = Field(default_factory=dict)
-    rules: dict[str, PacketRule] = Field(default_factory=dict, max_length=MAX_RULES)
-    # Limit for one IPv4 address, or IPv6 /64.
-    packets_per_second: int | None = Field(None, ge=1, le=100_000_000)
-    burst: int = Field(1000, ge=1, le=1_000_000)
-    # Limit for SYNs to one address and port.
-    syns_per_second: int | None = Field(None, ge=1, le=100_000_000)
-    syn_burst: int = Field(1000, ge=1, le=1_000_000)
-    # The action on SYNs beyond that.
-    syn_action: Literal["drop", "cookie"] = "cookie"
-    # One packet of this number is sampled for `spectrum samples`.
-    sample_one_in: int | None = Field(None, ge=1, le=1_000_000_000)
-    dry_run: bool = False
+    interfaces: Annotated[tuple[str, ...], AsTuple] = Field(
+        min_length=1,
+        description="interfaces to filter on; XDP runs in the driver if it supports that, else in the kernel "
+        "(generic XDP)",
+    )
+    guard: Annotated[tuple[Network, ...], AsTuple] = Field(
+        min_length=1,
+        description="sources and destinations whose packets always pass, so that a rule cannot lock out the "
+        "administrator",
+    )
+    lists: Annotated[dict[str, BlockList], Shown(opens=True)] = Field(
+        default_factory=dict,
+        description="denylists of sources, at most a million prefixes in total, with counters per list",
+    )
+    rules: Annotated[dict[str, PacketRule], Shown("mapping of names, at most 64")] = Field(
+        default_factory=dict,
+        max_length=MAX_RULES,
+        description="[rules](filter.md#rules) that drop, limit, challenge or count packets by their headers, "
+        "with counters per rule",
+    )
+    packets_per_second: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="rate of each source (IPv4 address or IPv6 /64); packets above it are dropped",
+    )
+    burst: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="packets of a source above that rate that may come at once",
+    )
+    syns_per_second: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="rate of SYNs for one address and port of this machine; `syn_action` applies above it",
+    )
+    syn_burst: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="SYNs above that rate that may come at once",
+    )
+    syn_action: Literal["drop", "cookie"] = Field(
+        "cookie",
+        description="answer excess SYNs with [SYN cookies](filter.md#syn-cookies), or drop them",
+    )
+    sample_one_in: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="one packet in this number is [sampled](filter.md#samples)",
+    )
+    dry_run: bool = Field(
+        False,
+        description="count everything and drop nothing",
+    )
 
     @model_validator(mode="after")
     def _names(self) -> "Filter":
@@ -203,7 +321,10 @@ class Filter(Strict):
 class FilterKeys(Strict):
     """At the top of the file."""
 
-    filter: Filter | None = None
+    filter: Annotated[Filter | None, Shown("mapping")] = Field(
+        None,
+        description="packets to drop before the network stack: [Filter](filter.md)",
+    )
 
 
 FILTER = Feature("filter")

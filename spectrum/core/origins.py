@@ -22,14 +22,28 @@ MAX_PRECONNECTED = 4096
 class OriginKeysOfApp(Strict):
     """In an app."""
 
-    # Open sessions and flows of this app at each of its origins; by default no limit.
-    origin_max_sessions: int | None = Field(None, ge=1, le=MAX_SESSIONS)
-    # Sessions that wait while every origin is full.
-    queue: Queue = Queue()
-    # None: no limit for further connects.
-    retry_budget: RetryBudgetKeys | None = None
-    # Connections to each origin that each worker preconnects.
-    origin_preconnect: int = Field(0, ge=0, le=MAX_PRECONNECT)
+    origin_max_sessions: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_SESSIONS,
+        description="maximum of open sessions and flows of this app per origin: [Origins with "
+        "bounds](balancing.md#origins-with-bounds)",
+    )
+    queue: Queue = Field(
+        Queue(),
+        description="TCP with `origin_max_sessions`: sessions that wait when all origins are full, and for how long",
+    )
+    retry_budget: RetryBudgetKeys | None = Field(
+        None,
+        description="TCP: limit on retries with another origin: [Retry budgets](balancing.md#retry-budgets)",
+    )
+    origin_preconnect: int = Field(
+        0,
+        ge=0,
+        le=MAX_PRECONNECT,
+        description="TCP: connections to each origin that each worker keeps open ahead of clients: "
+        "[Connections ahead of clients](far-paths.md#connections-ahead-of-clients)",
+    )
 
 
 # With a load balancer these settings belong to its pools and origins.

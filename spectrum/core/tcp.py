@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import PlainValidator
+from pydantic import Field, PlainValidator
 
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Feature, Misfit, Surroundings
-from spectrum.core.configuration.fields import Strict, size, text
+from spectrum.core.configuration.fields import Shown, Strict, size, text
 from spectrum.core.tcp_options import TcpOptions
 
 if TYPE_CHECKING:
@@ -37,8 +37,23 @@ def _notsent(value: Any) -> int:
 class OriginTcp(Strict):
     """`tcp.origin`: options of the sockets to origins."""
 
-    congestion_control: Annotated[str, PlainValidator(_algorithm)] = ""
-    notsent_lowat: Annotated[int, PlainValidator(_notsent)] = 0
+    congestion_control: Annotated[
+        str,
+        PlainValidator(_algorithm),
+        Shown("`bbr`, `cubic`, ...", default="the machine's (`net.ipv4.tcp_congestion_control`)"),
+    ] = Field(
+        "",
+        description="the congestion control algorithm for sending to this side",
+    )
+    notsent_lowat: Annotated[
+        int,
+        PlainValidator(_notsent),
+        Shown("size, `4KiB` to `1GiB`", default="the machine's (`net.ipv4.tcp_notsent_lowat`, no limit)"),
+    ] = Field(
+        0,
+        description="unsent bytes that the kernel keeps for one connection; the peer is read again when there "
+        "are fewer",
+    )
 
     @property
     def options(self) -> TcpOptions:
@@ -53,7 +68,10 @@ class ClientTcp(OriginTcp):
     that is down would appear to be up, and one that sends first would wait for ever (tcp(7), TCP_FASTOPEN_CONNECT).
     """
 
-    fast_open: bool = False
+    fast_open: bool = Field(
+        False,
+        description="clients may send data with their SYN (RFC 7413)",
+    )
 
     @property
     def options(self) -> TcpOptions:
@@ -71,7 +89,17 @@ class Tcp(Strict):
 class TcpKeysOfApp(Strict):
     """In an app."""
 
-    tcp: Tcp = Tcp()
+    tcp: Annotated[
+        Tcp,
+        Shown(
+            "`{client: {congestion_control, notsent_lowat, fast_open}, origin: {congestion_control, notsent_lowat}}`",
+            default="the machine's",
+        ),
+    ] = Field(
+        Tcp(),
+        description="TCP: settings of the kernel for sending to clients and origins, see [Far clients and far "
+        "origins](far-paths.md)",
+    )
 
 
 def _misfits(app: "App") -> Iterator[Misfit]:

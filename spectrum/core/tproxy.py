@@ -17,16 +17,25 @@ if TYPE_CHECKING:
 class Tproxy(Strict):
     """`tproxy` of an app: it receives packets to any address of some prefixes, by nftables."""
 
-    # The port of the one socket that receives them.
-    port: int = Field(ge=1, le=65535)
-    prefixes: Annotated[tuple[Network, ...], AsTuple] = Field(min_length=1)
+    port: int = Field(
+        ge=1,
+        le=65535,
+        description="the port of the one socket that receives the packets",
+    )
+    prefixes: Annotated[tuple[Network, ...], AsTuple] = Field(
+        min_length=1,
+        description="the destinations; this machine need not have these addresses",
+    )
 
 
 class TproxyKeys(Strict):
     """In an app."""
 
-    # Instead of edge_ips: addresses that this machine need not have.
-    tproxy: Tproxy | None = None
+    tproxy: Tproxy | None = Field(
+        None,
+        description="instead of `edge_ips`: every address of some prefixes, see [Transparent "
+        "proxying](transparent.md#any-address-of-a-prefix-tproxy)",
+    )
 
 
 def tproxy_faults(apps: Mapping[str, "App"]) -> Iterator[Fault]:

@@ -38,26 +38,54 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     compare: Literal["day", "week", "period"] | None = None
 
 
-_TIME = {"type": ["string", "number", "null"], "description": "RFC 3339, or seconds since 1970."}
+_TIME = {"type": ["string", "number", "null"]}
 _NAMES = {"type": "array", "items": {"type": "string"}}
 BODY_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "table": {"enum": list(METRICS)},
-        "metrics": _NAMES,
-        "dimensions": _NAMES,
+        "table": {"enum": list(METRICS), "default": "events", "description": "what is counted"},
+        "metrics": _NAMES | {"description": "what is computed"},
+        "dimensions": _NAMES
+        | {
+            "description": 'how it is grouped. `["*"]` without metrics returns single rows, newest first, at most 1000',
+        },
         "filter": {
-            "description": "As text, such as `app==ssh;event!=connect`; or a list of `{dimension, op, values}`.",
+            "description": "text, such as `app==ssh;event!=connect`, or a list of "
+            '`{"dimension": ..., "op": ..., "values": [...]}`, all of which must match; `{"any": [...]}`, '
+            '`{"all": [...]}` and `{"not": ...}` combine them. `op` is `=`, `!=`, `<`, `<=`, `>`, `>=`, `in`, '
+            "`not_in`, `like`, `not_like` (`%` matches any text) or `prefix`",
             "type": ["string", "array", "object", "null"],
         },
-        "since": _TIME,
-        "until": _TIME,
-        "bucket": {"anyOf": [{"type": "integer", "minimum": 1}, {"enum": [*TIME_DELTAS, None]}]},
-        "order": _NAMES | {"description": "Metrics and dimensions to sort by; a leading - means descending."},
-        "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
-        "others": {"type": "boolean", "description": "Whether the rest beyond the limit is one more row."},
-        "compare": {"enum": ["day", "week", "period", None]},
+        "since": _TIME | {"description": "the beginning: RFC 3339, or seconds since 1970; six hours ago unless given"},
+        "until": _TIME | {"description": "the end, likewise; now unless given"},
+        "bucket": {
+            "anyOf": [{"type": "integer", "minimum": 1}, {"enum": [*TIME_DELTAS, None]}],
+            "description": "seconds, or a value of `time_delta`: also groups by time",
+        },
+        "order": _NAMES
+        | {
+            "description": 'metrics and dimensions to sort by, such as `["-bytes", "app"]`; a leading `-` means '
+            "descending. The first metric, descending, unless given",
+        },
+        "limit": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 10_000,
+            "default": 100,
+            "description": "the number of groups",
+        },
+        "others": {
+            "type": "boolean",
+            "default": False,
+            "description": "adds one group for all that remain beyond the limit, with `null` as its dimensions",
+        },
+        "compare": {
+            "enum": ["day", "week", "period", None],
+            "description": "adds `previous`, the same query for an earlier time: `period` (the same length of time "
+            "just before), `day` or `week` (one day or week earlier). `previous` has the same groups, or with "
+            "`bucket` the sum over all groups by time",
+        },
     },
 }
 

@@ -1,6 +1,6 @@
 """A JSON Schema of the configuration file, for editors: keys with their descriptions, kinds of values, choices.
 
-It is generated from the models: the meaning of a key is the comment above its field. It does not contain the checks of
+It is generated from the models: the meaning of a key is the description of its field. It does not contain the checks of
 validators in code (a name exists, a text is an address); `spectrum check` does these.
 """
 
@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from spectrum.control.configuration.includes import KEY, OWN_KEYS
 from spectrum.core.configuration.config import Config
-from spectrum.core.configuration.json_schema import ModelSchema, describe
+from spectrum.core.configuration.json_schema import ModelSchema
 from spectrum.core.configuration.presets import PRESETS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -22,7 +22,6 @@ _FIXED = ("integer", "number", "boolean")
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of a configuration file."""
     plain = Config.model_json_schema(schema_generator=ModelSchema)
-    describe(plain, Config)
     found: dict[str, Any] = _with_references(plain)
     files = {"type": "array", "items": {"type": "string"}, "examples": [["teams/*.yaml"]]}
     about = "Other files, or patterns of files, relative to this one."

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from spectrum.core.configuration.fields import Strict, asn, describe, network
+from spectrum.core.configuration.fields import Shown, Strict, asn, describe, network
 
 ListKind = Literal["ip", "asn"]
 # Cloudflare's limit for a description and for a comment.
@@ -18,12 +18,27 @@ ITEM_KEYS = frozenset({"comment", "created_on", "modified_on"})
 class AddressList(Strict):
     """One of `lists`. An item is a value, or a mapping of that and a comment: {ip: ..., comment: ...}."""
 
-    kind: ListKind
-    description: str = Field("", max_length=MAX_TEXT)
-    items: tuple[Any, ...] = ()
-    # Its name in the API, if that is not its key.
-    name: str | None = None
-    account: str | None = None
+    kind: ListKind = Field(
+        description="addresses and prefixes, for rules with `target: ip` or `ip_range`; or autonomous "
+        "systems, for `target: asn`",
+    )
+    description: str = Field(
+        "",
+        max_length=MAX_TEXT,
+        description="a note",
+    )
+    items: Annotated[tuple[Any, ...], Shown("list")] = Field(
+        (),
+        description="addresses, prefixes or systems, or `{ip:, comment:}`, `{asn:, comment:}`. Duplicates are a fault",
+    )
+    name: str | None = Field(
+        None,
+        description="the name of the list in the API, if it is not its key",
+    )
+    account: Annotated[str | None, Shown("name", default="see there")] = Field(
+        None,
+        description="the owner, one of `accounts`: see [Accounts and zones](configuration.md#accounts-and-zones)",
+    )
 
     @field_validator("items", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from spectrum.core.access.lists import AddressList
 from spectrum.core.address import parse_address
-from spectrum.core.configuration.fields import AsTuple, Strict, asn, country, network
+from spectrum.core.configuration.fields import AsTuple, Shown, Strict, asn, country, network
 
 Target = Literal["ip", "ip_range", "country", "asn"]
 Action = Literal["allow", "block"]
@@ -20,20 +20,57 @@ def _scalar_as_tuple(value: Any) -> Any:
 class AccessRule(Strict):
     """One of `access_rules`: clients, and whether they are allowed."""
 
-    target: Target
-    action: Action
-    # Exactly one of these four; `value` and `values` have the same meaning.
-    value: str | int | None = None
-    values: Annotated[tuple[str | int, ...], AsTuple] = ()
-    file: str | None = Field(None, min_length=1)
-    # One of `lists`.
-    list_name: str | None = Field(None, alias="list", min_length=1)
-    # None: all apps with ip_firewall.
-    apps: Annotated[tuple[str, ...] | None, BeforeValidator(_scalar_as_tuple), AsTuple] = None
-    notes: str = ""
-    # The zone or account whose apps it applies to; with neither, those of all accounts.
-    zone: str | None = None
-    account: str | None = None
+    target: Target = Field(
+        description="the kind of match: an address, a prefix of any length, a country (`XX`: unknown), an "
+        "autonomous system",
+    )
+    action: Action = Field(
+        description="whether such clients are allowed or blocked",
+    )
+    value: Annotated[str | int | None, Shown("address, prefix, `AS64500` or `DE`", default="one of these four")] = (
+        Field(
+            None,
+            description="the one value of the rule",
+        )
+    )
+    values: Annotated[tuple[str | int, ...], AsTuple, Shown("list of the same", default="one of these four")] = Field(
+        (),
+        description="several values",
+    )
+    file: Annotated[str | None, Shown("path", default="one of these four")] = Field(
+        None,
+        min_length=1,
+        description="for `ip` and `ip_range`: a file with one address or prefix per line; `#` and `;` begin a comment",
+    )
+    list_name: Annotated[str | None, Shown("one of `lists`", default="one of these four")] = Field(
+        None,
+        alias="list",
+        min_length=1,
+        description="see [Lists](access.md#lists)",
+    )
+    apps: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_scalar_as_tuple),
+        AsTuple,
+        Shown("list of names", default="all with `ip_firewall: true`"),
+    ] = Field(
+        None,
+        description="the apps that the rule applies to",
+    )
+    notes: str = Field(
+        "",
+        description="a comment",
+    )
+    zone: Annotated[
+        str | None, Shown("one of `zones`", default="the apps of all [accounts](configuration.md#accounts-and-zones)")
+    ] = Field(
+        None,
+        description="the rule applies only to the apps of this zone; not together with `account`",
+    )
+    account: Annotated[str | None, Shown("one of `accounts`", default="the apps of all accounts")] = Field(
+        None,
+        description="the rule applies only to the apps of this account",
+    )
 
     @model_validator(mode="after")
     def _names_somebody(self) -> "AccessRule":
@@ -89,8 +126,16 @@ _READERS: dict[str, Any] = {"ip": _address, "ip_range": network, "country": coun
 class GeoIp(Strict):
     """`geoip`: MMDB files with clients' countries and autonomous systems."""
 
-    database: str | None = Field(None, min_length=1)
-    asn_database: str | None = Field(None, min_length=1)
+    database: Annotated[str | None, Shown("path")] = Field(
+        None,
+        min_length=1,
+        description="MaxMind DB with countries, read again at each reload and when it changes",
+    )
+    asn_database: Annotated[str | None, Shown("path")] = Field(
+        None,
+        min_length=1,
+        description="MaxMind DB with autonomous systems, likewise",
+    )
 
     @model_validator(mode="after")
     def _has_any(self) -> "GeoIp":
@@ -103,12 +148,20 @@ class AccessKeys(Strict):
     """At the top of the file."""
 
     geoip: GeoIp | None = None
-    lists: dict[str, AddressList] = Field(default_factory=dict)
-    access_rules: dict[str, AccessRule] = Field(default_factory=dict)
+    lists: dict[str, AddressList] = Field(
+        default_factory=dict,
+        description="addresses for several access rules, see [Lists](access.md#lists)",
+    )
+    access_rules: dict[str, AccessRule] = Field(
+        default_factory=dict,
+        description="allowed and blocked clients, see [Access rules](access.md)",
+    )
 
 
 class AccessKeysOfApp(Strict):
     """In an app."""
 
-    # Whether `access_rules` apply.
-    ip_firewall: bool = False
+    ip_firewall: bool = Field(
+        False,
+        description="whether `access_rules` apply: [Access rules](access.md)",
+    )

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, field_validator, mo
 
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Feature, Surroundings
-from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Size, Strict, switch, text
+from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Shown, Size, Strict, switch, text
 
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import Config
@@ -29,8 +29,16 @@ _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 class Retention(Strict):
     """`keep` of analytics: how long single records are kept, and their sums by minute."""
 
-    events_s: PositiveDuration = Field(30 * DAY_S, alias="events")
-    minutes_s: PositiveDuration = Field(400 * DAY_S, alias="minutes")
+    events_s: PositiveDuration = Field(
+        30 * DAY_S,
+        alias="events",
+        description="how long single records are kept",
+    )
+    minutes_s: PositiveDuration = Field(
+        400 * DAY_S,
+        alias="minutes",
+        description="how long their sums by minute are kept",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "Retention":
@@ -50,10 +58,25 @@ def _clickhouse_url(value: Any) -> str:
 class ClickHouseServer(Strict):
     """`clickhouse` of analytics: a server that stores the tables instead of the embedded store."""
 
-    url: Annotated[str, PlainValidator(_clickhouse_url)]
-    database: str = Field("spectrum", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
-    user: str = Field("default", min_length=1, max_length=128)
-    password: str = Field("", max_length=256)
+    url: Annotated[str, PlainValidator(_clickhouse_url), Shown("URL")] = Field(
+        description="the server's HTTP interface",
+    )
+    database: str = Field(
+        "spectrum",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
+        description="the database of the tables",
+    )
+    user: str = Field(
+        "default",
+        min_length=1,
+        max_length=128,
+        description="the user",
+    )
+    password: str = Field(
+        "",
+        max_length=256,
+        description="the password; [a variable](configuration.md#values-from-elsewhere) keeps it out of the file",
+    )
 
 
 def _time_of_day(value: Any) -> float:
@@ -67,22 +90,59 @@ def _time_of_day(value: Any) -> float:
 class ReportSchedule(Strict):
     """`reports` of analytics: a report of each week, in a folder beside the store. Times are UTC."""
 
-    day: Literal[*DAYS] = "monday"  # type: ignore[valid-type]
-    at_s: Annotated[float, PlainValidator(_time_of_day)] = Field(8 * 3600.0, alias="at")
-    keep: int = Field(53, ge=1, le=1000)
+    day: Literal[*DAYS] = Field(  # type: ignore[valid-type]
+        "monday",
+        description="the day of the week on which a report is made",
+    )
+    at_s: Annotated[float, PlainValidator(_time_of_day), Shown('`"08:00"`', default='`"08:00"`')] = Field(
+        8 * 3600.0,
+        alias="at",
+        description="the time of day, UTC",
+    )
+    keep: int = Field(
+        53,
+        ge=1,
+        le=1000,
+        description="reports that are kept",
+    )
 
 
 class Analytics(Strict):
     """`analytics`: the store of records for questions, in the process of the API."""
 
-    # The folder. None: beside the daemon's state.
-    store: AbsolutePath | None = None
-    max_bytes: Size = 10 * 2**30
-    keep: Retention = Retention()
-    memory: Size = 512 * 2**20
-    threads: int = Field(2, ge=1, le=MAX_THREADS)
-    clickhouse: ClickHouseServer | None = None
-    reports: Annotated[ReportSchedule | None, BeforeValidator(switch)] = None
+    store: Annotated[AbsolutePath | None, Shown(default="beside the daemon's state")] = Field(
+        None,
+        description="the folder of the embedded store (DuckDB). It is owned by the user of the API's process, "
+        "and readable by that user alone",
+    )
+    max_bytes: Annotated[Size, Shown("size, at least `64MiB`")] = Field(
+        10 * 2**30,
+        description="the maximum size of the store; above it, the oldest records are rolled up and then deleted",
+    )
+    keep: Annotated[Retention, Shown("`{events: 30d, minutes: 400d}`")] = Field(
+        Retention(),
+        description="how long single records and their sums by minute are kept",
+    )
+    memory: Annotated[Size, Shown("size, at least `64MiB`")] = Field(
+        512 * 2**20,
+        description="memory of the embedded store, shared by ingestion and queries",
+    )
+    threads: int = Field(
+        2,
+        ge=1,
+        le=MAX_THREADS,
+        description="processor cores that a query may use",
+    )
+    clickhouse: ClickHouseServer | None = Field(
+        None,
+        description="a [ClickHouse](analytics.md#clickhouse) server that holds the tables instead of the "
+        "embedded store; [a variable](configuration.md#values-from-elsewhere) keeps the password "
+        "out of the file",
+    )
+    reports: Annotated[ReportSchedule | None, BeforeValidator(switch)] = Field(
+        None,
+        description="writes a weekly report: [Reports](analytics.md#reports)",
+    )
 
     @field_validator("max_bytes")
     @classmethod
@@ -109,7 +169,10 @@ class Analytics(Strict):
 class AnalyticsKeys(Strict):
     """At the top of the file."""
 
-    analytics: Annotated[Analytics | None, BeforeValidator(switch)] = None
+    analytics: Annotated[Analytics | None, BeforeValidator(switch), Shown("`true`, mapping, `false`")] = Field(
+        None,
+        description="a store of session records that answers queries: [Analytics](analytics.md). It needs `api`",
+    )
 
 
 def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:

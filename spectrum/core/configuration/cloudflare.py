@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from spectrum.core.configuration.fields import AsTuple, Strict, describe
+from spectrum.core.configuration.fields import AsTuple, Shown, Strict, describe
 
 
 def _only(expected: Any, why: str) -> BeforeValidator:
@@ -23,22 +23,42 @@ def _only(expected: Any, why: str) -> BeforeValidator:
 class CloudflareKeysOfApp(Strict):
     """In an app."""
 
-    traffic_type: Annotated[str, _only("direct", "bytes are not changed on the way to the origin")] = "direct"
-    argo_smart_routing: Annotated[bool, _only(False, "no other routes exist")] = False
+    traffic_type: Annotated[
+        str, _only("direct", "bytes are not changed on the way to the origin"), Shown("`direct`")
+    ] = Field(
+        "direct",
+        description="bytes are forwarded unchanged",
+    )
+    argo_smart_routing: Annotated[bool, _only(False, "no other routes exist"), Shown("`false`")] = Field(
+        False,
+        description="no other routes exist",
+    )
 
 
 class NotificationsOf(Strict):
     """`notification_filter` of a pool, for the pool or for its origins."""
 
-    disable: bool = False
-    healthy: bool | None = None
+    disable: bool = Field(
+        False,
+        description="no effect",
+    )
+    healthy: bool | None = Field(
+        None,
+        description="no effect",
+    )
 
 
 class NotificationFilter(Strict):
     """`notification_filter` of a pool."""
 
-    origin: NotificationsOf | None = None
-    pool: NotificationsOf | None = None
+    origin: Annotated[NotificationsOf | None, Shown("`{disable, healthy}`")] = Field(
+        None,
+        description="no effect",
+    )
+    pool: Annotated[NotificationsOf | None, Shown("`{disable, healthy}`")] = Field(
+        None,
+        description="no effect",
+    )
 
 
 CheckRegion = Literal[
@@ -50,53 +70,114 @@ Networks = Annotated[tuple[Annotated[str, _only("cloudflare", "there are no othe
 class CloudflareKeysOfPool(Strict):
     """In a pool. Origins are probed from the daemon, whatever `check_regions` says."""
 
-    check_regions: Annotated[tuple[CheckRegion, ...] | None, AsTuple] = None
-    notification_email: Annotated[str, _only("", "no mail is sent")] = ""
-    notification_filter: NotificationFilter = NotificationFilter()
-    networks: Networks = ()
+    check_regions: Annotated[tuple[CheckRegion, ...] | None, AsTuple, Shown("list of regions, `ALL_REGIONS`")] = Field(
+        None,
+        description="none: origins are probed from the daemon's location",
+    )
+    notification_email: Annotated[str, _only("", "no mail is sent"), Shown('`""`')] = Field(
+        "",
+        description="no mail is sent",
+    )
+    notification_filter: Annotated[
+        NotificationFilter, Shown("`{origin, pool: {disable, healthy}}`", default="none")
+    ] = Field(
+        NotificationFilter(),
+        description="none",
+    )
+    networks: Annotated[Networks, Shown("`[cloudflare]`")] = Field(
+        (),
+        description="none",
+    )
 
 
 class CloudflareKeysOfOrigin(Strict):
     """In an origin of a pool."""
 
-    flatten_cname: Annotated[bool, _only(True, "names are always resolved to addresses")] = True
+    flatten_cname: Annotated[bool, _only(True, "names are always resolved to addresses"), Shown("`true`")] = Field(
+        True,
+        description="names are always resolved to addresses",
+    )
 
 
 class CloudflareKeysOfMonitor(Strict):
     """In a monitor."""
 
-    probe_zone: Annotated[str, _only("", "probes are sent to the origin directly")] = ""
+    probe_zone: Annotated[str, _only("", "probes are sent to the origin directly"), Shown('`""`')] = Field(
+        "",
+        description="probes are sent to the origin directly",
+    )
 
 
 class CloudflareKeysOfCertificate(Strict):
     """In a certificate: the chain is served unchanged, and each app defines the certificate for clients without SNI."""
 
-    bundle_method: Literal["ubiquitous", "optimal", "force"] = "ubiquitous"
-    type: Literal["legacy_custom", "sni_custom"] = "legacy_custom"
+    bundle_method: Literal["ubiquitous", "optimal", "force"] = Field(
+        "ubiquitous",
+        description="none: the chain is served as it was sent",
+    )
+    type: Literal["legacy_custom", "sni_custom"] = Field(
+        "legacy_custom",
+        description="none: the app determines the certificate for clients that send no server name",
+    )
 
 
 class LocationStrategy(Strict):
     """`location_strategy` of a load balancer: for answers of Cloudflare's DNS."""
 
-    mode: Literal["pop", "resolver_ip"] = "pop"
-    prefer_ecs: Literal["always", "never", "proximity", "geo"] = "proximity"
+    mode: Literal["pop", "resolver_ip"] = Field(
+        "pop",
+        description="no effect",
+    )
+    prefer_ecs: Literal["always", "never", "proximity", "geo"] = Field(
+        "proximity",
+        description="no effect",
+    )
 
 
 class CloudflareKeysOfAffinity(Strict):
     """In `session_affinity_attributes`: settings of cookies or headers."""
 
-    samesite: Literal["Auto", "Lax", "None", "Strict"] = "Auto"
-    secure: Literal["Auto", "Always", "Never"] = "Auto"
-    headers: Annotated[tuple[str, ...], AsTuple] = Field((), max_length=0)
-    require_all_headers: bool = False
+    samesite: Literal["Auto", "Lax", "None", "Strict"] = Field(
+        "Auto",
+        description="none: there are no cookies",
+    )
+    secure: Literal["Auto", "Always", "Never"] = Field(
+        "Auto",
+        description="none: there are no cookies",
+    )
+    headers: Annotated[tuple[str, ...], AsTuple, Shown("`[]`")] = Field(
+        (),
+        max_length=0,
+        description="none",
+    )
+    require_all_headers: bool = Field(
+        False,
+        description="none: there are no headers",
+    )
 
 
 class CloudflareKeysOfBalancer(Strict):
     """In a load balancer."""
 
-    proxied: bool = False
-    # Time to live of the DNS name, in seconds.
-    ttl: float | None = Field(None, ge=0)
-    networks: Networks = ()
-    location_strategy: LocationStrategy = LocationStrategy()
-    rules: Annotated[tuple[str, ...], AsTuple] = Field((), max_length=0)
+    proxied: bool = Field(
+        False,
+        description="none: it concerns Cloudflare's DNS answers",
+    )
+    ttl: Annotated[float | None, Shown("seconds")] = Field(
+        None,
+        ge=0,
+        description="none: it concerns Cloudflare's DNS answers",
+    )
+    networks: Annotated[Networks, Shown("`[cloudflare]`")] = Field(
+        (),
+        description="none",
+    )
+    location_strategy: LocationStrategy = Field(
+        LocationStrategy(),
+        description="none: it concerns Cloudflare's DNS answers",
+    )
+    rules: Annotated[tuple[str, ...], AsTuple, Shown("`[]`")] = Field(
+        (),
+        max_length=0,
+        description="there are none",
+    )

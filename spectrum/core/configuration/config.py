@@ -26,6 +26,7 @@ from spectrum.core.configuration.fields import (
     Origin,
     Ports,
     PositiveDuration,
+    Shown,
     Strict,
     WholeSeconds,
     describe,
@@ -74,9 +75,18 @@ MAX_BUSY_POLL_S = 0.001
 class OriginDns(Strict):
     """`origin_dns`: a name, the type of its records, and the maximum interval between look-ups."""
 
-    name: str
-    type: Literal["", "A", "AAAA", "SRV"] = ""
-    ttl_s: Annotated[float, PlainValidator(positive_duration)] = Field(600.0, alias="ttl")
+    name: Annotated[str, Shown("host name")] = Field(
+        description="the name that is looked up",
+    )
+    type: Literal["", "A", "AAAA", "SRV"] = Field(
+        "",
+        description="the records: both families, one of them, or SRV",
+    )
+    ttl_s: Annotated[float, PlainValidator(positive_duration), Shown("duration, at least `1s`", unit="s")] = Field(
+        600.0,
+        alias="ttl",
+        description="the longest interval between look-ups",
+    )
 
     @field_validator("name")
     @classmethod
@@ -101,8 +111,16 @@ class OriginDns(Strict):
 class AcceptProxyProtocol(Strict):
     """`accept_proxy_protocol`: the proxies whose PROXY headers are trusted. Others are refused."""
 
-    trusted: Annotated[tuple[Network, ...], AsTuple] = Field(alias="from", min_length=1)
-    timeout_s: PositiveDuration = Field(5.0, alias="timeout")
+    trusted: Annotated[tuple[Network, ...], AsTuple] = Field(
+        alias="from",
+        min_length=1,
+        description="the proxies whose headers are trusted; other senders are refused",
+    )
+    timeout_s: PositiveDuration = Field(
+        5.0,
+        alias="timeout",
+        description="TCP: time for the header",
+    )
 
 
 # nginx's stream proxy_timeout is 10 minutes, HAProxy has no default, Envoy has 1 hour.
@@ -114,17 +132,38 @@ DEFAULT_UDP_IDLE_S = 30.0
 class Timeouts(Strict):
     """`timeouts` of an app."""
 
-    connect_s: PositiveDuration = Field(5.0, alias="connect")
-    # 0: never. None: the default of the transport.
-    idle_s: Duration | None = Field(None, alias="idle")
+    connect_s: PositiveDuration = Field(
+        5.0,
+        alias="connect",
+        description="TCP: time to reach an origin, over all attempts; each attempt gets an equal part of the "
+        "remaining time",
+    )
+    idle_s: Annotated[Duration | None, Shown("duration, `0` for never", default="`1h`, UDP `30s`")] = Field(
+        None,
+        alias="idle",
+        description="a session or flow without data in either direction ends after this time",
+    )
 
 
 class Keepalive(Strict):
     """`keepalive` of an app: detection of dead peers, on both legs."""
 
-    idle_s: WholeSeconds = Field(60, alias="idle")
-    interval_s: WholeSeconds = Field(15, alias="interval")
-    count: int = Field(4, ge=1, le=127)
+    idle_s: WholeSeconds = Field(
+        60,
+        alias="idle",
+        description="time without data before the first probe",
+    )
+    interval_s: WholeSeconds = Field(
+        15,
+        alias="interval",
+        description="time between two probes",
+    )
+    count: int = Field(
+        4,
+        ge=1,
+        le=127,
+        description="unanswered probes after which the peer is dead",
+    )
 
     @property
     def user_timeout_ms(self) -> int:
@@ -159,33 +198,126 @@ class AppBasics(Strict):
     """The basic settings of an app: listeners, origins, PROXY protocol."""
 
     # Its values are filled in other keys: core.configuration.presets.
-    preset: str | None = None
-    protocol: AppProtocol
-    edge_ips: Annotated[tuple[Address, ...] | None, BeforeValidator(_edge_ips)] = None
-    origin_direct: Annotated[tuple[Origin, ...], AsTuple] | None = None
-    origin_dns: OriginDns | None = None
-    load_balancer: str | None = None
-    origin_port: Ports | None = None
-    proxy_protocol: Literal["off", "v1", "v2", "simple"] = "off"
+    preset: Annotated[str | None, Shown("`ssh`, `rdp`, `postgresql`, `dns`, `minecraft`, ...")] = Field(
+        None,
+        description="sets defaults for a protocol: see [Presets](configuration.md#presets)",
+    )
+    protocol: AppProtocol = Field(
+        description="what clients connect to; each port of a range keeps its offset at the origin. TCP and "
+        "UDP may share a port",
+    )
+    edge_ips: Annotated[
+        tuple[Address, ...] | None,
+        BeforeValidator(_edge_ips),
+        Shown(
+            "list of addresses, or Cloudflare's `{type: static, ips: [...]}` or "
+            "`{type: dynamic, connectivity: all / ipv4 / ipv6}`",
+            default="every address",
+        ),
+    ] = Field(
+        None,
+        description="addresses to listen on",
+    )
+    origin_direct: Annotated[Annotated[tuple[Origin, ...], AsTuple] | None, Shown(default="one of these three")] = (
+        Field(
+            None,
+            description="the origins: round robin; if one cannot be reached, the next one is tried before the "
+            "client notices",
+        )
+    )
+    origin_dns: Annotated[
+        OriginDns | None, Shown('`{name, type: A / AAAA / "" / SRV, ttl: 600s}`', default="one of these three")
+    ] = Field(
+        None,
+        description='a name; `""` means both families, tried as in RFC 8305; `SRV` means a service. `ttl` '
+        "limits the TTL of the records: see [Names](configuration.md#names)",
+    )
+    load_balancer: Annotated[str | None, Shown("name of one of `load_balancers`", default="one of these three")] = (
+        Field(
+            None,
+            description="pools of origins with health checks, steering and affinity: [Load balancing](balancing.md)",
+        )
+    )
+    origin_port: Annotated[Ports | None, Shown(default="required with `origin_dns`, except for `SRV`")] = Field(
+        None,
+        description="as many ports as `protocol` has. With `origin_direct`, whose origins have ports of their "
+        "own, it has no effect",
+    )
+    proxy_protocol: Annotated[
+        Literal["off", "v1", "v2", "simple"], Shown("`off`, `v1` (TCP), `v2`, `simple` (UDP)")
+    ] = Field(
+        "off",
+        description="the header that passes the client's address to the origin, see [Protocols](protocols.md)",
+    )
     # Receivers of PROXY v2 over UDP expect one of three variants: docs/protocols.md.
-    proxy_header_datagram: Literal["first", "standalone", "each"] = "first"
-    spp_replies: Literal["strict", "lenient"] = "strict"
-    origin_socket: Literal["flow", "shared"] = "flow"
-    # UDP: whether datagrams that arrive in fragments, or are too long for the path, are forwarded in fragments.
-    fragments: Literal["forward", "drop"] = "forward"
-    accept_proxy_protocol: AcceptProxyProtocol | None = None
-    # Several apps on one port are selected by the TLS ClientHello; the TLS passes through.
-    sni: Annotated[tuple[ServerName, ...], AsTuple] = ()
-    alpn: Annotated[tuple[str, ...], AsTuple] = ()
+    proxy_header_datagram: Literal["first", "standalone", "each"] = Field(
+        "first",
+        description="UDP with `v2`: which datagrams have the header",
+    )
+    spp_replies: Literal["strict", "lenient"] = Field(
+        "strict",
+        description="UDP with `simple`: a reply without its flow's header is dropped and counted, or "
+        "forwarded unchanged",
+    )
+    origin_socket: Literal["flow", "shared"] = Field(
+        "flow",
+        description="UDP: each flow has a socket, and so a source port, of its own to the origin; or all "
+        "flows of a worker to one origin share one, which needs `simple`. See "
+        "[Limits](operations.md#limits)",
+    )
+    fragments: Literal["forward", "drop"] = Field(
+        "forward",
+        description="UDP: fragmented datagrams, and datagrams that exceed the path MTU, are forwarded in "
+        "fragments if their sender allows it; or fragmented datagrams are dropped and none are "
+        "fragmented. See [Protocols](protocols.md#datagrams-that-do-not-fit)",
+    )
+    accept_proxy_protocol: Annotated[AcceptProxyProtocol | None, Shown("`{from: [prefix, ...], timeout: 5s}`")] = Field(
+        None,
+        description="the clients are proxies that send a PROXY header, or over UDP a PROXY or Simple Proxy "
+        "header. The header is required, over TCP within `timeout`; senders outside `from` are "
+        "refused",
+    )
+    sni: Annotated[tuple[ServerName, ...], AsTuple] = Field(
+        (),
+        description="TCP: names of the TLS clients of this app, if several apps share a port: see [Several "
+        "apps on one port](configuration.md#several-apps-on-one-port)",
+    )
+    alpn: Annotated[tuple[str, ...], AsTuple, Shown("list of protocols")] = Field(
+        (),
+        description="TCP: protocols of the TLS clients of this app, if several apps share a port",
+    )
     timeouts: Timeouts = Timeouts()
-    keepalive: Keepalive = Keepalive()
-    # What happens to TCP sessions when a reload removes the app.
-    on_remove: Literal["keep", "drain", "close"] = "keep"
-    # Minimum rate in bytes per second at which a peer must read buffered data. 0: none.
-    drain_pace: int = Field(100, ge=0, le=MAX_PACE)
-    source_ips: Annotated[tuple[Address, ...], AsTuple] = Field((), max_length=MAX_SOURCE_IPS)
-    # The source address that origins see: one of this machine, or the client's.
-    source: Literal["edge", "client"] = "edge"
+    keepalive: Keepalive = Field(
+        Keepalive(),
+        description="TCP: keepalive on both legs. TCP_USER_TIMEOUT is half a second less than idle + interval × count",
+    )
+    on_remove: Literal["keep", "drain", "close"] = Field(
+        "keep",
+        description="TCP: when a reload removes the app, its sessions continue, end one by one over "
+        "`drain_timeout`, or end at once",
+    )
+    drain_pace: Annotated[int, Shown("bytes per second, `0` for none")] = Field(
+        100,
+        ge=0,
+        le=MAX_PACE,
+        description="TCP: while data waits for a peer, the peer must read at least this much on average, or "
+        "the session is reset (`client_stuck`, `origin_stuck`). The peer has the time that "
+        "`keepalive` gives a dead peer (two minutes by default)",
+    )
+    source_ips: Annotated[
+        tuple[Address, ...], AsTuple, Shown("list of addresses, at most 64", default="the kernel's choice")
+    ] = Field(
+        (),
+        max_length=MAX_SOURCE_IPS,
+        description="source addresses for connections to origins; those of the origin's family are used in "
+        "turn, and one without a free port to the origin is skipped. Ports are chosen per "
+        "destination (`IP_BIND_ADDRESS_NO_PORT`)",
+    )
+    source: Literal["edge", "client"] = Field(
+        "edge",
+        description="the source address that origins see: one of this machine, or the client's: [Transparent "
+        "proxying](transparent.md)",
+    )
 
     @field_validator("origin_direct")
     @classmethod
@@ -283,7 +415,9 @@ _EVERY: dict[int, IPAddress] = {4: IPv4Address("0.0.0.0"), 6: IPv6Address("::")}
 class Metrics(Strict):
     """`metrics`: the address for Prometheus, /healthz and /readyz."""
 
-    listen: Listen
+    listen: Annotated[Listen, Shown(default="none")] = Field(
+        description="address of `/metrics`, `/healthz` and `/readyz`",
+    )
 
 
 def _socket_path(value: Any) -> str:
@@ -297,7 +431,19 @@ def _socket_path(value: Any) -> str:
 class Control(Strict):
     """`control`: the UNIX socket for `spectrum status`, `spectrum reload` and other commands."""
 
-    socket: Annotated[str, PlainValidator(_socket_path)]
+    socket: Annotated[
+        str,
+        PlainValidator(_socket_path),
+        Shown(
+            "path, at most 107 bytes",
+            default="`control.sock` in `$RUNTIME_DIRECTORY` (systemd), `/run/spectrum/control.sock` as root, "
+            "else `spectrum.sock` in `$XDG_RUNTIME_DIR` or `/tmp/spectrum-UID`",
+        ),
+    ] = Field(
+        description="the socket for `spectrum status`, `reload` and other commands. Its folder is created if "
+        "it is missing; a folder that another user can write to is [refused or causes a "
+        "warning](operations.md#the-control-socket)",
+    )
 
 
 def _workers(value: Any) -> Any:
@@ -331,26 +477,67 @@ DEFAULT_BUSY_POLL_S = 0.0002
 class Kernel(Strict):
     """`kernel`: where eBPF programs and their maps are pinned."""
 
-    bpffs: str = Field("/sys/fs/bpf", min_length=1)
+    bpffs: Annotated[str, Shown("path")] = Field(
+        "/sys/fs/bpf",
+        min_length=1,
+        description="the folder in which eBPF programs and their maps are pinned",
+    )
 
 
 class DaemonKeys(Strict):
     """Top-level keys that every daemon has."""
 
-    # The user that root switches to; None: no switch.
-    user: str | None = Field(None, min_length=1, max_length=32)
-    # Whether workers run under seccomp, without system calls that they do not need, if libseccomp is present.
-    seccomp: bool = False
-    # 0: one per core.
-    workers: Annotated[int, PlainValidator(_workers)] = 0
-    busy_poll_s: Annotated[float, PlainValidator(_busy_poll)] = Field(DEFAULT_BUSY_POLL_S, alias="busy_poll")
-    drain_timeout_s: Duration = Field(30.0, alias="drain_timeout")
-    # Time limit for TCP sessions of former workers after an upgrade; 0: none.
-    handover_timeout_s: Duration = Field(0.0, alias="handover_timeout")
-    # A worker that does not respond for this time is replaced; 0: never.
-    worker_timeout_s: Annotated[float, PlainValidator(_worker_timeout)] = Field(30.0, alias="worker_timeout")
+    user: Annotated[str | None, Shown("name")] = Field(
+        None,
+        min_length=1,
+        max_length=32,
+        description="the user that root changes to before it serves, recommended; see "
+        "[operations](operations.md#without-root)",
+    )
+    seccomp: bool = Field(
+        False,
+        description="a seccomp filter denies workers the system calls that they do not need, if libseccomp is "
+        "installed",
+    )
+    workers: Annotated[int, PlainValidator(_workers), Shown("`auto`, 1 to 256", default="`auto`")] = Field(
+        0,
+        description="processes that carry traffic; `auto` is one per available core: of the CPU affinity, or "
+        "of the control group's quota if that is less",
+    )
+    busy_poll_s: Annotated[float, PlainValidator(_busy_poll), Shown("`off`, up to `1ms`", unit="s")] = Field(
+        DEFAULT_BUSY_POLL_S,
+        alias="busy_poll",
+        description="how long a worker looks for the next event before it sleeps, while few sessions exchange "
+        "small messages at such intervals. Reduces latency and costs processor time "
+        "(`spectrum_busy_poll_seconds_total`)",
+    )
+    drain_timeout_s: Duration = Field(
+        30.0,
+        alias="drain_timeout",
+        description="time for open sessions to end on SIGTERM, and for those of removed apps with `on_remove: drain`",
+    )
+    handover_timeout_s: Annotated[Duration, Shown("duration, `0` for no limit")] = Field(
+        0.0,
+        alias="handover_timeout",
+        description="after an [upgrade](operations.md#upgrades): time for TCP sessions in the old workers; in "
+        "its last ten seconds they are ended one by one",
+    )
+    worker_timeout_s: Annotated[
+        float, PlainValidator(_worker_timeout), Shown("`3s` or longer, `0` for never", unit="s")
+    ] = Field(
+        30.0,
+        alias="worker_timeout",
+        description="a worker that has not reported for this time is killed and replaced: "
+        "[Reloads](operations.md#reloads)",
+    )
     # UDP flows in each worker, 336 bytes each.
-    max_flows: int = Field(100_000, ge=1, le=MAX_FLOWS)
+    max_flows: int = Field(
+        100_000,
+        ge=1,
+        le=MAX_FLOWS,
+        description="UDP flows in each worker. Beyond it the flow that has been idle longest ends "
+        "(`evicted`), flows whose client never answered a reply first",
+    )
     metrics: Metrics | None = None
     kernel: Kernel = Kernel()
     control: Control | None = None
@@ -376,7 +563,10 @@ class Config(
 ):
     """A whole file that has passed all checks."""
 
-    apps: dict[str, App] = Field(default_factory=dict)
+    apps: Annotated[dict[str, App], Shown(default="required without `api`")] = Field(
+        default_factory=dict,
+        description="what is served, see [An app](configuration.md#an-app)",
+    )
     _hidden: frozenset[tuple[str | int, ...]] = PrivateAttr(frozenset())
 
     def hide(self, places: Iterable[tuple[str | int, ...]]) -> None:

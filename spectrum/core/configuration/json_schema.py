@@ -2,19 +2,20 @@
 validators in code (a name exists, a text is an address).
 """
 
-import ast
-import inspect
-from collections.abc import Callable, Iterator
-from typing import Any, get_args
+import re
+from collections.abc import Callable
+from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
 from spectrum.core.configuration import fields
 
 _TIME: JsonSchemaValue = {"type": ["string", "number"], "examples": ["5s", "1h"]}
 _TEXT: JsonSchemaValue = {"type": "string"}
+# A reference at the end, which a sentence without links does not need.
+_SEE = re.compile(r"(?<=[\w`)])(?:[,:;]? see|:) \[[^]]+\]\([^)]+\)$")
+_LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 # The input types of validators in `core.configuration.fields`, by function.
 _TAKEN: dict[Callable[..., Any], JsonSchemaValue] = {
     fields.duration: _TIME,
@@ -27,6 +28,11 @@ _TAKEN: dict[Callable[..., Any], JsonSchemaValue] = {
 
 class ModelSchema(GenerateJsonSchema):
     """The schema of a field's YAML value, if pydantic knows only the converted type."""
+
+    def generate(self, schema: core_schema.CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
+        """Return the schema of a model, with its keys described by sentences."""
+        found: JsonSchemaValue = _with_sentences(super().generate(schema, mode))
+        return found
 
     def function_plain_schema(self, schema: core_schema.PlainValidatorFunctionSchema) -> JsonSchemaValue:
         """Return the input type of a validator; any type if it is unknown."""
@@ -44,37 +50,20 @@ class ModelSchema(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
 
-def describe(schema: dict[str, Any], root: type[BaseModel]) -> None:
-    """Add the comments above fields to the schema as descriptions."""
-    for model in set(_models(root)):
-        properties = (schema if model is root else schema["$defs"][model.__name__])["properties"]
-        for base in model.__mro__:
-            if issubclass(base, BaseModel) and base is not BaseModel:
-                for name, comment in _comments(base).items():
-                    key = model.model_fields[name].alias or name
-                    properties[key].setdefault("description", comment)
-
-
-def _models(kind: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that a type contains."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        yield kind
-        for field in kind.model_fields.values():
-            yield from _models(field.annotation)
-    for part in get_args(kind):
-        yield from _models(part)
-
-
-def _comments(model: type[BaseModel]) -> dict[str, str]:
-    """Return the comments above the fields of a class, by field."""
-    source = inspect.getsource(model)
-    lines, (body,) = source.splitlines(), ast.parse(source).body
-    found = {}
-    for node in body.body if isinstance(body, ast.ClassDef) else ():
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            first = last = node.lineno - 1
-            while lines[first - 1].lstrip().startswith("#"):
-                first -= 1
-            if text := " ".join(line.strip(" #") for line in lines[first:last]):
-                found[node.target.id] = text
+def _with_sentences(node: Any) -> Any:
+    """Return a schema whose keys are described by sentences without links, which editors show as they are."""
+    if isinstance(node, list):
+        return [_with_sentences(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _with_sentences(item) for key, item in node.items()}
+    for one in found["properties"].values() if isinstance(found.get("properties"), dict) else ():
+        if isinstance(one.get("description"), str):
+            one["description"] = sentence(one["description"])
     return found
+
+
+def sentence(meaning: str) -> str:
+    """Return the description of a field as a sentence; the docs' tables have it as a phrase, with links in Markdown."""
+    plain = _LINK.sub(r"\1", _SEE.sub("", meaning))
+    return f"{plain[:1].upper()}{plain[1:]}" + ("" if plain.endswith((".", "!", "?")) else ".")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, field_validator, model_validator
 
 from spectrum.core.configuration.faults import nearest
-from spectrum.core.configuration.fields import AsTuple, Strict, text
+from spectrum.core.configuration.fields import AsTuple, Shown, Strict, text
 from spectrum.core.ddos.expressions import parse
 from spectrum.core.ddos.managed import BY_ID, BY_REF, CATEGORIES, PHASE, Sensitivity
 from spectrum.core.ddos.overrides import ManagedOverride, OverrideAction, Setting
@@ -51,10 +51,18 @@ StaysOn = Annotated[bool, PlainValidator(_stays_on)]
 class SettingKeys(Strict):
     """What is said of managed rules."""
 
-    sensitivity_level: Sensitivity | None = None
-    action: OverrideAction | None = None
-    # Cloudflare's, where it may be true alone.
-    enabled: StaysOn | None = None
+    sensitivity_level: Sensitivity | None = Field(
+        None,
+        description="how far traffic must exceed the normal level",
+    )
+    action: OverrideAction | None = Field(
+        None,
+        description="the action against an attack",
+    )
+    enabled: Annotated[StaysOn | None, Shown("`true`")] = Field(
+        None,
+        description="Cloudflare's; a managed rule cannot be disabled",
+    )
 
     @property
     def setting(self) -> Setting:
@@ -65,30 +73,56 @@ class SettingKeys(Strict):
 class CategoryOverride(SettingKeys):
     """One of an override's `categories`: what it says of rules with a tag."""
 
-    category: Category
+    category: Annotated[Category, Shown("`udp`, `dns`, ...")] = Field(
+        description="a tag of managed rules",
+    )
 
 
 class RuleOverride(SettingKeys):
     """One of an override's `rules`: what it says of one managed rule."""
 
-    id: ManagedRuleId
+    id: Annotated[ManagedRuleId, Shown("id, or such as `UDP-0001`")] = Field(
+        description="a managed rule, by id or by reference",
+    )
 
 
 class OverrideSettings(SettingKeys):
     """`overrides`: what is said of all managed rules, of those with a tag, and of single ones."""
 
-    categories: Annotated[tuple[CategoryOverride, ...], AsTuple] = ()
-    rules: Annotated[tuple[RuleOverride, ...], AsTuple] = ()
+    categories: Annotated[
+        tuple[CategoryOverride, ...], AsTuple, Shown("list of `{category, sensitivity_level, action}`")
+    ] = Field(
+        (),
+        description="the same for managed rules with a tag",
+    )
+    rules: Annotated[tuple[RuleOverride, ...], AsTuple, Shown("list of `{id, sensitivity_level, action}`")] = Field(
+        (),
+        description="the same for one managed rule, by id or by reference (`UDP-0001`)",
+    )
 
 
 class EntryRule(Strict):
     """One of a ruleset's `rules`: for which attacks it is, and what it says of managed rules then."""
 
-    # Its name towards programs. Where it stands when left out.
-    ref: str | None = Field(None, min_length=1, max_length=MAX_DESCRIPTION)
-    description: str = Field("", max_length=MAX_DESCRIPTION)
-    expression: str = "true"
-    enabled: bool = True
+    ref: Annotated[str | None, Shown(default="`rule-1`, `rule-2`, ...")] = Field(
+        None,
+        min_length=1,
+        max_length=MAX_DESCRIPTION,
+        description="a stable reference, from which the id is derived",
+    )
+    description: Annotated[str, Shown(default="its `ref`")] = Field(
+        "",
+        max_length=MAX_DESCRIPTION,
+        description="the override's name in attacks, events and metrics",
+    )
+    expression: Annotated[str, Shown("[expression](ddos-rules.md#expressions)")] = Field(
+        "true",
+        description="the attacks that the override applies to",
+    )
+    enabled: bool = Field(
+        True,
+        description="whether the override is in use",
+    )
     overrides: OverrideSettings = OverrideSettings()
 
     @field_validator("expression")
@@ -101,12 +135,26 @@ class EntryRule(Strict):
 class Ruleset(Strict):
     """One of `rulesets`: the entry point of a phase."""
 
-    # What the API calls it, where it is not its key.
-    name: str | None = Field(None, min_length=1, max_length=MAX_DESCRIPTION)
-    description: str = Field("", max_length=MAX_DESCRIPTION)
-    phase: Literal["ddos_l4"] = "ddos_l4"
-    # The first one that fits an attack is the one.
-    rules: Annotated[tuple[EntryRule, ...], AsTuple] = Field((), max_length=MAX_RULES)
+    name: Annotated[str | None, Shown(default="its key")] = Field(
+        None,
+        min_length=1,
+        max_length=MAX_DESCRIPTION,
+        description="the name in the API",
+    )
+    description: str = Field(
+        "",
+        max_length=MAX_DESCRIPTION,
+        description="a note",
+    )
+    phase: Literal["ddos_l4"] = Field(
+        "ddos_l4",
+        description="the phase; it has one ruleset, its entry point",
+    )
+    rules: Annotated[tuple[EntryRule, ...], AsTuple, Shown("list, at most 100", opens=True)] = Field(
+        (),
+        max_length=MAX_RULES,
+        description="overrides, in order of precedence: the first whose expression matches applies",
+    )
 
     @model_validator(mode="after")
     def _refs_differ(self) -> "Ruleset":
@@ -124,7 +172,10 @@ class Ruleset(Strict):
 class RulesetKeys(Strict):
     """At the top of the file."""
 
-    rulesets: dict[str, Ruleset] = Field(default_factory=dict)
+    rulesets: dict[str, Ruleset] = Field(
+        default_factory=dict,
+        description="overrides of the managed rules against attacks: [DDoS: managed rules](ddos-rules.md#overrides)",
+    )
 
 
 def ref_at(index: int) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Strict
+from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Shown, Strict
 
 # The modes: verdicts are only counted; packets are dropped by them; the program does not run.
 FlowMode = Literal["log", "enabled", "disabled"]
@@ -13,15 +13,31 @@ FlowMode = Literal["log", "enabled", "disabled"]
 class FlowProgram(Strict):
     """One of `flow_programs`."""
 
-    # The program in C, or compiled by clang (`-target bpf`).
-    source: AbsolutePath | None = None
-    object: AbsolutePath | None = None
-    # The UDP apps whose datagrams it judges.
-    apps: Annotated[tuple[str, ...], AsTuple] = Field(min_length=1)
-    mode: FlowMode = "log"
-    # Whether it also judges datagrams of flows in use.
-    in_use: bool = False
-    description: str = Field("", max_length=500)
+    source: Annotated[AbsolutePath | None, Shown(default="one of the two")] = Field(
+        None,
+        description="the program in C",
+    )
+    object: Annotated[AbsolutePath | None, Shown(default="one of the two")] = Field(
+        None,
+        description="the program, compiled by clang (`-target bpf`)",
+    )
+    apps: Annotated[tuple[str, ...], AsTuple] = Field(
+        min_length=1,
+        description="the UDP apps whose datagrams it judges. An app has at most one program",
+    )
+    mode: FlowMode = Field(
+        "log",
+        description="`log`: only count; `enabled`: drop what the program rejects; `disabled`: do not run the program",
+    )
+    in_use: bool = Field(
+        False,
+        description="also judge datagrams of flows in use",
+    )
+    description: str = Field(
+        "",
+        max_length=500,
+        description="a note",
+    )
 
     @model_validator(mode="after")
     def _has_one(self) -> "FlowProgram":
@@ -43,4 +59,8 @@ class FlowProgram(Strict):
 class FlowProgramKeys(Strict):
     """At the top of the file."""
 
-    flow_programs: dict[str, FlowProgram] = Field(default_factory=dict)
+    flow_programs: dict[str, FlowProgram] = Field(
+        default_factory=dict,
+        description="C programs that judge the datagrams of apps in the kernel: [Flow "
+        "programs](flow-programs.md). They need `filter` and `ddos`",
+    )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, field_validator
 
-from spectrum.core.configuration.fields import Size, Strict, size
+from spectrum.core.configuration.fields import Shown, Size, Strict, size
 from spectrum.core.limits.rules import Limits, Paces
 
 MAX_LIMIT = 1_000_000_000
@@ -27,28 +27,77 @@ Pace = Annotated[int, PlainValidator(_pace)]
 class ClientCounts(Strict):
     """Top-level `limits.client`: open sessions and new ones per second of a client, by its prefix."""
 
-    sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
-    flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
-    new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    sessions: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="maximum of TCP sessions open at the same time",
+    )
+    flows: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="maximum of UDP flows open at the same time",
+    )
+    new_per_second: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="new sessions or flows per second, with a burst of one second's worth",
+    )
 
 
 class ClientLimits(ClientCounts):
     """`limits.client` of an app: also bytes or datagrams per second."""
 
-    bytes_per_second: Pace | None = None
-    datagrams_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    bytes_per_second: Pace | None = Field(
+        None,
+        description="bytes per second in each direction",
+    )
+    datagrams_per_second: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="UDP: datagrams per second from clients; excess ones are dropped (`rate`)",
+    )
 
 
 class Counts(Strict):
     """Open sessions and new ones per second. TCP counts sessions, UDP flows."""
 
-    sessions: int | None = Field(None, ge=1, le=MAX_LIMIT)
-    flows: int | None = Field(None, ge=1, le=MAX_LIMIT)
-    new_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
-    client: ClientCounts = ClientCounts()
-    prefix: ClientCounts = ClientCounts()
-    # The action on new sessions above new_per_second: reset, or delayed.
-    action: Literal["refuse", "delay"] = "refuse"
+    sessions: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="maximum of TCP sessions open at the same time",
+    )
+    flows: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="maximum of UDP flows open at the same time",
+    )
+    new_per_second: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="new sessions or flows per second, with a burst of one second's worth; at the top level "
+        "for TCP and UDP separately",
+    )
+    client: Annotated[ClientCounts, Shown(default="none")] = Field(
+        ClientCounts(),
+        description="the same for each client: all addresses with the same first `client_prefix` bits. Behind "
+        "`accept_proxy_protocol` the client is the one that the header names",
+    )
+    prefix: Annotated[ClientCounts, Shown(default="none")] = Field(
+        ClientCounts(),
+        description="the same for all clients together whose addresses have the same first `prefix_length` bits",
+    )
+    action: Literal["refuse", "delay"] = Field(
+        "refuse",
+        description="TCP: new sessions above `new_per_second` are reset, or delayed for at most five seconds; "
+        "a session that would wait longer is reset",
+    )
 
     def of(self, transport: str) -> Limits:
         """Return the limits for sessions of "tcp", or for flows of "udp"."""
@@ -67,10 +116,28 @@ class Counts(Strict):
 class AppLimits(Counts):
     """`limits` of an app: also bytes or datagrams per second, in each direction."""
 
-    client: ClientLimits = ClientLimits()
-    prefix: ClientLimits = ClientLimits()
-    bytes_per_second: Pace | None = None
-    datagrams_per_second: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    client: Annotated[ClientLimits, Shown(default="none")] = Field(
+        ClientLimits(),
+        description="the same for each client: all addresses with the same first `limits.client_prefix` bits "
+        "of the top level. Behind `accept_proxy_protocol` the client is the one that the header "
+        "names",
+    )
+    prefix: Annotated[ClientLimits, Shown(default="none")] = Field(
+        ClientLimits(),
+        description="the same for all clients together whose addresses have the same first "
+        "`limits.prefix_length` bits of the top level",
+    )
+    bytes_per_second: Pace | None = Field(
+        None,
+        description="bytes per second in each direction, for the app as a whole. TCP sessions are read more "
+        "slowly, so that their senders wait; excess UDP datagrams are dropped (`rate`)",
+    )
+    datagrams_per_second: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="UDP: datagrams per second from clients; excess ones are dropped (`rate`)",
+    )
 
     @property
     def paces(self) -> Paces:
@@ -84,23 +151,53 @@ class AppLimits(Counts):
 class ClientPrefix(Strict):
     """`limits.client_prefix`: the prefix length of one client. IPv6 hosts have at least a /64 (RFC 6177)."""
 
-    ipv4: int = Field(32, ge=8, le=32)
-    ipv6: int = Field(64, ge=16, le=128)
+    ipv4: int = Field(
+        32,
+        ge=8,
+        le=32,
+        description="bits of IPv4 addresses",
+    )
+    ipv6: int = Field(
+        64,
+        ge=16,
+        le=128,
+        description="bits of IPv6 addresses; hosts have at least a /64 (RFC 6177)",
+    )
 
 
 class Prefix(Strict):
     """`limits.prefix_length`: the prefix length for `limits.prefix`. A site has a /48 (RFC 6177)."""
 
-    ipv4: int = Field(24, ge=8, le=32)
-    ipv6: int = Field(48, ge=16, le=128)
+    ipv4: int = Field(
+        24,
+        ge=8,
+        le=32,
+        description="bits of IPv4 addresses",
+    )
+    ipv6: int = Field(
+        48,
+        ge=16,
+        le=128,
+        description="bits of IPv6 addresses; a site has a /48 (RFC 6177)",
+    )
 
 
 class NodeLimits(Counts):
     """`limits`: the same for all apps together; `new_per_second` for TCP and UDP each."""
 
-    memory: Size = 512 * 2**20
-    client_prefix: ClientPrefix = ClientPrefix()
-    prefix_length: Prefix = Prefix()
+    memory: Annotated[Size, Shown("size, at least `1MiB`")] = Field(
+        512 * 2**20,
+        description="memory that buffers data for slow receivers, over all sessions. Above it the sessions "
+        "with the most buffered data are reset (`memory_limit`)",
+    )
+    client_prefix: ClientPrefix = Field(
+        ClientPrefix(),
+        description="the length of the prefix that counts as one client",
+    )
+    prefix_length: Prefix = Field(
+        Prefix(),
+        description="the length of the prefixes of `prefix`",
+    )
 
     @field_validator("memory")
     @classmethod
@@ -113,10 +210,16 @@ class NodeLimits(Counts):
 class LimitKeys(Strict):
     """At the top of the file."""
 
-    limits: NodeLimits = NodeLimits()
+    limits: Annotated[NodeLimits, Shown("mapping", default="none; `memory` 512MiB")] = Field(
+        NodeLimits(),
+        description="limits for all apps together: see [Limits](configuration.md#limits)",
+    )
 
 
 class LimitKeysOfApp(Strict):
     """In an app."""
 
-    limits: AppLimits = AppLimits()
+    limits: Annotated[AppLimits, Shown("mapping", default="none")] = Field(
+        AppLimits(),
+        description="see [Limits](configuration.md#limits)",
+    )

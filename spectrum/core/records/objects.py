@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, PlainValidator, field_validator, mod
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.events import ConfigurationEvent
 from spectrum.core.configuration.feature import Feature
-from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Duration, Size, Strict, check_name, text
+from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Duration, Shown, Size, Strict, check_name, text
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.formats import FormatName
 from spectrum.core.records.syslog import FACILITIES, SyslogServer, parse_syslog
@@ -25,8 +25,13 @@ MIN_PROGRESS_INTERVAL_S = 1
 class JournalSection(Strict):
     """`records.journal`: the folder that keeps records for sinks, and what it takes at most."""
 
-    path: AbsolutePath
-    max_bytes: Size = 2**30
+    path: Annotated[AbsolutePath, Shown(default="none")] = Field(
+        description="the folder that stores records of sessions for sinks: [Records](records.md)",
+    )
+    max_bytes: Annotated[Size, Shown("size, at least `16MiB`")] = Field(
+        2**30,
+        description="the maximum size of the journal; beyond it the oldest sixteenth is dropped",
+    )
 
     @field_validator("max_bytes")
     @classmethod
@@ -69,20 +74,69 @@ _TEXT_IS_FIXED = "format text has its own fields; fields and omit_empty are for 
 class SinkSection(Strict):
     """One of `records.sinks`: a file with the older ones beside it, a syslog server, or systemd's journal."""
 
-    type: Literal["file", "syslog", "journald"] = "file"
-    # None: JSON, and text for the journal, which has all fields beside it.
-    format: FormatName | None = None
-    fields: Fields = ()
-    omit_empty: bool = False
-    path: AbsolutePath | None = None
-    max_bytes: Size = 100 * 2**20
-    max_files: int = Field(10, ge=0, le=1000)
-    address: SyslogAddress | None = None
-    facility: Literal[*FACILITIES] = "local0"  # type: ignore[valid-type]
-    app_name: str = Field("spectrum", pattern=r"^[!-~]{1,48}$")
-    ca: AbsolutePath | None = None
-    cert: AbsolutePath | None = None
-    key: AbsolutePath | None = None
+    type: Literal["file", "syslog", "journald"] = Field(
+        "file",
+        description="the kind of destination",
+    )
+    format: Annotated[FormatName | None, Shown(default="`json`; `text` for `journald`")] = Field(
+        None,
+        description="the format of a record: [Formats](records.md#formats)",
+    )
+    fields: Annotated[Fields, Shown(default="all")] = Field(
+        (),
+        description="the fields that the sink gets, in this order",
+    )
+    omit_empty: bool = Field(
+        False,
+        description="omits fields without information: empty ones, and those that do not apply to the "
+        "session, such as TLS fields without TLS. Byte counts and protocols are kept",
+    )
+    path: Annotated[AbsolutePath | None, Shown(default="required for `file`")] = Field(
+        None,
+        description="`file`: the file",
+    )
+    max_bytes: Annotated[Size, Shown("size, at least `1MiB`")] = Field(
+        100 * 2**20,
+        description="`file`: a file that would exceed it is renamed to `path.1`, the previous `path.1` to "
+        "`path.2`, and so on",
+    )
+    max_files: int = Field(
+        10,
+        ge=0,
+        le=1000,
+        description="`file`: the number of renamed files to keep",
+    )
+    address: Annotated[
+        SyslogAddress | None,
+        Shown(
+            "`udp://HOST:PORT`, `tcp://HOST:PORT`, `tls://HOST:PORT`, `unix:///PATH`", default="required for `syslog`"
+        ),
+    ] = Field(
+        None,
+        description="`syslog`: the server. Default ports: 514, 601, 6514. IPv6 addresses are in brackets",
+    )
+    facility: Literal[*FACILITIES] = Field(  # type: ignore[valid-type]
+        "local0",
+        description="`syslog`: the facility of messages",
+    )
+    app_name: Annotated[str, Shown("up to 48 printable characters")] = Field(
+        "spectrum",
+        pattern=r"^[!-~]{1,48}$",
+        description="APP-NAME of messages to `syslog`; SYSLOG_IDENTIFIER of `journald`",
+    )
+    ca: Annotated[AbsolutePath | None, Shown(default="the system's authorities")] = Field(
+        None,
+        description="`tls`: the certificate authorities that are trusted for the server's certificate, which "
+        "must be valid for HOST",
+    )
+    cert: AbsolutePath | None = Field(
+        None,
+        description="`tls`: the daemon's client certificate",
+    )
+    key: AbsolutePath | None = Field(
+        None,
+        description="`tls`: the key of that certificate",
+    )
 
     @field_validator("max_bytes")
     @classmethod
@@ -116,11 +170,21 @@ class SinkSection(Strict):
 class RecordsSection(Strict):
     """`records`: records of sessions on disk, and where they go from there. Without a journal there are no sinks."""
 
-    # Besides the ends of sessions, which are always recorded.
-    events: Annotated[tuple[Literal["connect", "progress"], ...], AsTuple] = ()
-    progress_interval: Duration = 60.0
+    events: Annotated[tuple[Literal["connect", "progress"], ...], AsTuple, Shown("list of `connect`, `progress`")] = (
+        Field(
+            (),
+            description="records of [open sessions](records.md#open-sessions), in addition to end records",
+        )
+    )
+    progress_interval: Annotated[Duration, Shown("duration, at least `1s`")] = Field(
+        60.0,
+        description="interval of the `progress` records of an open session",
+    )
     journal: JournalSection | None = None
-    sinks: dict[str, SinkSection] = Field(default_factory=dict)
+    sinks: dict[str, SinkSection] = Field(
+        default_factory=dict,
+        description="the destinations of these records: [Sinks](records.md#sinks)",
+    )
 
     @field_validator("progress_interval")
     @classmethod
@@ -148,13 +212,30 @@ class RecordsSection(Strict):
 class Log(Strict):
     """`log`: one line per closed session, and the daemon's own messages."""
 
-    # Messages are JSON or text.
-    format: FormatName = "json"
-    fields: Fields = ()
-    omit_empty: bool = False
-    sessions: bool = True
-    # During an attack one line per connection would multiply the load. 0: no limit.
-    sessions_per_second: int = Field(1000, ge=0)
+    format: FormatName = Field(
+        "json",
+        description="[format](records.md#formats) of session lines; messages are JSON with `json`, else text",
+    )
+    fields: Annotated[Fields, Shown(default="all")] = Field(
+        (),
+        description="the fields of session lines, in this order; not for `text`",
+    )
+    omit_empty: bool = Field(
+        False,
+        description="omits fields without information, as in [sinks](records.md#sinks); not for `text`",
+    )
+    sessions: bool = Field(
+        True,
+        description="one line per ended session",
+    )
+    # During an attack one line per connection would multiply the load.
+    sessions_per_second: Annotated[int, Shown("number, 0 for no limit")] = Field(
+        1000,
+        ge=0,
+        description="session lines per second of each app; its refusals have the same limit separately. Lines "
+        "beyond it are omitted, counted and reported: [the session "
+        "line](operations.md#the-session-line)",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "Log":

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
-from spectrum.core.configuration.fields import Network, Strict, text
+from spectrum.core.configuration.fields import Network, Shown, Strict, text
 from spectrum.core.ddos.expressions import FIELDS, ExpressionError, parse
 from spectrum.core.tcp_protection.terms import TooManyTerms, terms_of
 
@@ -43,37 +43,76 @@ FilterExpression = Annotated[str, PlainValidator(_expression)]
 class TcpProtection(Strict):
     """One of `tcp_protection`: whether it is on. There is at most one."""
 
-    enabled: bool = True
+    enabled: bool = Field(
+        True,
+        description="`false` switches TCP protection off. At most one name is allowed",
+    )
 
 
 class TcpPrefix(Strict):
     """One of `tcp_prefixes`: destinations that are protected, or not. The longest matching prefix decides."""
 
-    prefix: Network
-    comment: str = Field("", max_length=MAX_COMMENT)
-    excluded: bool = False
+    prefix: Network = Field(
+        description="destinations to protect; without any prefix, all destinations",
+    )
+    comment: str = Field(
+        "",
+        max_length=MAX_COMMENT,
+        description="a note",
+    )
+    excluded: bool = Field(
+        False,
+        description="destinations to leave unprotected. The longest prefix that holds the address decides",
+    )
 
 
 class TcpAllowed(Strict):
     """One of `tcp_allowlist`: sources whose packets are never challenged or dropped."""
 
-    prefix: Network
-    comment: str = Field("", max_length=MAX_COMMENT)
-    enabled: bool = True
+    prefix: Network = Field(
+        description="sources whose packets always pass",
+    )
+    comment: str = Field(
+        "",
+        max_length=MAX_COMMENT,
+        description="a note",
+    )
+    enabled: bool = Field(
+        True,
+        description="whether the entry is in use",
+    )
 
 
 class TcpRule(Strict):
     """One of `tcp_rules`: the action on packets to protected destinations on all nodes, or on some of them."""
 
-    component: Component
-    scope: Scope = "global"
-    # `node.region` or `node.name` of the nodes that it applies to.
-    place: str = Field("global", min_length=1)
-    mode: Mode
-    rate_sensitivity: Sensitivity = "medium"
-    burst_sensitivity: Sensitivity = "medium"
-    # The action on SYNs.
-    mitigation_type: Mitigation | None = None
+    component: Component = Field(
+        description="SYNs and SYN-ACKs, or all other packets",
+    )
+    scope: Scope = Field(
+        "global",
+        description="which nodes it applies to: all, those of a region, or one. A node uses its most specific rule",
+    )
+    place: Annotated[str, Shown("region or name", default="`global`")] = Field(
+        "global",
+        min_length=1,
+        description="the `node.region` or `node.name` of the nodes",
+    )
+    mode: Mode = Field(
+        description="only count, act, or neither",
+    )
+    rate_sensitivity: Sensitivity = Field(
+        "medium",
+        description="packets per second of one destination address: 10,000, 2,000, 500",
+    )
+    burst_sensitivity: Sensitivity = Field(
+        "medium",
+        description="packets above the rate that may come at once: as many as 2 s, 0.5 s, 0.1 s at that rate have",
+    )
+    mitigation_type: Annotated[Mitigation | None, Shown(default="`challenge`")] = Field(
+        None,
+        description="how SYNs above the rate are challenged: see [SYN floods](tcp-protection.md#syn-floods)",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "TcpRule":
@@ -91,16 +130,44 @@ class TcpRule(Strict):
 class TcpFilter(Strict):
     """One of `tcp_filters`: packets that are treated differently from the rules."""
 
-    component: Component
-    expression: FilterExpression
-    mode: Mode
+    component: Component = Field(
+        description="SYNs and SYN-ACKs, or all other packets",
+    )
+    expression: Annotated[
+        FilterExpression,
+        Shown(
+            "[expression](ddos-rules.md#expressions) of `ip.src`, `ip.dst`, `tcp.srcport`, `tcp.dstport`; "
+            "at most 8,192 characters"
+        ),
+    ] = Field(
+        description="packets for which this `mode` applies instead of the rule's",
+    )
+    mode: Mode = Field(
+        description="only count, act, or neither",
+    )
 
 
 class TcpProtectionKeys(Strict):
     """At the top of the file."""
 
-    tcp_protection: dict[str, TcpProtection] = Field(default_factory=dict)
-    tcp_prefixes: dict[str, TcpPrefix] = Field(default_factory=dict)
-    tcp_allowlist: dict[str, TcpAllowed] = Field(default_factory=dict)
-    tcp_rules: dict[str, TcpRule] = Field(default_factory=dict)
-    tcp_filters: dict[str, TcpFilter] = Field(default_factory=dict)
+    tcp_protection: dict[str, TcpProtection] = Field(
+        default_factory=dict,
+        description="whether [TCP protection](tcp-protection.md) is on",
+    )
+    tcp_prefixes: dict[str, TcpPrefix] = Field(
+        default_factory=dict,
+        description="destinations that [TCP protection](tcp-protection.md) protects",
+    )
+    tcp_allowlist: dict[str, TcpAllowed] = Field(
+        default_factory=dict,
+        description="sources whose packets always pass [TCP protection](tcp-protection.md)",
+    )
+    tcp_rules: dict[str, TcpRule] = Field(
+        default_factory=dict,
+        description="protection against SYN floods and TCP packets without a connection: [TCP "
+        "protection](tcp-protection.md)",
+    )
+    tcp_filters: dict[str, TcpFilter] = Field(
+        default_factory=dict,
+        description="packets for which [TCP protection](tcp-protection.md) has another mode",
+    )

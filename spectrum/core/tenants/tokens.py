@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, PlainValidator
 
 from spectrum.core.configuration.faults import nearest
-from spectrum.core.configuration.fields import AsTuple, Network, Strict, describe, text
+from spectrum.core.configuration.fields import AsTuple, Network, Shown, Strict, describe, text
 from spectrum.wire.address import unmapped
 
 # The subjects of permissions: sections of the file, and other resources of the API.
@@ -62,8 +62,8 @@ def _hash(value: Any) -> str:
 
 
 Permission = Annotated[str, PlainValidator(_permission)]
-Instant = Annotated[float, PlainValidator(_instant)]
-TokenHash = Annotated[str, PlainValidator(_hash)]
+Instant = Annotated[float, PlainValidator(_instant), Shown("`2027-01-31`, `2027-01-31T12:00:00Z`")]
+TokenHash = Annotated[str, PlainValidator(_hash), Shown("`sha256:` and 64 hex digits")]
 Scopes = Annotated[tuple[str, ...], AsTuple]
 
 
@@ -77,11 +77,25 @@ class Place(NamedTuple):
 class TokenPolicy(Strict):
     """One of a token's `policies`: permissions, and the accounts and zones that they apply to."""
 
-    effect: Literal["allow", "deny"] = "allow"
-    permissions: Annotated[tuple[Permission, ...], AsTuple] = Field(min_length=1)
-    # Everything if neither is given. An account includes its zones.
-    accounts: Scopes = ()
-    zones: Scopes = ()
+    effect: Literal["allow", "deny"] = Field(
+        "allow",
+        description="whether the rights are given or denied",
+    )
+    permissions: Annotated[tuple[Permission, ...], AsTuple, Shown("list of `RESOURCE:read`, `RESOURCE:edit`")] = Field(
+        min_length=1,
+        description="`edit` includes `read`. `RESOURCE` is `accounts`, `zones`, `apps`, `load_balancers`, "
+        "`pools`, `monitors`, `monitor_groups`, `access_rules`, `lists`, `certificates`, "
+        "`rulesets`, `tcp_protection`, `tokens`, `audit_logs`, `analytics`, `diagnostics` or "
+        "`all`",
+    )
+    accounts: Annotated[Scopes, Shown(default="everywhere")] = Field(
+        (),
+        description="accounts, with their zones, where the policy applies",
+    )
+    zones: Annotated[Scopes, Shown(default="everywhere")] = Field(
+        (),
+        description="zones where the policy applies",
+    )
 
     def places(self) -> Iterator[Place]:
         """Yield its scopes."""
@@ -106,15 +120,36 @@ class TokenPolicy(Strict):
 class TokenLimits(Strict):
     """The permissions of a token, without the token."""
 
-    policies: Annotated[tuple[TokenPolicy, ...], AsTuple] = Field(min_length=1)
-    # Its account; None is the operator.
-    account: str | None = None
-    status: Literal["active", "disabled"] = "active"
-    not_before_s: Instant | None = Field(None, alias="not_before")
-    expires_s: Instant | None = Field(None, alias="expires_on")
-    # Addresses from which it may be used; by default all.
-    addresses: Annotated[tuple[Network, ...], AsTuple] = ()
-    not_addresses: Annotated[tuple[Network, ...], AsTuple] = ()
+    policies: Annotated[tuple[TokenPolicy, ...], AsTuple, Shown("list of policies", opens=True)] = Field(
+        min_length=1,
+        description="the rights of the token, and where they apply. `deny` takes precedence",
+    )
+    account: Annotated[str | None, Shown("one of `accounts`")] = Field(
+        None,
+        description="the owner of the token; without it the operator",
+    )
+    status: Literal["active", "disabled"] = Field(
+        "active",
+        description="a disabled token is refused",
+    )
+    not_before_s: Instant | None = Field(
+        None,
+        alias="not_before",
+        description="the beginning of the token's period of validity",
+    )
+    expires_s: Instant | None = Field(
+        None,
+        alias="expires_on",
+        description="the end of the token's period of validity",
+    )
+    addresses: Annotated[tuple[Network, ...], AsTuple, Shown(default="everywhere")] = Field(
+        (),
+        description="the addresses from which the token may be used",
+    )
+    not_addresses: Annotated[tuple[Network, ...], AsTuple] = Field(
+        (),
+        description="addresses from which the token may not be used",
+    )
 
     def state(self, now: float) -> Literal["active", "disabled", "expired", "not_yet"]:
         """Return the token's state at a time, in seconds since 1970."""
@@ -173,4 +208,6 @@ def _meets(policy: TokenPolicy, place: Place, account_of_zone: Callable[[str], s
 class Token(TokenLimits):
     """`tokens`: users of the API. The file has the token's hash, never the token."""
 
-    hash: TokenHash
+    hash: TokenHash = Field(
+        description="the hash of the token's text",
+    )

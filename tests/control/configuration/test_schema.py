@@ -87,15 +87,14 @@ def test_all_keys_are_there():
         assert {field.alias or name for name, field in model.model_fields.items()} <= keys.keys()
 
 
-def test_keys_have_the_comments_of_their_fields():
+def test_keys_have_the_descriptions_of_their_fields():
     found = schema()
     app, pool = (found["$defs"][name]["properties"] for name in ("App", "Pool"))
-    assert app["origin_max_sessions"]["description"].startswith("Open sessions and flows of this app")
-    assert app["drain_pace"]["description"] == (
-        "Minimum rate in bytes per second at which a peer must read buffered data. 0: none."
-    )
-    assert pool["slow_start"]["description"].startswith("Time in which an origin's share grows after a recovery"), (
+    assert app["origin_max_sessions"]["description"] == ("Maximum of open sessions and flows of this app per origin.")
+    assert app["timeouts"].get("description") is None, "its keys have theirs"
+    assert found["$defs"]["Timeouts"]["properties"]["connect"]["description"].startswith("TCP: time to reach an origin")
+    assert pool["slow_start"]["description"].startswith("Added: time in which an origin's share grows"), (
         "by its name in the file"
     )
-    assert found["properties"]["user"]["description"].startswith("The user that root switches to")
+    assert found["properties"]["user"]["description"].startswith("The user that root changes to")
     assert "\n" not in json.dumps([one.get("description") for one in app.values()])

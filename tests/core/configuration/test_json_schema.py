@@ -1,9 +1,9 @@
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from spectrum.core.configuration.fields import AsTuple, Duration, Strict
-from spectrum.core.configuration.json_schema import ModelSchema, describe
+from spectrum.core.configuration.json_schema import ModelSchema
 
 
 class Inner(Strict):
@@ -28,14 +28,17 @@ def test_a_schema_has_what_stands_in_the_file():
 
 
 class Described(Strict):
-    # What it
-    # means.
-    field: Inner = Inner()
+    field: Inner = Field(Inner(), description="what it means: [Limits](limits.md#x), [`y`](y.md)")
     other: int = 1
+    seen: int = Field(1, description="the `x`, see [Limits](limits.md)")
+    only: int = Field(1, description="see [Limits](limits.md)")
+    several: tuple[Inner, ...] = Field((), description="`a`. Done!")
 
 
-def test_comments_say_what_a_key_means():
-    schema = Described.model_json_schema(schema_generator=ModelSchema)
-    describe(schema, Described)
-    assert schema["properties"]["field"]["description"] == "What it means."
-    assert "description" not in schema["properties"]["other"]
+def test_descriptions_say_what_a_key_means():
+    properties = Described.model_json_schema(schema_generator=ModelSchema)["properties"]
+    assert properties["field"]["description"] == "What it means: Limits, `y`."
+    assert "description" not in properties["other"]
+    assert properties["seen"]["description"] == "The `x`."
+    assert properties["only"]["description"] == "See Limits."
+    assert properties["several"]["description"] == "`a`. Done!"
