@@ -112,6 +112,7 @@ cdef struct Rule:
     slot slot
     uint64_t *values[2]
     uint32_t counts[2]
+    uint32_t weight  # so many packets stand for each that comes here: the others were dropped before
 
 cdef struct Packet:
     # The properties of a packet that an engine knows.
@@ -139,6 +140,7 @@ cdef class Lookout:
     cdef uint32_t[2] _left
     cdef uint32_t[2] _one_in
     cdef uint64_t _chance
+    cdef uint32_t _weight  # of the packet at hand
     cdef readonly bint on
     cdef readonly int rule_count
 

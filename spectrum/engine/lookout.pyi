@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from spectrum.engine.census import Rates
 from spectrum.engine.shared import Affinities
@@ -16,6 +16,7 @@ class Lookout:
     def set_rules(
         self, rules: Sequence[tuple[bytes, Sequence[bytes]]], guard: Sequence[tuple[bytes, bytes]] = ()
     ) -> None: ...
+    def thin(self, places: Collection[int], one_in: int) -> None: ...
     def refuses(
         self,
         source: bytes,

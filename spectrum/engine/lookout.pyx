@@ -118,6 +118,7 @@ cdef class Lookout:
             rule = &self._rules[self.rule_count]
             memset(rule, 0, sizeof(Rule))
             memcpy(&rule.slot, PyBytes_AS_STRING(packed), sizeof(slot))
+            rule.weight = 1
             self.rule_count += 1
             for place, values in enumerate(sets):
                 rule.values[place] = <uint64_t *>malloc(len(values) + 8)
@@ -135,6 +136,17 @@ cdef class Lookout:
             memcpy(self._guard[self._guard_count].from_.address, PyBytes_AS_STRING(address), 16)
             memcpy(self._guard[self._guard_count].to.address, PyBytes_AS_STRING(mask), 16)
             self._guard_count += 1
+
+    def thin(self, places, uint32_t one_in):
+        """Count each packet that some rules refuse as so many: the others are dropped before they come here.
+
+        Args:
+            places: Of the rules, as they were set; that of others, and of all once rules are set, is one.
+            one_in: So many.
+        """
+        cdef int place
+        for place in range(self.rule_count):
+            self._rules[place].weight = one_in if place in places else 1
 
     cdef void _drop_rules(self) noexcept:
         cdef int number, place
@@ -158,6 +170,7 @@ cdef class Lookout:
         cdef facts found
         cdef uint32_t reason = PASSED
         cdef int place
+        self._weight = 1
         memset(&found, 0, sizeof(facts))
         memcpy(found.from_.address, packet.source, 16)
         memcpy(found.to.address, packet.destination, 16)
@@ -220,8 +233,10 @@ cdef class Lookout:
             rule = &self._rules[number].slot
             if not is_of(rule, packet) or (rule.expires_ns and rule.expires_ns <= now_ns):
                 continue
+            self._weight = self._rules[number].weight if packet.protocol == TCP else 1
             if is_in_sets(&self._rules[number], &noted) and self._acts(rule, packet, &noted, now_ns):
                 return 1 + (rule.number & (RULE_NUMBERS - 1))
+        self._weight = 1
         return PASSED
 
     cdef bint _acts(self, const slot *rule, const facts *packet, const keys *noted, uint64_t now_ns) noexcept nogil:
@@ -240,8 +255,8 @@ cdef class Lookout:
                 return False
         elif rule.action == COOKIE:  # the kernel's (net.ipv4.tcp_syncookies): sessions have answered one
             return False
-        tally.packets += 1
-        tally.bytes += packet.bytes
+        tally.packets += self._weight
+        tally.bytes += <uint64_t>self._weight * packet.bytes
         return rule.action != LOG
 
     cdef bint _comes_again(self, const facts *packet, uint64_t now_ns) noexcept nogil:
@@ -297,7 +312,7 @@ cdef class Lookout:
         memcpy(look.destination, found.to.address, 16)
         look.bytes = found.bytes
         look.reason = reason
-        look.one_in = self._one_in[packet.flow == FLOW_IN_USE]
+        look.one_in = self._weight * self._one_in[packet.flow == FLOW_IN_USE]
         look.app = -1
         look.from_port, look.to_port = found.from_port, found.to_port
         look.length = found.length

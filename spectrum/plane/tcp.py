@@ -41,6 +41,7 @@ from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 from spectrum.plane.session import Newcomer
 from spectrum.plane.session_records import SessionRecords
+from spectrum.plane.syn_filters import SynFilters
 from spectrum.plane.tls import Tls
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class TcpPlane:
         self._listeners = self._registry.listeners
         self._changed = self._registry.changed
         self.hearing = ListenerCheck(self.relay, self._listeners)
+        self.syn_filters = SynFilters(self._listeners, lookout or Lookout())
         self._session_records = SessionRecords(self._places, self._limiter, self._firewall)
         self._faults = FaultLog("a session was refused because of an internal error")
 

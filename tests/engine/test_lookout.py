@@ -196,3 +196,20 @@ def test_memory_that_cannot_be_mapped():
     with pytest.raises(OSError, match="cannot be mapped"), socket.socket() as sock:
         Lookout().attach(sock.fileno(), None)
     assert Lookout.bytes_size() == FILE_BYTES
+
+
+def test_what_stands_for_others_is_counted_and_shown_as_so_many(watching):
+    rule = FilterRule(source=ip_network("192.0.2.0/24"))
+    watching.rules(rule)
+    watching.lookout.thin({0}, 16)
+    assert watching.refuses("192.0.2.1", protocol=6, is_due=True)
+    assert list(watching.rows().packets["stands_for"]) == [16, 16]
+    assert watching.looks.counts()[0][0] == 16
+    # The kernel drops only SYNs before; and what no rule refuses stands for itself.
+    assert watching.refuses("192.0.2.1", protocol=17, is_due=True)
+    assert not watching.refuses("198.51.100.1", protocol=6, is_due=True)
+    assert list(watching.rows().packets["stands_for"]) == [1, 1, 1]
+    assert watching.looks.counts()[0][0] == 17
+    watching.rules(rule)
+    assert watching.refuses("192.0.2.1", protocol=6)
+    assert watching.looks.counts()[0][0] == 18

@@ -2,7 +2,7 @@
 `Actor`.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,6 @@ from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.trouble import Trouble
 from spectrum.control.usage import Usage
 from spectrum.core.configuration.config import Config
-from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Names
 from spectrum.core.difference import Difference, difference
 from spectrum.core.snapshot import Snapshot
@@ -32,15 +31,7 @@ Replan = Callable[[Callable[[], None], Callable[[], None]], Awaitable[list[str]]
 
 
 class RolloutError(Exception):
-    """A configuration is refused; the message has a line for each reason, and everything is as before.
-
-    Attributes:
-        faults: The reasons, if each of them has a place in the file.
-    """
-
-    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(message)
-        self.faults = faults
+    """A configuration is refused; the message has a line for each reason, and everything is as before."""
 
 
 class Since(NamedTuple):

@@ -19,6 +19,7 @@ from spectrum.engine.offload import Offload
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
+from spectrum.kernel.syn_filter import BlockRule
 from spectrum.link.messages import HealthUpdate, Memory, Offloading, Watching, WorkerRules
 from spectrum.plane.access.firewall import Firewall, Places
 from spectrum.plane.balancing.balancers import Balancers
@@ -138,6 +139,7 @@ class Planes:
         unused = {key for plane in planes for key in plane.apply(snapshot, descriptors, self.names, stopped)}
         for plane in planes:
             plane.hearing.look_at_all(self.breath.take)
+        self.tcp.syn_filters.look()
         return unused
 
     def change(
@@ -155,6 +157,7 @@ class Planes:
         unused = {key for plane in planes for key in plane.change(difference, rest, descriptors, self.names, *stopped)}
         for plane in (self.tcp, self.udp):
             plane.hearing.look_at_deaf()
+        self.tcp.syn_filters.look()
         return unused
 
     def recover(self) -> None:
@@ -221,6 +224,7 @@ class Planes:
                 if not told.size:
                     self._lookout.watch(0, 0)
                     self._lookout.set_rules([])
+                    self.tcp.syn_filters.take((), ())
                 return
             looks, known, rules = files
             found = os.fstat(looks)
@@ -229,6 +233,7 @@ class Planes:
                 self._shown = found.st_dev, found.st_ino
             wanted = _WORKER_RULES.decode(os.pread(rules, told.size, 0))
             self._lookout.set_rules([(one.slot, one.sets) for one in wanted.rules], wanted.guard)
+            self.tcp.syn_filters.take([BlockRule(one.slot, one.sets) for one in wanted.rules], wanted.guard)
             self._lookout.watch(told.idle_one_in, told.used_one_in)
         finally:
             close_all(files)
