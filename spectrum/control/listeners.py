@@ -1,5 +1,6 @@
 """The listening sockets. The supervisor owns them, so no connection is refused while a worker is replaced."""
 
+import errno
 import logging
 import secrets
 import socket
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 import msgspec
 
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
+from spectrum.core.configuration.faults import Fault
 from spectrum.core.placement import placement
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.kernel.sockets import (
@@ -59,6 +61,24 @@ def _one_more(key: ListenerKey, others: list[socket.socket]) -> socket.socket:
     return add_listener(key.address, port, key.transport, key.transparent)
 
 
+class AppListenError(ListenError):
+    """Listeners of apps cannot be opened.
+
+    Attributes:
+        faults: The reasons, each with its place in the file.
+    """
+
+    def __init__(self, message: str, faults: Sequence[Fault]) -> None:
+        super().__init__(message)
+        self.faults = faults
+
+
+def _key_of(error: ListenError) -> str:
+    """Return the key of an app that a fault of its listeners is about."""
+    cause = error.__cause__
+    return "edge_ips" if isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL else "protocol"
+
+
 class ListenerBank:
     """The open listening sockets, by listener and worker.
 
@@ -83,7 +103,7 @@ class ListenerBank:
         """Open the listeners that apps need and that are not open, `count` sockets each; return those listeners.
 
         Raises:
-            ListenError: With a line for each app and reason; none of the listeners is open then.
+            AppListenError: With a line for each app and reason; none of the listeners is open then.
         """
         opened: list[ListenerKey] = []
         errors: dict[tuple[str, str], list[ListenError]] = {}
@@ -99,7 +119,9 @@ class ListenerBank:
             self._hold(key)
         if errors:
             self.close(opened)
-            raise ListenError("\n".join(f"app {app}: {_summary(each)}" for (app, _), each in errors.items()))
+            message = "\n".join(f"app {app}: {_summary(each)}" for (app, _), each in errors.items())
+            faults = [Fault(("apps", app, _key_of(each[0])), _summary(each)) for (app, _), each in errors.items()]
+            raise AppListenError(message, faults)
         self._enlarge([sock.fileno() for key in opened if key.transport == "udp" for sock in self._sockets[key]])
         return opened
 
@@ -239,7 +261,7 @@ class ListenerBank:
         """Set the options of each TCP app on its sockets: keepalive, and those of `tcp.client`.
 
         Raises:
-            ListenError: If the kernel refuses one.
+            AppListenError: If the kernel refuses one.
         """
         default = default_congestion_control()
         for app in apps:
@@ -252,7 +274,8 @@ class ListenerBank:
                         keepalive_options(sock, *options)
                         tune_listener(sock, app.client_tcp, default)
                 except OSError as exc:
-                    raise ListenError(f"app {app.name}: {key}", f"tcp.client: {exc.strerror}") from exc
+                    fault = Fault(("apps", app.name, "tcp", "client"), f"{key}: {exc.strerror}")
+                    raise AppListenError(f"app {app.name}: {key}: tcp.client: {exc.strerror}", [fault]) from exc
 
     def descriptors(self, keys: Iterable[ListenerKey], worker: int, workers: int) -> dict[ListenerKey, int]:
         """Return the descriptors of `keys` for worker number `worker` of `workers`.
@@ -340,7 +363,7 @@ class ListenersActor(Actor):
         try:
             await _beside_sessions(change, have)
         except ListenError as exc:
-            raise RolloutError(str(exc)) from exc
+            raise RolloutError(str(exc), exc.faults if isinstance(exc, AppListenError) else ()) from exc
         if change.is_first:
             self._bank.drop_adopted()
 

@@ -76,6 +76,8 @@ def check(
     surroundings = Surroundings(names, ListenerIndex(config.apps, local), whole or config)
     for feature in FEATURES:
         yield from feature.check(config, surroundings)
+    if whole is None and (message := too_many(config)):
+        yield Fault(("pools",) if config.pools else ("apps",), message)
     for name, app in config.apps.items():
         for feature in FEATURES:
             for path, message in feature.misfits(app):
@@ -90,6 +92,13 @@ def idle(config: Config) -> list[str]:
 def number_labels(config: Config) -> list[str]:
     """Return the labels of everything in a file that needs a number in shared counters."""
     return [*labels(config.pools), *place_labels(config.apps)]
+
+
+def too_many(config: Config) -> str:
+    """Return that a file has more origins than shared counters have numbers; empty if it does not."""
+    count = len(set(number_labels(config)))
+    what = "pools, origins in pools, and origins of apps with origin_max_sessions"
+    return f"{count} {what}; at most {MAX_NUMBERS}" if count > MAX_NUMBERS else ""
 
 
 def compile_app(name: str, app: App) -> AppSettings:

@@ -129,6 +129,8 @@ def test_a_failure_opens_nothing_and_names_every_app(free_port):
         with pytest.raises(ListenError) as caught:
             bank.open(snapshot(one, two, three).apps, 1)
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [f"app a{two}", f"app a{three}"]
+    assert [fault.path for fault in caught.value.faults] == [("apps", f"a{port}", "protocol") for port in (two, three)]
+    assert caught.value.faults[0].message.startswith(f"127.0.0.1:{two}: already in use by another process")
     assert bank.keys() == set()
 
 
@@ -259,6 +261,15 @@ def test_a_family_that_may_not_be_opened_beside_a_passed_socket_is_said(free_por
     assert "app a listens on 0.0.0.0 only, which was open already: :: may not be opened beside it" in caplog.text
     assert f"ListenStream={port}" in caplog.text
     bank.drop_adopted()
+
+
+async def test_an_address_of_another_machine_is_a_fault_of_edge_ips():
+    text = "apps: {a: {protocol: tcp/2000, edge_ips: [192.0.2.1], origin_direct: ['tcp://192.0.2.9:2000']}}"
+    with pytest.raises(RolloutError) as caught:
+        await ListenersActor(ListenerBank(), 1).prepare(first(text))
+    (fault,) = caught.value.faults
+    assert fault.path == ("apps", "a", "edge_ips")
+    assert fault.message == "192.0.2.1:2000: not an address of this machine; `ip address` lists them"
 
 
 def test_a_range_that_cannot_be_opened_is_one_line(free_port, monkeypatch):

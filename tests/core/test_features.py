@@ -59,3 +59,16 @@ def test_changes_are_listed_in_the_order_of_features():
         "x",
     )
     assert changes(old, new) == ["added pool p", "changed app x: protocol tcp/80 -> tcp/81"]
+
+
+def test_there_are_not_more_origins_than_numbers(monkeypatch):
+    pools = "pools: {p: {origins: [{name: a, address: 192.0.2.1}, {name: b, address: 192.0.2.2}]}}\n"
+    balancers = "load_balancers: {l: {default_pools: [p]}}\n"
+    config = load_text(TEXT + pools + balancers, "x")
+    names = {section.key: list(getattr(config, section.key)) for section in SECTIONS}
+    assert list(check(config, names)) == []
+    monkeypatch.setattr(features, "MAX_NUMBERS", 2)
+    (fault,) = check(config, names)
+    assert fault.path == ("pools",)
+    assert fault.message == "3 pools, origins in pools, and origins of apps with origin_max_sessions; at most 2"
+    assert list(check(config, names, whole=config)) == [], "a change of some objects does not count all"

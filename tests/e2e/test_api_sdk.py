@@ -363,6 +363,11 @@ def documented_errors(client, account_id, zone_id, app, pool, monitor, port):
         refused, 11002, "/origin_direct/0", new, **good, origin_direct=[f"tcp://127.0.0.1:{app.protocol[4:]}"]
     )
     fails(refused, 11004, "/dns/type", new, **(good | {"dns": {"type": "ADDRESS", "name": "x.example.com"}}), **origin)
+    bound = good | {"dns": {"type": "ADDRESS", "name": "x.example.com"}}
+    elsewhere = {"type": "static", "ips": ["192.0.2.77"]}
+    assert "not an address of this machine" in fails(
+        refused, 11004, "/edge_ips", new, **bound, **origin, edge_ips=elsewhere
+    )
     fails(refused, 10012, "/colour", new, **good, **origin, extra_body={"colour": "red"})
     fails(refused, 16001, "/dns/name", new, **(good | {"dns": {"type": "CNAME", "name": "x.example.org"}}), **origin)
     assert "taken by app" in fails(refused, 13002, "/protocol", new, **(good | {"protocol": app.protocol}), **origin)

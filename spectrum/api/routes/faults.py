@@ -42,7 +42,9 @@ def _detail(fault: ObjectFault, kind: Kind, name: str, body: Any, call: Call) ->
     if fault.place[:2] == (kind.section, name):
         place = fault.place[2:]
         return ErrorDetail(kind.code(place), message, pointer_to(kind.place(place, body)))
-    section, *rest = map(str, fault.place or ("",))
+    if not fault.place:
+        return ErrorDetail(kind.code(("",)), message)
+    section, *rest = map(str, fault.place)
     if rest and not _may_be_told(section, rest[0], call):
         rest = [HIDDEN]
     return ErrorDetail(kind.code(("",)), f"{' '.join((section, *rest))}: {message}")

@@ -112,7 +112,7 @@ class ObjectChanges:
                 faults[number] = [Fault((), alone)] if isinstance(alone, str) else alone[0]
         elif attempt.errors:
             for number in good:
-                faults[number] = [Fault((), error) for error in attempt.errors]
+                faults[number] = [*attempt.faults] or [Fault((), error) for error in attempt.errors]
         return faults
 
     async def _attempt(self, groups: Sequence[ChangeGroup]) -> tuple[ServingAttempt, list[list[Fault]]]:

@@ -2,7 +2,7 @@
 `Actor`.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.trouble import Trouble
 from spectrum.control.usage import Usage
 from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Names
 from spectrum.core.difference import Difference, difference
 from spectrum.core.snapshot import Snapshot
@@ -31,7 +32,15 @@ Replan = Callable[[Callable[[], None], Callable[[], None]], Awaitable[list[str]]
 
 
 class RolloutError(Exception):
-    """A configuration is refused; the message has a line for each reason, and everything is as before."""
+    """A configuration is refused; the message has a line for each reason, and everything is as before.
+
+    Attributes:
+        faults: The reasons, if each of them has a place in the file.
+    """
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults
 
 
 class Since(NamedTuple):

@@ -15,7 +15,7 @@ from spectrum.control.tls.certificates import CertificateError, load_tls
 from spectrum.core.balancing.compiling import recompiled
 from spectrum.core.configuration.changes import differing
 from spectrum.core.configuration.config import App, Config
-from spectrum.core.features import compile_app, compile_snapshot, number_labels
+from spectrum.core.features import compile_app, compile_snapshot, number_labels, too_many
 from spectrum.core.identity import unlike_names
 from spectrum.core.numbers import Numbers, NumbersExhausted
 from spectrum.core.snapshot import MAX_NUMBERS, AppSettings, Snapshot
@@ -99,9 +99,8 @@ class Planner(Actor):
         try:
             return self._numbers.plan(number_labels(config), self._in_use)
         except NumbersExhausted as exc:
-            raise RolloutError(
-                "too many origins were replaced while sessions of the old ones go on; reload again later"
-            ) from exc
+            replaced = "too many origins were replaced while sessions of the old ones go on; reload again later"
+            raise RolloutError(too_many(config) or replaced) from exc
 
     def again(self, plan: Plan) -> Plan:
         """Return the plan for the same configuration and files, with the current state of features. It may block.

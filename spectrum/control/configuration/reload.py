@@ -16,6 +16,7 @@ from spectrum.control.configuration.source import NothingNew, Revision, Source
 from spectrum.core.configuration.changes import changes
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.events import Occasion
+from spectrum.core.configuration.faults import Fault
 from spectrum.tasks import in_background, shortage, start_in_background
 
 log = logging.getLogger(__name__)
@@ -49,11 +50,13 @@ class ServingAttempt:
         busy: Why it could not be made now.
         errors: Why it was refused.
         steps: Slow steps.
+        faults: The same as `errors`, if each of them has a place in the file.
     """
 
     busy: str = ""
     errors: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    faults: Sequence[Fault] = ()
 
 
 class Reloads:
@@ -208,7 +211,8 @@ class Reloads:
             except Exception as exc:
                 busy = self._busy_with()
                 errors = [] if busy else self._explained(exc)
-                return ServingAttempt(busy, errors, self._rollout.steps)
+                faults = exc.faults if isinstance(exc, RolloutError) and not busy else ()
+                return ServingAttempt(busy, errors, self._rollout.steps, faults)
             self._source.took(change.after.config, was_read=False, names_same=change.names is not None)
             return ServingAttempt(steps=self._rollout.steps)
 

@@ -65,5 +65,5 @@ def _with_sentences(node: Any) -> Any:
 
 def sentence(meaning: str) -> str:
     """Return the description of a field as a sentence; the docs' tables have it as a phrase, with links in Markdown."""
-    plain = _LINK.sub(r"\1", _SEE.sub("", meaning))
+    plain = _LINK.sub(r"\1", _SEE.sub("", meaning)).removeprefix("added: ")  # to Cloudflare's keys
     return f"{plain[:1].upper()}{plain[1:]}" + ("" if plain.endswith((".", "!", "?")) else ".")

@@ -46,6 +46,19 @@ async def test_one_s_own_are_told(api):
         )
 
 
+async def test_what_has_no_place(api):
+    api.daemon.refused["a.example.com"] = [ObjectFault((), "the kernel refuses")]
+    async with api.client() as client:
+        assert await refused(client, "POST", APPS, app()) == (400, 10012, "the kernel refuses", None)
+
+
+async def test_what_the_machine_refuses_is_told_at_its_place(api):
+    place = ("apps", "a.example.com", "edge_ips")
+    api.daemon.refused["a.example.com"] = [ObjectFault(place, "not an address of this machine")]
+    async with api.client() as client:
+        assert await refused(client, "POST", APPS, app()) == (400, 11004, "not an address of this machine", "/edge_ips")
+
+
 async def test_faults_of_another_s_objects_do_not_name_them(api):
     api.daemon.refused["x.example.net"] = [ObjectFault(("apps", "ssh.example.com", "protocol"), "taken")]
     async with api.client() as client:

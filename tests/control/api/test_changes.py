@@ -6,6 +6,7 @@ import pytest
 
 from spectrum.control.api.changes import MAX_LOGGED, ObjectChanges
 from spectrum.control.configuration.reload import ServingAttempt
+from spectrum.core.configuration.faults import Fault
 from tests.control.api.parts import group
 from tests.control.configuration.test_joined import Daemon, app
 
@@ -15,7 +16,7 @@ class Served:
 
     def __init__(self, folder):
         self.daemon = Daemon(folder, {"x": app(1)}).start()
-        self.refuses, self.rollouts = lambda config: [], 0
+        self.refuses, self.rollouts, self.places = lambda config: [], 0, ()
         self.busy = self.upgrading = ""
         self.recorded = []
         self.changes = ObjectChanges(
@@ -32,7 +33,7 @@ class Served:
         config = make()
         self.rollouts += 1
         if errors := self.refuses(config):
-            return ServingAttempt(errors=errors)
+            return ServingAttempt(errors=errors, faults=self.places)
         self.daemon.take(config)
         return ServingAttempt(steps=[("plan", 1, 2)])
 
@@ -75,6 +76,10 @@ async def test_one_that_is_refused_takes_no_other_one_with_it(tmp_path):
     assert found == [[], ["z is not for us"], []]
     assert (served.rollouts, served.daemon.apps) == (4, ["w", "x", "y"])
     assert await served.change(group(apps={"z": app(3)})) == [["z is not for us"]]
+    served.places = [Fault(("apps", "z", "edge_ips"), "not ours")]
+    body = json.dumps({"groups": [group(apps={"z": app(3)})]}).encode()
+    (faults,) = (await served.changes.answer(body))["faults"]
+    assert faults == [{"place": ["apps", "z", "edge_ips"], "message": "not ours"}]
 
 
 async def test_a_busy_daemon_says_so_at_once(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 from spectrum.control.configuration.actor import Change, RolloutError
 from spectrum.control.configuration.loader import KnownObjects, load_text
 from spectrum.control.configuration.plan import Planner
+from spectrum.core import features
 from spectrum.core.configuration.config import Config
 from spectrum.core.snapshot import MAX_NUMBERS
 from spectrum.core.tenants.objects import Zone
@@ -35,6 +36,15 @@ def test_numbers_that_sessions_are_counted_by_are_not_given_again():
     planner._numbers.keep({"gone": MAX_NUMBERS})
     with pytest.raises(RolloutError, match="too many origins were replaced"):
         planner.plan(pools("a"), 1)
+
+
+def test_more_origins_than_numbers(monkeypatch):
+    planner = Planner(lambda paths: None, lambda number: False)
+    planner._numbers._limit = 1
+    config = pools("a")
+    monkeypatch.setattr(features, "MAX_NUMBERS", 1)
+    with pytest.raises(RolloutError, match=r"pools, origins in pools, .*; at most 1$"):
+        planner.plan(config, 1)
 
 
 @pytest.mark.parametrize(

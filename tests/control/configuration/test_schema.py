@@ -93,7 +93,7 @@ def test_keys_have_the_descriptions_of_their_fields():
     assert app["origin_max_sessions"]["description"] == ("Maximum of open sessions and flows of this app per origin.")
     assert app["timeouts"].get("description") is None, "its keys have theirs"
     assert found["$defs"]["Timeouts"]["properties"]["connect"]["description"].startswith("TCP: time to reach an origin")
-    assert pool["slow_start"]["description"].startswith("Added: time in which an origin's share grows"), (
+    assert pool["slow_start"]["description"].startswith("Time in which an origin's share grows"), (
         "by its name in the file"
     )
     assert found["properties"]["user"]["description"].startswith("The user that root changes to")

@@ -17,7 +17,7 @@ export function nodeAt(schema, key) {
   return key.split('/').slice(1).reduce((node, part) => plain(plain(node).properties?.[part]), schema);
 }
 
-const said = (node) => (node.description ? node.description.replace(/^None: /, 'Left out: ') : undefined);
+const said = (node) => (node.description ? node.description.replaceAll('`', '') : undefined);
 
 function numberHint({ minimum, maximum, exclusiveMinimum }) {
   const least = minimum ?? exclusiveMinimum;
