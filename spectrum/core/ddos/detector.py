@@ -31,6 +31,7 @@ from spectrum.core.ddos.mining import (
     UNKNOWN_TO_WORKERS,
     Fingerprint,
     mine,
+    narrowed,
 )
 from spectrum.core.ddos.overrides import Overrides, Ruling
 from spectrum.core.ddos.packets import IN_USE, NO_APP, OPENING, Packets
@@ -499,9 +500,13 @@ class Detector:
             return fingerprint
         if all(self._profile.is_settled(int(app), self._at) for app in np.unique(matching["app"][served])):
             return fingerprint
-        what = Conjunction((*fingerprint.what.predicates, Predicate("served", "is", (0,))))
-        excess = fingerprint.excess - float(matching["stands_for"][served].sum()) / seconds
-        return replace(fingerprint, what=what, excess=excess, samples=int((~served).sum()))
+        # What is left may share more: answers of NTP servers, beside them some that were asked for.
+        left = matching.where(~served)
+        unserved = Conjunction((*fingerprint.what.predicates, Predicate("served", "is", (0,))))
+        what = narrowed(unserved, left, self._blind)
+        left = left.where(what.match(left))
+        others = float(matching["stands_for"].sum() - left["stands_for"].sum()) / seconds
+        return replace(fingerprint, what=what, excess=fingerprint.excess - others, samples=len(left))
 
     def _apps_of(self, what: Conjunction) -> frozenset[int]:
         """Return the apps whose normal packets match."""

@@ -4,7 +4,7 @@ attack never enter it: no predicate on them keeps the excess. The method, and wh
 docs/decisions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -149,8 +149,7 @@ def mine(
             break
     if part.excess < LEAST_OF_FLOOR * floor or len(part.samples) < LEAST_MATCHES:
         return None
-    named = {one.field for one in predicates if one.kind == "is"} | unknown
-    alike = [one for one in _alike(part.samples) if one.field not in named]
+    alike = _shared(predicates, part.samples, unknown)
     for one in alike:
         part = part.where(one)
     what = Conjunction(_tidy([*predicates, *alike]))
@@ -273,6 +272,22 @@ def _prefixes(part: _Part) -> tuple[int, ...]:
     rows, rates = part.rows["source/24"][order], np.concatenate([[0.0], np.cumsum(part.rates[order])])
     usual = rates[np.searchsorted(rows, values, "right")] - rates[np.searchsorted(rows, values, "left")]
     return tuple(map(int, values[often & (came > PREFIX_RATIO * usual)]))
+
+
+def narrowed(what: Conjunction, samples: Packets, unknown: frozenset[str] = frozenset()) -> Conjunction:
+    """Return a conjunction with what nearly all of its samples share beyond it.
+
+    Args:
+        what: The conjunction.
+        samples: Packets that it matches.
+        unknown: Fields without values.
+    """
+    return Conjunction(_tidy([*what.predicates, *_shared(what.predicates, samples, unknown)]))
+
+
+def _shared(predicates: Sequence[Predicate], samples: Packets, unknown: frozenset[str]) -> list[Predicate]:
+    named = {one.field for one in predicates if one.kind == "is"} | unknown
+    return [one for one in _alike(samples) if one.field not in named]
 
 
 def _alike(samples: Packets) -> Iterator[Predicate]:

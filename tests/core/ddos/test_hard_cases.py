@@ -71,7 +71,8 @@ def test_an_attack_that_is_there_when_a_new_daemon_begins_is_stopped(vector, act
     during, _ = hard.first_minute(3, vector, for_s=3)
     assert [rule.action for rule in during.rules] == [action]
     assert all(rule.began <= 3 for rule in during.rules)
-    assert during.matched > 0.95 and during.loss <= 0.001
+    # Answers to queries of this machine go to ports where no app listens, as those of a carpet do.
+    assert during.matched > 0.95 and during.loss <= (0.001 if vector == "carpet" else 0.0005)
 
 
 @pytest.mark.parametrize("crowded", [None, *CROWDS])
