@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spectrum.core.ddos.mining import COVER_WEIGHTS, UNKNOWN_TO_WORKERS, mine
+from spectrum.core.ddos.mining import COVER_WEIGHTS, UNKNOWN_TO_WORKERS, _varies, mine
 from spectrum.core.ddos.packets import IN_USE, Packets
 from spectrum.core.ddos.profile import Normal
 from spectrum.simulation.normal import normal
@@ -45,6 +45,13 @@ def test_what_an_attack_shares_and_not_what_varies(vector, words, varies):
 def test_what_workers_do_not_know_is_not_looked_for(vector):
     found = mined(vector, unknown=UNKNOWN_TO_WORKERS)
     assert found is not None and not UNKNOWN_TO_WORKERS & {one.field for one in found.what.predicates}
+
+
+@pytest.mark.parametrize(("common", "varies"), [(0, True), (1_000, False), (4_000, False)])
+def test_a_column_without_a_common_value_is_told_by_some_rows(common, varies):
+    column = np.random.default_rng(5).permutation(np.where(np.arange(4_000) < common, 7, np.arange(4_000)))
+    assert _varies(column) is varies
+    assert not _varies(column[:1_000]), "of few rows all are counted"
 
 
 def test_no_excess_no_finding():
