@@ -255,6 +255,8 @@ def test_a_certificate_that_the_api_orders(ca, tmp_path, free_port):
 
         with pytest.raises(cloudflare.BadRequestError, match=r"is not in example\.org"):
             packs.create(**order, hosts=["www.example.com"])
+        with pytest.raises(cloudflare.BadRequestError, match=r"\*\.example\.org can be validated by txt only"):
+            packs.create(**order, hosts=["*.example.org"])
         ca.trouble("/acme/neworders", '403 Forbidden\nX: y\n{"type": "urn:ietf:params:acme:error:rejectedIdentifier"}')
         made = packs.create(**order, hosts=[NAME])
         assert made.status in ("initializing", "pending_validation")
@@ -283,6 +285,19 @@ def test_a_certificate_that_the_api_orders(ca, tmp_path, free_port):
         assert certificate_at(port, NAME, ca.authority)
         listed = spectrum("certificate", "list", "--api-socket", api._path)
         assert re.search(rf"^{NAME} .*active", listed.output, re.MULTILINE), listed.output
+        # Another host, and another validation: the certificate becomes another one, of the same id.
+        hosts = f"hosts={NAME},new.example.org"
+        words = ("certificate", "set", NAME, hosts, "validation_method=txt", "--api-socket", api._path)
+        done = spectrum(*words)
+        assert done.exit_code == 0, done.output
+        assert certificate_at(port, NAME, ca.authority), "the former one meanwhile"
+        eventually(
+            lambda: "new.example.org" in packs.get(made.id, **of_zone).certificates[0].hosts, 60, daemon.messages
+        )
+        eventually(lambda: certificate_at(port, "new.example.org", ca.authority), 20, daemon.messages)
+        assert ca.issued() == 3
+        refused = spectrum("certificate", "set", NAME, "bundle_method=force", "--api-socket", api._path)
+        assert "certificate_authority and validity_days of an ordered certificate can be changed" in refused.output
         kept = {path.name for path in folder.glob("*.pem")}
         client.spectrum.apps.delete(app.id, **of_zone)
         for pack in (made, wildcard):
