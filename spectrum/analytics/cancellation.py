@@ -21,7 +21,7 @@ class Cancellation:
                 self._interrupt()
 
     @contextmanager
-    def on(self, interrupt: Callable[[], None]) -> Iterator[None]:
+    def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
         """Within this context, call a function when it is set; at once if it is already.
 
         Args:

@@ -31,11 +31,11 @@ from spectrum.analytics.clickhouse_tables import (
     tables,
     views,
 )
-from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, StoreProgress, Taken, Tidied
+from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, StoreProgress, Taken, UpkeepResult
 from spectrum.core.analytics.answering import answer
 from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH, PACKETS, Table
 from spectrum.core.analytics.dialects import ClickHouse, Statement
-from spectrum.core.analytics.plan import Reach
+from spectrum.core.analytics.plan import DataRange
 from spectrum.core.analytics.question import Question, ResultTable
 from spectrum.core.analytics.rows import SUPERVISOR, numbered, query_of, reader_of, sifted
 from spectrum.core.records.journal import Batch, Cursor
@@ -172,7 +172,7 @@ class ClickHouseStore:
         until = _Deadline(timeout_s)
         events_from = self._marked(DROPPED, until.left())
         newest = self._one(f"SELECT toUnixTimestamp64Micro(max(time)) FROM {KEPT[EVENTS.name]}", until.left())
-        reach = Reach(events_from.timestamp() if events_from else 0.0, _ALWAYS_S, max(0, newest or 0) / 1e6)
+        reach = DataRange(events_from.timestamp() if events_from else 0.0, _ALWAYS_S, max(0, newest or 0) / 1e6)
         return answer(
             question, ClickHouse(), reach, lambda statement: self._server.rows(statement, until.left(), cancellation)
         )
@@ -188,7 +188,7 @@ class ClickHouseStore:
         events_from = first / 1e6 if events else None
         return KeptSpan(events_from, begin / 1e6 if minutes else events_from, last / 1e6 if events else None)
 
-    def tidy(self, now: float) -> Tidied:
+    def tidy(self, now: float) -> UpkeepResult:
         """Roll a part of a day up, or drop days that are too old.
 
         Raises:
@@ -199,11 +199,11 @@ class ClickHouseStore:
         if rolling is None and (day := self._day_to_roll_up(today)) is not None:
             rolling = self._roll_up(day)
         if rolling is None:
-            return Tidied(0, sum(self._drop(today)), 0, False)
+            return UpkeepResult(0, sum(self._drop(today)), 0, False)
         # One that fails begins anew.
         if (rolled := next(rolling, None)) is not None:
             self._rolling = rolling
-        return Tidied(rolled or 0, 0, 0, True)
+        return UpkeepResult(rolled or 0, 0, 0, True)
 
     def _day_to_roll_up(self, today: datetime) -> date | None:
         rolled = self._marked(ROLLED_UP, _UPKEEP_TIMEOUT_S)

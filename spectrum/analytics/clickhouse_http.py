@@ -137,7 +137,7 @@ class ClickHouseHttp:
         )
         try:
             connection.connect()
-            with cancellation.on(lambda: _hang_up(connection)):
+            with cancellation.interrupting(lambda: _hang_up(connection)):
                 connection.request(
                     "POST",
                     f"{self._path}?{urlencode(settings)}",

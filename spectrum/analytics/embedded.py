@@ -15,13 +15,13 @@ import duckdb
 
 from spectrum.analytics.cancellation import Cancellation
 from spectrum.analytics.database import Database, Reader
-from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, StoreProgress, Taken, Tidied
+from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, StoreProgress, Taken, UpkeepResult
 from spectrum.analytics.upkeep import Upkeep
 from spectrum.analytics.volumes import COPIED, DROPPED, HISTORY, Volumes
 from spectrum.core.analytics.answering import answer
 from spectrum.core.analytics.columns import EVENTS, PACKETS, Table
 from spectrum.core.analytics.dialects import DuckDb, Statement
-from spectrum.core.analytics.plan import Reach
+from spectrum.core.analytics.plan import DataRange
 from spectrum.core.analytics.question import Question, ResultTable
 from spectrum.core.analytics.rows import SUPERVISOR, numbered, query_of, reader_of, sifted
 from spectrum.core.records.journal import Batch, Cursor
@@ -187,9 +187,9 @@ class EmbeddedStore:
             def run(statement: Statement) -> list[tuple[Any, ...]]:
                 return reader.execute(statement.text, statement.parameters)
 
-            with (cancellation or Cancellation()).on(reader.stop):
+            with (cancellation or Cancellation()).interrupting(reader.stop):
                 events_from, as_of = _reach(reader)
-                return answer(question, DuckDb(), Reach(events_from, _ALWAYS_S, as_of), run)
+                return answer(question, DuckDb(), DataRange(events_from, _ALWAYS_S, as_of), run)
 
     def execute(self, text: str, timeout_s: float = 10.0) -> list[tuple[Any, ...]]:
         """Return the rows of a query of the tables.
@@ -208,7 +208,7 @@ class EmbeddedStore:
             ((minutes_from,),) = reader.execute("SELECT epoch(min(time)) FROM minutes")
         return KeptSpan(events_from, minutes_from, newest)
 
-    def tidy(self, now: float) -> Tidied:
+    def tidy(self, now: float) -> UpkeepResult:
         """Do one step of upkeep: roll up a portion, or drop the oldest data.
 
         Raises:

@@ -52,7 +52,7 @@ class Taken(NamedTuple):
     missing: int
 
 
-class Tidied(NamedTuple):
+class UpkeepResult(NamedTuple):
     """The outcome of a step of upkeep.
 
     Attributes:
@@ -120,7 +120,7 @@ class AnalyticsStore(Protocol):
             AnalyticsError: If the store cannot answer now.
         """
 
-    def tidy(self, now: float) -> Tidied:
+    def tidy(self, now: float) -> UpkeepResult:
         """Do one step of upkeep: roll up, or drop the oldest data."""
 
     def extent(self) -> KeptSpan:

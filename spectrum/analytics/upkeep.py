@@ -1,7 +1,7 @@
 """The upkeep of an embedded store, in small steps: roll-ups, and what is dropped for its age or for room."""
 
 from spectrum.analytics.database import Database
-from spectrum.analytics.store import Tidied
+from spectrum.analytics.store import UpkeepResult
 from spectrum.analytics.volumes import COPIED, HISTORY, OF_HISTORY, Volumes, catalog
 from spectrum.core.analytics.columns import EVENTS, MINUTES
 from spectrum.core.analytics.rollups import rolled_up
@@ -35,7 +35,7 @@ class Upkeep:
         self._rolled_up_at = 0.0
         self._is_rolling_up = False
 
-    def step(self, now: float) -> Tidied:
+    def step(self, now: float) -> UpkeepResult:
         """Roll up a portion, or drop the oldest volume, or the oldest part of the history.
 
         Raises:
@@ -44,13 +44,13 @@ class Upkeep:
         if self._database.is_damaged:
             self._volumes.look_for_damage()
         if self._database.is_broken:
-            return Tidied(0, 0, self._volumes.size(), False)
+            return UpkeepResult(0, 0, self._volumes.size(), False)
         self._volumes.delete_unread()
         rolled, more = self._roll_up(now)
         dropped = 0
         if not rolled:
             dropped, more = self._drop(now)
-        return Tidied(rolled, dropped, self._volumes.size(), more)
+        return UpkeepResult(rolled, dropped, self._volumes.size(), more)
 
     def _roll_up(self, now: float) -> tuple[int, bool]:
         """Add a portion of a volume to the history; return how many events, and whether more wait."""

@@ -76,7 +76,7 @@ class Connection(H11Protocol):
             return
         sock = transport.get_extra_info("socket")
         is_local = sock is not None and sock.family == socket.AF_UNIX
-        self.app_state = {**self.app_state, "peer": Peer.of(sock) if is_local else None}
+        self.app_state = {**self.app_state, "peer": Peer.from_socket(sock) if is_local else None}
         self._limit(HEADERS_S)
 
     def connection_lost(self, exc: Exception | None) -> None:

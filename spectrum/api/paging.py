@@ -35,7 +35,7 @@ class Page:
     per_page: int = DEFAULT_PER_PAGE
     is_given: bool = False
 
-    def of(self, items: Sequence[T]) -> Sequence[T]:
+    def slice(self, items: Sequence[T]) -> Sequence[T]:
         """Return the entries of the page; none beyond the end of the list, where official clients stop."""
         begin = (self.number - 1) * self.per_page
         return items[begin : begin + self.per_page]
@@ -75,13 +75,13 @@ def paged(items: Sequence[T], page: Page, shown: Callable[[T], Any]) -> Response
     page: The page.
     shown: Returns an entry as it is sent; called for entries of the page only.
     """
-    part = [shown(item) for item in page.of(items)]
+    part = [shown(item) for item in page.slice(items)]
     return success(part, page.info(len(part), len(items)))
 
 
 def paged_items(items: Sequence[T], page: Page, shown: Callable[[T], Any], key: str = "items") -> Response:
     """Return a page of a list inside an object: `result.items`."""
-    part = [shown(item) for item in page.of(items)]
+    part = [shown(item) for item in page.slice(items)]
     return success({key: part}, page.info(len(part), len(items)))
 
 

@@ -19,7 +19,7 @@ from spectrum.core.configuration.faults import nearest
 
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import Config
-    from spectrum.simulation.trial import Look, Trial, TrialApp
+    from spectrum.simulation.trial import Trial, TrialApp, TrialProgress
 
 QUIET_S, AFTER_S = 5.0, 1.5
 ORIGIN_PORT = 47_000
@@ -259,7 +259,7 @@ def _watch(trial: "Trial", order: _TrialOrder, app: "TrialApp", control: Path, a
     return story
 
 
-def _attack_lines(story: _Story, control: Path, look: "Look") -> Iterator[str]:
+def _attack_lines(story: _Story, control: Path, look: "TrialProgress") -> Iterator[str]:
     """Yield new facts about attacks from the daemon."""
     try:
         answer = ask(control, "GET", "/attacks", 2.0)
@@ -284,14 +284,14 @@ def _logging(story: _Story) -> frozenset[str]:
     return frozenset(f"rule ddos/{rule['name']}" for rule in rules if rule["action"] == "log")
 
 
-def _most(look: "Look", logs: frozenset[str]) -> str:
+def _most(look: "TrialProgress", logs: frozenset[str]) -> str:
     from spectrum.simulation.trial import NOT_DROPPED
 
     dropped = {name: count for name, count in look.counts.items() if name not in logs and name not in NOT_DROPPED}
     return max(dropped, key=lambda name: dropped[name]).replace("_", " ")
 
 
-def _line(look: "Look", story: _Story, took_s: float) -> str:
+def _line(look: "TrialProgress", story: _Story, took_s: float) -> str:
     good = look.good
     trips = sorted(look.trips_s)
     p99 = f", p99 {1000 * trips[min(len(trips) * 99 // 100, len(trips) - 1)]:.1f} ms" if trips else ""

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.listeners import ListenerBank
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.kernel_counts import KernelCounts
@@ -187,13 +187,13 @@ class BindingsActor(Actor):
             Resource("DELETE", path, partial(self._change, False), has_body=True),
         )
 
-    async def _show(self, asked: Asked) -> dict[str, Any]:
+    async def _show(self, asked: ResourceRequest) -> dict[str, Any]:
         try:
             return await in_thread(self._bound.show)
         except PinError as exc:
             raise ValueError(str(exc)) from exc
 
-    async def _change(self, binds: bool, asked: Asked) -> dict[str, Any]:
+    async def _change(self, binds: bool, asked: ResourceRequest) -> dict[str, Any]:
         try:
             parts = [str(asked.body[name]) for name in ("label", "protocol", "prefix", "port")]
         except (KeyError, TypeError) as exc:

@@ -9,7 +9,7 @@ from typing import Any
 
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.paths import analytics_folder
 from spectrum.core.configuration.config import Config
 from spectrum.core.transparent import Requirement, exposed_origins, is_shown, requirements
@@ -47,7 +47,7 @@ class DoctorActor(Actor):
         """GET /doctor."""
         return (Resource("GET", "/doctor", self._examine),)
 
-    async def _examine(self, asked: Asked) -> dict[str, Any]:
+    async def _examine(self, asked: ResourceRequest) -> dict[str, Any]:
         """Run the checks; the kernel shows its rules to root alone."""
         config = self._served.config
         if os.geteuid() != 0:

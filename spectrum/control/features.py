@@ -41,10 +41,10 @@ from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListener
 from spectrum.control.offload import NodeOffload, OffloadActor
 from spectrum.control.paths import profiles_folder
 from spectrum.control.pauses import PausesActor
+from spectrum.control.processes.former_workers import FormerWorker
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.helper_actor import HelperActor
 from spectrum.control.processes.kernel_counts import KernelCounts
-from spectrum.control.processes.veterans import VeteranWorker
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.log import LineWriter
 from spectrum.control.records.stream import RecordsActor, RecordStream
@@ -59,7 +59,7 @@ from spectrum.core.balancing.events import HealthEvent, as_text
 from spectrum.core.balancing.pools import Standing
 from spectrum.kernel import bindings, filter
 from spectrum.kernel.filter.flow_programs import COSTS
-from spectrum.link.messages import Challenge, Met
+from spectrum.link.messages import Challenge, OutcomesReport
 from spectrum.link.takeover import Events, FoundSessions
 from spectrum.plane.memory import ENDED_FLOWS, SharedMemory
 
@@ -67,7 +67,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class FeatureServices:
     """What features are built on.
 
     Attributes:
@@ -80,7 +80,7 @@ class Ground:
         memory: The memory that workers share.
         running: Returns the workers.
         all: Returns the workers, those of the previous daemon included.
-        has_veterans: Returns whether there are workers of the previous daemon.
+        has_former_workers: Returns whether there are workers of the previous daemon.
         tell_kept: Tells workers which of their records are journaled.
         metrics: Serves the metrics.
         replan: Sends workers state that a feature has beside the configuration.
@@ -101,8 +101,8 @@ class Ground:
     helper: Helper
     memory: SharedMemory
     running: Callable[[], Iterable[WorkerProcess]]
-    all: Callable[[], Iterable[WorkerProcess | VeteranWorker]]
-    has_veterans: Callable[[], bool]
+    all: Callable[[], Iterable[WorkerProcess | FormerWorker]]
+    has_former_workers: Callable[[], bool]
     tell_kept: Callable[[Mapping[str, int]], None]
     metrics: Actor
     replan: Replan
@@ -125,7 +125,7 @@ class Features:
         actors: One for each feature, in the order in which they prepare and commit.
     """
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: FeatureServices) -> None:
         config = ground.served.config
         own = OwnListeners(config)
         flows = ground.count * (config.max_flows + ENDED_FLOWS)
@@ -167,7 +167,7 @@ class Features:
             PausesActor(ground.state / "pauses.json", ground.served, ground.replan),
             LimitsActor(ground.served, ground.memory, lambda: sum(one.held_bytes for one in ground.all())),
             OriginsActor(ground.state / "origins.json", ground.served, self.health),
-            OffloadActor(self.offload, ground.has_veterans, lambda: sum(one.offloaded for one in ground.all())),
+            OffloadActor(self.offload, ground.has_former_workers, lambda: sum(one.offloaded for one in ground.all())),
             self.sessions,
             StoryActor(ground.served),
             DoctorActor(ground.served),
@@ -195,11 +195,11 @@ class Features:
             HealthActor(self.health, self.names.addresses, ground.served, ground.memory),
         )
 
-    def heard(self, message: Events | Met | FoundSessions) -> None:
+    def heard(self, message: Events | OutcomesReport | FoundSessions) -> None:
         """Take messages of a worker about sessions."""
         match message:
-            case Met(signs):
-                self.health.met(signs)
+            case OutcomesReport(outcomes):
+                self.health.count_outcomes(outcomes)
             case FoundSessions():
                 self.sessions.found(message)
             case Events():

@@ -44,7 +44,7 @@ class LimitsActor(Actor):
         yield Usage("memory", "node", self._held_bytes(), config.limits.memory, "limits.memory")
         for transport, group in NODE_GROUPS.items():
             noun = _NOUNS[transport]
-            if maximum := config.limits.of(transport).sessions:
+            if maximum := config.limits.for_transport(transport).sessions:
                 yield Usage(noun, "node", census.count(group), maximum, f"limits.{noun}")
         if any(app.transport == "udp" for app in self._served.snapshot.apps):
             for worker in range(self._memory.workers):

@@ -25,7 +25,7 @@ from spectrum.kernel.sockets import (
 )
 from spectrum.kernel.steering import place_datagrams
 from spectrum.kernel.tcp import default_congestion_control, tune_listener
-from spectrum.link.succession import Heritage
+from spectrum.link.succession import Handover
 from spectrum.tasks import in_background
 
 log = logging.getLogger(__name__)
@@ -162,11 +162,11 @@ class ListenerBank:
         """Return the addresses of each family that replace an app's wildcard address; none if that is not needed."""
         held = self._held
         keys = [key for key, _ in app.listeners() if not key.address and key not in held.get(key.place, ())]
-        found = {one for key in keys for one in _BY_FAMILY if key.at(one) in held.get(key.place, ())}
+        found = {one for key in keys for one in _BY_FAMILY if key.with_address(one) in held.get(key.place, ())}
         if not found:
             return ()
         for other in set(_BY_FAMILY) - found:
-            if all(self._may_listen(key.at(other)) for key in keys):
+            if all(self._may_listen(key.with_address(other)) for key in keys):
                 found.add(other)
             else:
                 log.warning(
@@ -406,9 +406,9 @@ class ListenersActor(Actor):
         self._apps_at = Counter(_keys_of(snapshot.apps))
         self._bank.close(self._bank.keys() - self._apps_at.keys())
 
-    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
+    async def give(self, handover: Handover, opened: ExitStack) -> None:
         """Hand over the sockets."""
-        heritage.listeners += self._bank.by_worker()
+        handover.listeners += self._bank.by_worker()
 
     async def restore(self, plan: Plan) -> None:
         """Set the options of the sockets."""

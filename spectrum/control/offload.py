@@ -130,19 +130,19 @@ class OffloadActor(Actor):
 
     Args:
         offload: Applies the offload.
-        has_veterans: Returns whether workers of the previous daemon may have flows in the tables.
+        has_former_workers: Returns whether workers of the previous daemon may have flows in the tables.
         moved: Returns how many flows the kernel forwards.
     """
 
-    def __init__(self, offload: NodeOffload, has_veterans: Callable[[], bool], moved: Callable[[], int]) -> None:
+    def __init__(self, offload: NodeOffload, has_former_workers: Callable[[], bool], moved: Callable[[], int]) -> None:
         self._offload = offload
-        self._has_veterans = has_veterans
+        self._has_former_workers = has_former_workers
         self._moved = moved
 
     async def prepare(self, change: Change) -> None:
         """Apply the settings."""
         if change.difference is None:
-            anew = change.is_first and not self._has_veterans()
+            anew = change.is_first and not self._has_former_workers()
             await in_thread(self._offload.apply, change.after.config.udp_offload, anew)
 
     async def abort(self, change: Change) -> None:

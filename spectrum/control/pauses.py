@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from spectrum.control.configuration.actor import Actor, Replan, RolloutError
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.state_file import read_state, since_text, write_state
 from spectrum.core.pauses import Pause, PausedApps
 from spectrum.core.snapshot import Snapshot
@@ -77,7 +77,7 @@ class PausesActor(Actor):
         """POST /apps/pause and /apps/resume, with the name of an app."""
         return Resource("POST", "/apps/pause", self._pause), Resource("POST", "/apps/resume", self._resume)
 
-    async def _pause(self, asked: Asked) -> dict[str, Any]:
+    async def _pause(self, asked: ResourceRequest) -> dict[str, Any]:
         name = asked.query.get("app", "")
         if pause := self._known().get(name):
             return {"changed": False, "message": f"app {name} is paused already, {_told(pause)}"}
@@ -90,7 +90,7 @@ class PausesActor(Actor):
             "message": f"app {name} is paused: new sessions are refused, those that are open go on",
         }
 
-    async def _resume(self, asked: Asked) -> dict[str, Any]:
+    async def _resume(self, asked: ResourceRequest) -> dict[str, Any]:
         name = asked.query.get("app", "")
         if name not in self._known():
             await self._check(name)

@@ -12,11 +12,11 @@ import msgspec
 
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked, Resource
-from spectrum.control.processes.veterans import VeteranWorker
+from spectrum.control.http.resource import Resource, ResourceRequest
+from spectrum.control.processes.former_workers import FormerWorker
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.core.durations import parse_duration_s
-from spectrum.core.live_sessions import ORDERS, First, LiveSession, Selection, address_port
+from spectrum.core.live_sessions import ORDERS, FirstSessions, LiveSession, Selection, address_port
 from spectrum.core.sizes import parse_size
 from spectrum.core.snapshot import Snapshot
 from spectrum.core.tenants.app_scopes import apps_of_account
@@ -25,7 +25,7 @@ from spectrum.link.takeover import FindSessions, FoundSessions
 
 log = logging.getLogger(__name__)
 
-Worker = WorkerProcess | VeteranWorker
+Worker = WorkerProcess | FormerWorker
 
 # The maximum number in one answer, and the default.
 MAX_SESSIONS = 10_000
@@ -45,7 +45,7 @@ def _text(transport: str, worker: Worker, name: int) -> str:
 
 
 def _place(worker: Worker) -> int:
-    return worker.place if isinstance(worker, VeteranWorker) else worker.number
+    return worker.place if isinstance(worker, FormerWorker) else worker.number
 
 
 def parse_ids(texts: Iterable[str]) -> dict[tuple[str, int], list[int]]:
@@ -92,7 +92,7 @@ class SessionsActor(Actor):
         if answer := self._waiting.get(message.number):
             answer.take(message)
 
-    async def _show(self, asked: Asked) -> dict[str, Any]:
+    async def _show(self, asked: ResourceRequest) -> dict[str, Any]:
         query = asked.query
         order, limit = query.get("sort", "age"), _whole(query, "limit", DEFAULT_SESSIONS)
         if order not in ORDERS:
@@ -102,7 +102,7 @@ class SessionsActor(Actor):
         selections, ids = self._selections(query)
         answers, silent = await self._ask(selections, ids, order, limit, False)
         names = origin_names(self._served.snapshot)
-        first = First(order, limit)
+        first = FirstSessions(order, limit)
         of: dict[int, Worker] = {}
         for answer in answers:
             first.add(answer.sessions)
@@ -110,7 +110,7 @@ class SessionsActor(Actor):
         shown = [_shown(one, of[id(one)], names) for one in first.sorted()]
         return {"sessions": shown, "total": self._total(query, answers), "silent": silent}
 
-    async def _kill(self, asked: Asked) -> dict[str, Any]:
+    async def _kill(self, asked: ResourceRequest) -> dict[str, Any]:
         query = dict(asked.query)
         by = query.pop("by", "") or f"uid {asked.uid}"
         selections, ids = self._selections(query)
@@ -276,7 +276,7 @@ def _parts(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def _has_sessions(worker: Worker) -> bool:
-    return worker.life.lives if isinstance(worker, VeteranWorker) else worker.life.serves
+    return worker.life.lives if isinstance(worker, FormerWorker) else worker.life.serves
 
 
 def _value(query: Mapping[str, str], key: str, parse: Callable[[str | int], float]) -> float:

@@ -14,7 +14,7 @@ from spectrum.control.configuration.reload import Reloads
 from spectrum.control.configuration.rollout import Rollout
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import Source
-from spectrum.control.features import Features, Ground
+from spectrum.control.features import Features, FeatureServices
 from spectrum.control.http.admin import AdminServer, MetricsActor, metrics_app
 from spectrum.control.http.pages import Pages
 from spectrum.control.listeners import ListenerBank
@@ -99,7 +99,7 @@ class Supervisor:
             lambda: self.pages.ready(),
         )
         self.features = features = Features(
-            Ground(
+            FeatureServices(
                 served=served,
                 planner=planner,
                 count=count,
@@ -109,7 +109,7 @@ class Supervisor:
                 memory=memory,
                 running=fleet.workers.values,
                 all=fleet.all,
-                has_veterans=fleet.has_veterans,
+                has_former_workers=fleet.has_former_workers,
                 tell_kept=fleet.tell_kept,
                 metrics=MetricsActor(self._admin, metrics),
                 replan=lambda change, undo: self.reloads.again(change, undo),
@@ -250,7 +250,7 @@ class Supervisor:
     async def close(self) -> None:
         """End at once, and release everything."""
         # If this one never served, the workers of the previous daemon wait for another supervisor.
-        await self.fleet.end(ends_veterans=self.served.is_live)
+        await self.fleet.end(ends_former_workers=self.served.is_live)
         await self._admin.stop()
         await self._tasks.stop()
         for actor in reversed(self._actors):

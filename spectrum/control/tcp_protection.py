@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from spectrum.control.filter.tables import FilterTablesActor
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.core.configuration.config import Config
@@ -61,7 +61,7 @@ class TcpProtectionActor(FilterTablesActor[TcpPolicies]):
         """GET /tcp-protection."""
         return (Resource("GET", "/tcp-protection", self._shown),)
 
-    async def _shown(self, asked: Asked) -> dict[str, Any]:
+    async def _shown(self, asked: ResourceRequest) -> dict[str, Any]:
         config = self._config
         counted = await self._counts.read() if config.filter is not None else {}
         return {

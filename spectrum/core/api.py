@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from spectrum.core.address import SocketAddress, parse_socket_address
 from spectrum.core.configuration.faults import Fault, nearest
-from spectrum.core.configuration.feature import Feature, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature
 from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Shown, Strict, describe, switch, text
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class ApiKeys(Strict):
     )
 
 
-def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
+def _check(config: "Config", surroundings: CheckContext) -> Iterator[Fault]:
     if config.api is None:
         return
     certificates = surroundings.names["certificates"]
@@ -188,7 +188,7 @@ def _overlap(one: ApiAddress, other: ApiAddress) -> bool:
     return isinstance(one, SocketAddress) and isinstance(other, SocketAddress) and one.overlaps(other)
 
 
-def _taken_by(where: ApiAddress, config: "Config", surroundings: Surroundings) -> str:
+def _taken_by(where: ApiAddress, config: "Config", surroundings: CheckContext) -> str:
     """Return what else listens there; empty if nothing does. UNIX sockets: `control.unix_sockets`."""
     if isinstance(where, UnixAddress):
         return ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Feature, Misfit, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Misfit
 from spectrum.core.configuration.fields import AsTuple, Network, Shown, Strict
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def binding_misfits(app: "App") -> Iterator[Misfit]:
         )
 
 
-def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
+def _check(config: "Config", surroundings: CheckContext) -> Iterator[Fault]:
     return binding_faults(config.apps)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Feature, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature
 from spectrum.core.dns import DnsPublishing
 from spectrum.wire.address import IPAddress
 
@@ -57,7 +57,7 @@ def _without_alias(records: set[Record]) -> Records:
     return frozenset(own or records)
 
 
-def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def _check(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     if config.dns is None:
         return
     for key, app in config.apps.items():

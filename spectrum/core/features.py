@@ -16,7 +16,7 @@ from spectrum.core.configuration.apps import APPS
 from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Names, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Names
 from spectrum.core.ddos.checks import DDOS
 from spectrum.core.dns_records import DNS
 from spectrum.core.filter import FILTER
@@ -73,7 +73,7 @@ def check(
         local: The addresses of this machine, to detect a loop through a wildcard listener.
         whole: All well-formed objects; None if `config` has all.
     """
-    surroundings = Surroundings(names, ListenerIndex(config.apps, local), whole or config)
+    surroundings = CheckContext(names, ListenerIndex(config.apps, local), whole or config)
     for feature in FEATURES:
         yield from feature.check(config, surroundings)
     if whole is None and (message := too_many(config)):

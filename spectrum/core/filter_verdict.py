@@ -10,7 +10,7 @@ from spectrum.wire.address import IPAddress
 Span = tuple[int, int]
 
 
-class Listed(NamedTuple):
+class ListMatch(NamedTuple):
     """A prefix of a list that contains a client: the list's name, the prefix, and file and line, or ""."""
 
     name: str
@@ -26,7 +26,7 @@ class FilterVerdict(NamedTuple):
 
 
 def judge_packets(
-    settings: Filter, listed: Sequence[Listed], client: IPAddress, transport: str, ports: Span
+    settings: Filter, listed: Sequence[ListMatch], client: IPAddress, transport: str, ports: Span
 ) -> FilterVerdict:
     """Return what the filter does with the packets of a client, in order: guard, lists, rules, rates.
 

@@ -119,7 +119,7 @@ def address_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class First:
+class FirstSessions:
     """Keeps the first ones, by an order, of many sessions.
 
     Args:

@@ -31,7 +31,7 @@ class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
         """Its transport and port: only listeners with the same can overlap."""
         return self.transport, self.port
 
-    def at(self, address: str) -> "ListenerKey":
+    def with_address(self, address: str) -> "ListenerKey":
         """Return the same listener at another address."""
         return msgspec.structs.replace(self, address=address)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, PlainValidator
 
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Feature, Misfit, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Misfit
 from spectrum.core.configuration.fields import Shown, Strict, size, text
 from spectrum.core.tcp_options import TcpOptions
 
@@ -107,7 +107,7 @@ def _misfits(app: "App") -> Iterator[Misfit]:
         yield ("tcp",), "it is for TCP; this app's protocol is UDP"
 
 
-def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
+def _check(config: "Config", surroundings: CheckContext) -> Iterator[Fault]:
     """Yield apps that set other options of a listener than apps that share it."""
     first: dict[object, str] = {}
     for name, app in config.apps.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Feature, Misfit, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Misfit
 from spectrum.core.configuration.fields import AsTuple, Network, Strict
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def tproxy_misfits(app: "App") -> Iterator[Misfit]:
         )
 
 
-def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
+def _check(config: "Config", surroundings: CheckContext) -> Iterator[Fault]:
     return tproxy_faults(config.apps)
 
 

@@ -36,8 +36,8 @@ from spectrum.link.detector import (
     DetectorHeld,
     DetectorRules,
     DetectorSettings,
-    Found,
-    Told,
+    FromDetector,
+    ToDetector,
 )
 from spectrum.log import log_spare_signals
 from spectrum.tasks import Tasks
@@ -152,7 +152,7 @@ class DetectorService:
 
     # --- messages -------------------------------------------------------------------------------------------------
 
-    def _told(self, told: Told, descriptors: list[int]) -> None:
+    def _told(self, told: ToDetector, descriptors: list[int]) -> None:
         now, at = time.monotonic(), time.time()
         match told:
             case DetectorSettings():
@@ -187,7 +187,7 @@ class DetectorService:
         looks.discard()  # they may be old
         self._looks = looks
 
-    def _tell(self, found: "list[Found]", watch: AttackWatch) -> None:
+    def _tell(self, found: "list[FromDetector]", watch: AttackWatch) -> None:
         for one in found:
             try:
                 self._client.tell(one)

@@ -29,7 +29,7 @@ from spectrum.link.detector import (
     DetectorSampling,
     DetectorSettings,
     DetectorState,
-    Found,
+    FromDetector,
 )
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class AttackWatch:
         self._is_untold = len(rules) == len(held.rules)
         self._tracker.resume(held.attacks, at)
 
-    def configure(self, settings: DetectorSettings, at: float) -> list[Found]:
+    def configure(self, settings: DetectorSettings, at: float) -> list[FromDetector]:
         """Use other settings."""
         numbers = {name: number for number, (name, _) in settings.apps.items()}
         changed = {old: numbers[name] for old, (name, _) in self.apps.items() if name in numbers}
@@ -118,7 +118,7 @@ class AttackWatch:
         nothing = self._tracker.take(events, _NO_PACKETS, 1.0, at)
         return [DetectorEvents(nothing)] if nothing else []
 
-    def count(self, counts: DetectorCounts, now: float, at: float) -> list[Found]:
+    def count(self, counts: DetectorCounts, now: float, at: float) -> list[FromDetector]:
         """Take the filter's counters."""
         before, self._counts = self._counts, (now, counts)
         if self._first_lost is None:
@@ -141,7 +141,7 @@ class AttackWatch:
 
     # --- samples --------------------------------------------------------------------------------------------------
 
-    def look(self, looked: LookedAt, seconds: float, now: float, at: float) -> Iterator[Found]:
+    def look(self, looked: LookedAt, seconds: float, now: float, at: float) -> Iterator[FromDetector]:
         """Take the samples of the last seconds; yield messages to the supervisor."""
         packets = looked.packets
         if self._scale != 1.0:

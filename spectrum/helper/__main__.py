@@ -8,8 +8,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from spectrum.helper.serving import Serving
-from spectrum.helper.work import Work
+from spectrum.helper.serving import HelperServer
+from spectrum.helper.work import RequestHandler
 from spectrum.kernel import bindings, filter, installation, libbpf, offload, seccomp, signals
 from spectrum.kernel.filter import flow_programs
 from spectrum.kernel.installation import PackageChanged
@@ -68,7 +68,7 @@ def main() -> None:
     with suppress(BpfError):  # reported when it is needed
         libbpf.version()  # the library is now loaded
     harden(filesystem)
-    Serving(line, Work(filesystem)).run()
+    HelperServer(line, RequestHandler(filesystem)).run()
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ import os
 import select
 import socket
 
-from spectrum.helper.work import Work
+from spectrum.helper.work import RequestHandler
 from spectrum.kernel.descriptors import close_all
 from spectrum.link.helper import (
     PROTOCOL,
-    Another,
     Answer,
     Greet,
     Greeting,
@@ -16,6 +15,7 @@ from spectrum.link.helper import (
     LineError,
     NotDone,
     NotUnderstood,
+    OpenLine,
     Request,
 )
 
@@ -25,7 +25,7 @@ LINE_TIMEOUT_S = 10.0
 MAX_LINES = 16
 
 
-class Serving:
+class HelperServer:
     """Serves until all lines are closed.
 
     Args:
@@ -33,7 +33,7 @@ class Serving:
         work: Handles requests.
     """
 
-    def __init__(self, line: HelperLine, work: Work) -> None:
+    def __init__(self, line: HelperLine, work: RequestHandler) -> None:
         self._work = work
         self._lines: dict[int, HelperLine] = {}
         self._poll = select.poll()
@@ -73,7 +73,7 @@ class Serving:
         match request:
             case Greet():
                 return Greeting(PROTOCOL, os.getpid()), []
-            case Another() if len(self._lines) < MAX_LINES:
+            case OpenLine() if len(self._lines) < MAX_LINES:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 self._add(HelperLine(ours))
                 return Greeting(PROTOCOL, os.getpid()), [theirs.detach()]

@@ -69,7 +69,7 @@ class _Former(NamedTuple):
     drops: Drops | None
 
 
-class Work:
+class RequestHandler:
     """Handles requests.
 
     Args:

@@ -280,7 +280,7 @@ class _Hook(ctypes.Structure):
     )
 
     @classmethod
-    def of(cls, index: int, at_egress: bool) -> "_Hook":
+    def on_interface(cls, index: int, at_egress: bool) -> "_Hook":
         return cls(ctypes.sizeof(cls), index, _TC_EGRESS if at_egress else _TC_INGRESS, 0)
 
 
@@ -467,7 +467,7 @@ class Object:
             BpfError: If it cannot be attached.
         """
         library, what = _library(), f"{name} cannot be attached"
-        hook, filter_ = _Hook.of(index, at_egress), _Filter.ours(self.program(name))
+        hook, filter_ = _Hook.on_interface(index, at_egress), _Filter.ours(self.program(name))
         created = library.bpf_tc_hook_create(ctypes.byref(hook))
         if created != -errno.EEXIST:  # another program has created the hook already
             _checked(what, created)
@@ -646,6 +646,6 @@ def detach(link: Path) -> None:
 
 def detach_filter(index: int, pin: Path, at_egress: bool = False) -> None:
     """Detach Spectrum's classic filter from an interface, which may no longer exist, and remove its pin."""
-    hook, filter_ = _Hook.of(index, at_egress), _Filter.ours()
+    hook, filter_ = _Hook.on_interface(index, at_egress), _Filter.ours()
     _library().bpf_tc_detach(ctypes.byref(hook), ctypes.byref(filter_))
     pin.unlink()

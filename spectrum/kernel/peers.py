@@ -23,7 +23,7 @@ class Peer:
     uid: int
 
     @classmethod
-    def of(cls, sock: socket.socket) -> Self:
+    def from_socket(cls, sock: socket.socket) -> Self:
         """Return the peer of a connected UNIX socket."""
         pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         return cls(pid, uid)
@@ -45,7 +45,7 @@ class PinnedProcess:
         self._descriptor = descriptor
 
     @classmethod
-    def of(cls, pid: int) -> Self:
+    def open(cls, pid: int) -> Self:
         """Open a running process.
 
         Raises:

@@ -33,7 +33,7 @@ class DetectorBeat(msgspec.Struct, array_like=True, tag=True):
 
 
 class DetectorParcel(msgspec.Struct, array_like=True, tag=True):
-    """To either end: a message of `Told` or `Found`. `size` is that of a body in a memory file."""
+    """To either end: a message of `ToDetector` or `FromDetector`. `size` is that of a body in a memory file."""
 
     body: bytes = b""
     size: int = 0
@@ -155,14 +155,14 @@ class DetectorState(msgspec.Struct, array_like=True, tag=True):
 
 # A ring buffer of samples among `DetectorSettings.brings`.
 LOOKS = "looks"
-Told = DetectorSettings | DetectorHeld | DetectorCounts
-Found = DetectorRules | DetectorSampling | DetectorEvents | DetectorState
+ToDetector = DetectorSettings | DetectorHeld | DetectorCounts
+FromDetector = DetectorRules | DetectorSampling | DetectorEvents | DetectorState
 _encoder = msgspec.msgpack.Encoder()
-_told: msgspec.msgpack.Decoder[Told] = msgspec.msgpack.Decoder(Told)
-_found: msgspec.msgpack.Decoder[Found] = msgspec.msgpack.Decoder(Found)
+_told: msgspec.msgpack.Decoder[ToDetector] = msgspec.msgpack.Decoder(ToDetector)
+_found: msgspec.msgpack.Decoder[FromDetector] = msgspec.msgpack.Decoder(FromDetector)
 
 
-def send_told(channel: Channel[DetectorMessage], told: Told, descriptors: Sequence[int] = ()) -> None:
+def send_told(channel: Channel[DetectorMessage], told: ToDetector, descriptors: Sequence[int] = ()) -> None:
     """Send a message to the detector; its descriptors stay open here.
 
     Raises:
@@ -171,7 +171,7 @@ def send_told(channel: Channel[DetectorMessage], told: Told, descriptors: Sequen
     send(channel, DetectorParcel(encode(_encoder, told)), descriptors)
 
 
-def found_in(parcel: DetectorParcel, descriptors: Sequence[int]) -> Found:
+def found_in(parcel: DetectorParcel, descriptors: Sequence[int]) -> FromDetector:
     """Return the detector's message in a parcel, and close its descriptors.
 
     Raises:
@@ -190,7 +190,9 @@ class DetectorClient:
         lost: Called once when the supervisor has ended.
     """
 
-    def __init__(self, sock: socket.socket, told: Callable[[Told, list[int]], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, told: Callable[[ToDetector, list[int]], None], lost: Callable[[], None]
+    ) -> None:
         self._take = told
         self._channel: Channel[DetectorMessage] = Channel(sock, DECODER, self._received, lost)
 
@@ -202,7 +204,7 @@ class DetectorClient:
         """Report that it serves."""
         self._channel.send(DetectorServing())
 
-    def tell(self, found: Found) -> None:
+    def tell(self, found: FromDetector) -> None:
         """Send a message to the supervisor.
 
         Raises:

@@ -49,7 +49,7 @@ class Greet(msgspec.Struct, array_like=True, tag=True):
     """The first message. Answered with `Greeting`."""
 
 
-class Another(msgspec.Struct, array_like=True, tag=True):
+class OpenLine(msgspec.Struct, array_like=True, tag="Another"):
     """Open a line for one more supervisor, the successor of this one. Answered with its descriptor."""
 
 
@@ -162,7 +162,7 @@ class EnlargeQueues(msgspec.Struct, array_like=True, tag=True):
 
 Request = (
     Greet
-    | Another
+    | OpenLine
     | SetFilter
     | SetDrops
     | UndoFilter

@@ -5,7 +5,7 @@ The tag of a message (by default its class's name) is part of the protocol.
 
 import msgspec
 
-from spectrum.core.balancing.outliers import Signs
+from spectrum.core.balancing.outliers import OriginOutcomes
 from spectrum.core.balancing.pools import Standing
 from spectrum.link.takeover import CrossingMessage
 from spectrum.link.versions import Hello
@@ -134,10 +134,10 @@ class Refused(msgspec.Struct, array_like=True, tag=True):
     serves: int
 
 
-class Met(msgspec.Struct, array_like=True, tag=True):
+class OutcomesReport(msgspec.Struct, array_like=True, tag=True):
     """From a worker: outcomes of sessions at origins since the last such message, by number."""
 
-    signs: dict[int, Signs]
+    outcomes: dict[int, OriginOutcomes]
 
 
 class ShortQueues(msgspec.Struct, array_like=True, tag=True):
@@ -159,7 +159,7 @@ Message = (
     | Ask
     | Applied
     | Refused
-    | Met
+    | OutcomesReport
     | ShortQueues
 )
 

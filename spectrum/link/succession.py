@@ -56,7 +56,7 @@ class GivenWorker:
 
 
 @dataclass(slots=True)
-class Heritage:
+class Handover:
     """What a supervisor hands over to its successor. Descriptors are the sender's; the receiver owns its copies.
 
     Attributes:

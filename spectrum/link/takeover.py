@@ -19,10 +19,10 @@ SESSIONS_PER_PACKET = 200
 
 
 class Take(msgspec.Struct, array_like=True, tag=True):
-    """To a worker whose supervisor has ended, from a new one. It answers with `Sockets` and `Veteran`."""
+    """To a worker whose supervisor has ended, from a new one. It answers with `Sockets` and `TakenOver`."""
 
 
-class Veteran(msgspec.Struct, array_like=True, tag=True):
+class TakenOver(msgspec.Struct, array_like=True, tag="Veteran"):
     """From a worker in a takeover: its identity. With the descriptor of its flows, unless it released them before."""
 
     number: int
@@ -97,7 +97,7 @@ class Events(msgspec.Struct, array_like=True, tag=True):
 
     `source` identifies the worker uniquely; `first` is the number of the first record, counted from 1. Earlier
     versions send neither. They are sent `again` if the former supervisor received them, and did not confirm with
-    `Kept`. Some may be sums of refusals, unless the worker reports that it has none (`has_sums`).
+    `RecordsKept`. Some may be sums of refusals, unless the worker reports that it has none (`has_sums`).
     """
 
     count: int
@@ -108,7 +108,7 @@ class Events(msgspec.Struct, array_like=True, tag=True):
     has_sums: bool = True
 
 
-class Kept(msgspec.Struct, array_like=True, tag=True):
+class RecordsKept(msgspec.Struct, array_like=True, tag="Kept"):
     """To a worker that sends the `source` of its records: the journal has those with numbers below this one."""
 
     end: int
@@ -146,7 +146,7 @@ class FoundSessions(msgspec.Struct, array_like=True, tag="Found"):
 
 CrossingMessage = (
     Take
-    | Veteran
+    | TakenOver
     | Sockets
     | Names
     | Release
@@ -154,7 +154,7 @@ CrossingMessage = (
     | Drain
     | Measures
     | Events
-    | Kept
+    | RecordsKept
     | FindSessions
     | FoundSessions
 )

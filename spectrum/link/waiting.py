@@ -92,7 +92,7 @@ class Waiting:
             connected, _ = self._socket.accept()
         except OSError:  # it has disconnected
             return
-        peer = Peer.of(connected)
+        peer = Peer.from_socket(connected)
         if not peer.is_trusted:
             log.warning("a process of another user (pid %d, uid %d) tried to take this worker over", peer.pid, peer.uid)
             connected.close()

@@ -235,7 +235,7 @@ class RunningApp:
                 self.measures.origin(target.name, target.number).connected += connected
                 self.dialing -= connected
                 if target.number and self.settings.transport == "tcp":
-                    self._balancers.signs_of(target.number).connect_succeeded(connected)
+                    self._balancers.outcomes_of(target.number).connect_succeeded(connected)
             if target.has_spares and any(counts := target.take_spares()):
                 self.measures.origin(target.name, target.number).preconnect(counts)
 

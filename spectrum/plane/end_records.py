@@ -9,7 +9,7 @@ import msgspec
 from spectrum.core.limits.rules import limits_hit
 from spectrum.core.records.events import SINCE_FIELDS, SessionEvent
 from spectrum.core.records.reasons import Reason
-from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.access.firewall import ClientPlaces, Firewall
 from spectrum.plane.apps import RunningApp, address_text
 from spectrum.plane.forms import RecordedSettings
 from spectrum.plane.limits import Limiter
@@ -28,7 +28,7 @@ class EndRecords:
         firewall: Has the access rules.
     """
 
-    def __init__(self, places: Places, limiter: Limiter, firewall: Firewall) -> None:
+    def __init__(self, places: ClientPlaces, limiter: Limiter, firewall: Firewall) -> None:
         self._places = places
         self._firewall = firewall
         self._limiter = limiter
@@ -38,7 +38,7 @@ class EndRecords:
         """Read the offset of the wall clock to the monotonic one, for the records of a batch."""
         self._wall_offset_s = time.time() - time.monotonic()
 
-    def at(self, monotonic_s: float) -> datetime:
+    def wall_time(self, monotonic_s: float) -> datetime:
         """Return the wall-clock time of a moment, by the offset that was read."""
         return datetime.fromtimestamp(monotonic_s + self._wall_offset_s, UTC)
 

@@ -14,7 +14,7 @@ from spectrum.kernel.sockets import is_wildcard
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.balancing.routes import BalancedRoute, DirectRoute, PortRoutes, Route
-from spectrum.plane.breathing import paced
+from spectrum.plane.loop_yield import paced
 
 # Errors of connects that say nothing about the origin: this machine lacks a resource.
 _OURS = frozenset(
@@ -432,7 +432,7 @@ class Registry:
     def targets_to(self, numbers: set[int], balancer: str = "") -> set[Target]:
         """Return the targets in use of origins with these numbers, of one load balancer or of any."""
         led = self._by_balancer.values() if not balancer else [self._by_balancer.get(balancer, ())]
-        return {target for listeners in led for listener in listeners for target in listener.route.to(numbers)}
+        return {target for listeners in led for listener in listeners for target in listener.route.targets_of(numbers)}
 
     def takes(self, listener: RunningListener) -> bool:
         """Return whether a session may be assigned to a listener: its app must still have its slot."""

@@ -9,22 +9,22 @@ from spectrum.core.records.events import Attempt
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningListener, Terms
+from spectrum.plane.first_bytes import HeaderFields
 from spectrum.plane.forms import RecordedSettings
-from spectrum.plane.front import Told
 from spectrum.wire.client_hello import HelloReader
 
 if TYPE_CHECKING:
     from spectrum.engine.tls import Facts, OriginFacts
 
 
-Beginning = tuple[Told | None, HelloReader | None]
+Beginning = tuple[HeaderFields | None, HelloReader | None]
 # A connection without any bytes read: no header, no part of a ClientHello.
 NOT_BEGUN: Beginning = (None, None)
 # Maximum number of attempts in a record. A name may have hundreds of addresses.
 MAX_ATTEMPTS = 16
 
 
-class Newcomer(NamedTuple):
+class NewSession(NamedTuple):
     """A session without an origin yet: its listener, its settings and its client.
 
     Attributes:
@@ -82,7 +82,7 @@ class Session:
         self.state = SessionState.ACCEPTED
         self.recorded = recorded
         self.beginning = NOT_BEGUN
-        self.newcomer: Newcomer | None = None
+        self.newcomer: NewSession | None = None
         self.verdict: Verdict | None = None
         self.server_name = ""
         self.tried: Sequence[Target] = ()
@@ -92,7 +92,7 @@ class Session:
         self.origin_tls: OriginFacts | None = None
         self.tls_fault = ""
 
-    def read(self, told: Told, reader: HelloReader) -> None:
+    def read(self, told: HeaderFields, reader: HelloReader) -> None:
         """Wait for more first bytes, with those read so far."""
         self.state = SessionState.READING
         self.beginning = told, reader
@@ -102,23 +102,23 @@ class Session:
         beginning, self.beginning = self.beginning, NOT_BEGUN
         return beginning
 
-    def hold(self, newcomer: Newcomer) -> None:
+    def hold(self, newcomer: NewSession) -> None:
         """Wait for a delay."""
         self.state = SessionState.HELD
         self.newcomer = newcomer
 
-    def queue(self, newcomer: Newcomer) -> None:
+    def queue(self, newcomer: NewSession) -> None:
         """Wait for an origin."""
         self.state = SessionState.QUEUED
         self.newcomer = newcomer
 
-    def secure(self, newcomer: Newcomer) -> None:
+    def secure(self, newcomer: NewSession) -> None:
         """Wait for its client's TLS handshake."""
         self.state = SessionState.SECURING
         self.newcomer = newcomer
         self.shook_hands = True
 
-    def take_newcomer(self, awaited: SessionState) -> Newcomer:
+    def take_newcomer(self, awaited: SessionState) -> NewSession:
         """Return the data with which the session continues after a wait, once."""
         newcomer, self.newcomer = self.newcomer, None
         assert newcomer is not None, "the engine reports the end of a wait once"

@@ -22,7 +22,7 @@ class SessionRecords(EndRecords):
 
     def gone(self, app: RunningApp, client: bytes, reason: Reason = Reason.CLIENT_RESET) -> SessionEvent:
         """Return the record of a client that was reset before accept, or refused immediately."""
-        at = self.at(time.monotonic())
+        at = self.wall_time(time.monotonic())
         return SessionEvent(
             Event=reason.event,
             Status=reason.status,

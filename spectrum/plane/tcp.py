@@ -28,18 +28,18 @@ from spectrum.engine.sessions import Outcome
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 from spectrum.log import FaultLog
-from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.access.firewall import ClientPlaces, Firewall
 from spectrum.plane.apps import RunningApp, RunningListener
 from spectrum.plane.balancing.balancers import Balancers, Stopped
 from spectrum.plane.balancing.drains import Drains
-from spectrum.plane.breathing import paced
 from spectrum.plane.forms import reason_of
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
-from spectrum.plane.passage import Passage
+from spectrum.plane.loop_yield import paced
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
-from spectrum.plane.session import Newcomer
+from spectrum.plane.session import NewSession
+from spectrum.plane.session_decider import SessionDecider
 from spectrum.plane.session_records import SessionRecords
 from spectrum.plane.syn_filters import SynFilters
 from spectrum.plane.tls import Tls
@@ -79,14 +79,14 @@ class TcpPlane:
         balancers: Balancers,
         loads: Loads | None = None,
         limiter: Limiter | None = None,
-        places: Places | None = None,
+        places: ClientPlaces | None = None,
         firewall: Firewall | None = None,
         tls: Tls | None = None,
         max_sessions: int = 0x7FFFFFFF,
         breathe: Callable[[], None] = lambda: None,
         lookout: Lookout | None = None,
     ) -> None:
-        self._places = places or Places()
+        self._places = places or ClientPlaces()
         self._firewall = firewall or Firewall(self._places)
         self._tls = tls or Tls()
         self._limiter = limiter or Limiter(Census(), Rates())
@@ -109,13 +109,13 @@ class TcpPlane:
             "tcp", balancers, self.relay.add_listener, self._unlisten, self._configured, self._equip, breathe
         )
         # The engine calls the methods of both.
-        passage = Passage(self.relay, self._registry, self._limiter, balancers)
-        self.header, self.turn_came, self.exhausted = passage.header, passage.turn_came, passage.exhausted
-        self.secured, self.origin_secured, self.insecure = passage.secured, passage.origin_secured, passage.insecure
-        self.attempt_failed = passage.attempt_failed
+        decider = SessionDecider(self.relay, self._registry, self._limiter, balancers)
+        self.header, self.turn_came, self.exhausted = decider.header, decider.turn_came, decider.exhausted
+        self.secured, self.origin_secured, self.insecure = decider.secured, decider.origin_secured, decider.insecure
+        self.attempt_failed = decider.attempt_failed
         self.recorded = self._records.hand_on
-        self._begin, self._sessions = passage.begin, passage.sessions
-        self._queues, self._waiting, self._look_soon = passage.queues, passage.queues.waiting, passage.look_soon
+        self._begin, self._sessions = decider.begin, decider.sessions
+        self._queues, self._waiting, self._look_soon = decider.queues, decider.queues.waiting, decider.look_soon
         # Listeners for which it is known whether the engine can decide; the first session determines it.
         self._planned: set[int] = set()
         # The apps with preconnect.
@@ -149,7 +149,7 @@ class TcpPlane:
             elif app.trusted is None and listener.names is None:
                 if number not in self._planned:
                     unplanned[number] = listener
-                begin(name, Newcomer(listener, app.terms, client, client_port, edge, edge_port))
+                begin(name, NewSession(listener, app.terms, client, client_port, edge, edge_port))
             elif app.trusted is None or client in app.trusted:
                 relay.read_header(name, app.header_timeout_ms)
             else:
@@ -305,7 +305,7 @@ class TcpPlane:
         self._records.wanted = self.relay.recorded = snapshot.log_sessions
         self.relay.records_per_s = snapshot.records_per_s
         self.relay.tells_connects, self.relay.progress_ms = snapshot.tells_connects, snapshot.progress_ms
-        self.relay.place_of = self._places.of if self._places.known else None
+        self.relay.place_of = self._places.lookup if self._places.known else None
         self._limiter.node = node_rules(snapshot.tcp_limits, "tcp")
         self._drain_origins(stopped)
         left = self._registry.leaving()
@@ -382,7 +382,7 @@ class TcpPlane:
 
     def _equip(self, app: RunningApp) -> None:
         app.judge = self._firewall.judge_for(app.settings)
-        app.equip(*self._tls.of(app.settings))
+        app.equip(*self._tls.contexts_of(app.settings))
 
     def _leave_app(self, listener: RunningListener, drain_timeout_s: float) -> None:
         """Keep, drain or end the sessions of a removed app, according to its `on_remove`."""

@@ -16,7 +16,7 @@ from spectrum.core.tls.settings import (
 )
 from spectrum.engine.tls import CertificateKeyPair, ChallengeContext, ClientContext, ServerContext, TicketKeys
 from spectrum.link.messages import Challenge
-from spectrum.plane.breathing import paced
+from spectrum.plane.loop_yield import paced
 from spectrum.wire import Tlv, TlvType
 from spectrum.wire.proxy_protocol import SslClient, pack_tlvs, ssl_tlv, unpack_tlvs
 
@@ -90,7 +90,7 @@ class Tls:
             client = self._client(app.tls.origin, files, clients) if app.tls.origin is not None else None
             self._by_app[app.name] = server, client
 
-    def of(self, app: AppSettings) -> tuple[ServerContext | None, ClientContext | None]:
+    def contexts_of(self, app: AppSettings) -> tuple[ServerContext | None, ClientContext | None]:
         """Return the contexts for an app's clients and for its origins; None without TLS."""
         return self._by_app.get(app.name, (None, None))
 

@@ -29,11 +29,10 @@ from spectrum.engine.loop import Loop
 from spectrum.engine.shared import Loads
 from spectrum.engine.target import Target
 from spectrum.log import FaultLog, RareWarning
-from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.access.firewall import ClientPlaces, Firewall
 from spectrum.plane.apps import RunningApp, RunningListener, address_text
 from spectrum.plane.balancing.balancers import Balancers, Stopped
 from spectrum.plane.balancing.drains import Drains
-from spectrum.plane.breathing import paced
 from spectrum.plane.flows.adaptation import Adaptation
 from spectrum.plane.flows.admission import Admission
 from spectrum.plane.flows.forgeries import WARNING_S, Forgeries
@@ -41,6 +40,7 @@ from spectrum.plane.flows.moves import FlowMoves
 from spectrum.plane.flows.records import FlowRecords, flow_reason
 from spectrum.plane.limits import Limiter
 from spectrum.plane.listening import ListenerCheck
+from spectrum.plane.loop_yield import paced
 from spectrum.plane.records import Records
 from spectrum.plane.registry import Registry
 
@@ -84,13 +84,13 @@ class UdpPlane:
         balancers: Balancers,
         loads: Loads | None = None,
         limiter: Limiter | None = None,
-        places: Places | None = None,
+        places: ClientPlaces | None = None,
         firewall: Firewall | None = None,
         breathe: Callable[[], None] = lambda: None,
         worker: int = 0,
         lookout: Lookout | None = None,
     ) -> None:
-        places = places or Places()
+        places = places or ClientPlaces()
         self._firewall = firewall or Firewall(places)
         self._limiter = limiter or Limiter(Census(), Rates())
         census, rates = self._limiter.census, self._limiter.rates
@@ -169,7 +169,7 @@ class UdpPlane:
         measures.observe(connect_s, duration_s)
         if target.number:
             # Over UDP a connected socket says nothing about the origin; a reply to any client does.
-            self._balancers.signs_of(target.number).connect_succeeded(1)
+            self._balancers.outcomes_of(target.number).connect_succeeded(1)
 
     def _record(
         self, app: RunningApp, reason: Reason, item: "EndedFlow", verdict: Verdict | None, events: list[SessionEvent]

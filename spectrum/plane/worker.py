@@ -33,13 +33,13 @@ from spectrum.link.messages import (
     TicketKeysUpdate,
     Watching,
 )
-from spectrum.link.takeover import Drain, FindSessions, Kept, Names, Release, Sockets, Take
+from spectrum.link.takeover import Drain, FindSessions, Names, RecordsKept, Release, Sockets, Take
 from spectrum.log import log_spare_signals
 from spectrum.plane.outbox import Outbox
-from spectrum.plane.processes.arrival import Arrival, arrive
+from spectrum.plane.processes.arrival import WorkerStart, arrive
 from spectrum.plane.processes.finder import Finder
 from spectrum.plane.processes.generations import Generations, reason
-from spectrum.plane.processes.link import Link, News
+from spectrum.plane.processes.link import Link, LinkEvent
 from spectrum.plane.processes.planes import Planes
 from spectrum.plane.processes.reports import Reports
 from spectrum.plane.processes.sender import Sender
@@ -65,12 +65,14 @@ class Worker:
         OSError: If the shared memory cannot be used.
     """
 
-    def __init__(self, link: Link, life: ServiceLife, arrival: Arrival) -> None:
+    def __init__(self, link: Link, life: ServiceLife, arrival: WorkerStart) -> None:
         memory, files, inherited, self._told = arrival
         self._link, self._life = link, life
         self._outbox = outbox = Outbox(f"{memory.worker}/{time.time_ns() // 1000:x}")
         self._sender = sender = Sender(link, life, outbox)
-        self._planes = planes = Planes(memory, files, inherited, sender.emit, lambda: self._reports.report_signs_soon())
+        self._planes = planes = Planes(
+            memory, files, inherited, sender.emit, lambda: self._reports.report_outcomes_soon()
+        )
         self._generations = generations = Generations(link, life, planes, outbox)
         self._reports = reports = Reports(link, life, planes, outbox)
         succession = Succession(link, planes, generations, reports, sender, memory, files[0])
@@ -93,9 +95,9 @@ class Worker:
             self._take(message, descriptors)
         while True:
             match await self._link.receive():
-                case News.LOST:
+                case LinkEvent.LOST:
                     self._service.lost()
-                case News.SENT:
+                case LinkEvent.SENT:
                     self._service.sent()
                 case message, descriptors:
                     self._take(message, descriptors)
@@ -132,7 +134,7 @@ class Worker:
                 self._finder.find(message)
             case Drain(timeout_s):
                 self._service.drain(timeout_s)
-            case Kept(end):
+            case RecordsKept(end):
                 self._outbox.kept(end)
             case Take():
                 self._service.asked()

@@ -64,7 +64,7 @@ class TrialApp:
 
 
 @dataclass(slots=True)
-class Look:
+class TrialProgress:
     """The state at one moment.
 
     Attributes:
@@ -211,7 +211,7 @@ class Trial:
 
     def run(
         self, plan: FloodPlan, quiet_s: float, after_s: float, counts: Callable[[], Mapping[str, int]] | None = None
-    ) -> Iterator[Look]:
+    ) -> Iterator[TrialProgress]:
         """Run normal traffic, after a while also the flood, and report ten times a second.
 
         Args:
@@ -259,7 +259,7 @@ class Trial:
             ["-m", "spectrum.simulation.probes", msgspec.json.encode(probe).decode()],
             stdout=subprocess.PIPE,
         )
-        look = Look(-quiet_s)
+        look = TrialProgress(-quiet_s)
         self._follow(flood, lambda line: setattr(look, "sent", int(line)))
         telling = self._follow(probes, lambda line: _take_good(look, json.loads(line)))
         began = time.monotonic() + quiet_s
@@ -339,7 +339,7 @@ class Trial:
         self._stack.close()
 
 
-def _take_good(look: Look, said: dict[str, Any]) -> None:
+def _take_good(look: TrialProgress, said: dict[str, Any]) -> None:
     look.trips_s = said.pop("trips_s")
     said.pop("opening_s")
     look.good = said

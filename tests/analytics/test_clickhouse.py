@@ -105,7 +105,7 @@ def both(url, tmp_path_factory):
 
 
 def known(name):
-    return ColumnFilter.of(EVENTS, name)
+    return ColumnFilter.named(EVENTS, name)
 
 
 WHOLE = {"until": BEGIN + DAYS * 86400}

@@ -120,8 +120,8 @@ def test_other_states():
     assert "draining" in text
     assert " starting, pid" in shown(STATUS | {"starting": True}) and " serving, pid" in shown(STATUS)
     assert "(starting)" in text
-    veteran = STATUS["workers"][0] | {"ready": False, "stalled": False, "relieved": True}
-    assert "(from before an upgrade)" in shown(STATUS | {"workers": [veteran]})
+    former = STATUS["workers"][0] | {"ready": False, "stalled": False, "relieved": True}
+    assert "(from before an upgrade)" in shown(STATUS | {"workers": [former]})
 
 
 def test_paused_apps():

@@ -8,7 +8,7 @@ from spectrum.core.snapshot import ListenerKey
 from spectrum.link.channel import Channel
 from spectrum.link.flow_sockets import send_sockets
 from spectrum.link.messages import DECODER
-from spectrum.link.takeover import Measures, Release, Released, Sockets, Take, Veteran
+from spectrum.link.takeover import Measures, Release, Released, Sockets, Take, TakenOver
 from spectrum.link.waiting import Waiting
 from spectrum.tasks import Tasks
 
@@ -48,7 +48,7 @@ class Orphan:
     def introduce(self):
         with socket.socket() as listener:
             self.channel.send(Sockets([KEY]), [listener.fileno()])
-        self.channel.send(Veteran(self.number, 1), [self.flows])  # pid 1 it is not
+        self.channel.send(TakenOver(self.number, 1), [self.flows])  # pid 1 it is not
 
     def close(self):
         self.waiting.close()

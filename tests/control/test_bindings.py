@@ -3,7 +3,7 @@
 import pytest
 
 from spectrum.control.bindings import BindingsActor
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.kernel.pins import PinError
 from tests.kernel.isolation import filesystem, isolated
 
@@ -150,15 +150,15 @@ async def test_by_hand():
     assert [one.method for one in (show, bind, unbind)] == ["GET", "POST", "DELETE"]
     assert await actor.status() == {"kernel": {"bindings": "off"}}
     web = {"label": "web", "protocol": "tcp", "prefix": "192.0.2.0/24", "port": 0}
-    assert await bind.answer(Asked({}, web)) == {"bindings": ["web tcp 192.0.2.0/24 0"]}
-    assert await show.answer(Asked({})) == {"bindings": ["web tcp 192.0.2.0/24 0"]}
+    assert await bind.answer(ResourceRequest({}, web)) == {"bindings": ["web tcp 192.0.2.0/24 0"]}
+    assert await show.answer(ResourceRequest({})) == {"bindings": ["web tcp 192.0.2.0/24 0"]}
     for wrong, why in (
         (web | {"protocol": "sctp"}, "'sctp' is not a protocol; write tcp or udp"),
         ([1], "are required"),
         ({"label": "web"}, "label, protocol, prefix and port are required: 'protocol'"),
     ):
         with pytest.raises(ValueError, match=why):
-            await bind.answer(Asked({}, wrong))
-    assert await unbind.answer(Asked({}, web)) == {"bindings": []}
+            await bind.answer(ResourceRequest({}, wrong))
+    assert await unbind.answer(ResourceRequest({}, web)) == {"bindings": []}
     with pytest.raises(ValueError, match="there is no such binding"):
-        await unbind.answer(Asked({}, web))
+        await unbind.answer(ResourceRequest({}, web))

@@ -6,7 +6,7 @@ from spectrum.control import doctor as module
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
 from spectrum.control.doctor import DoctorActor, examine, is_there
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.core.transparent import requirements
 from tests.control.plans import first
 
@@ -18,7 +18,7 @@ async def examined(text):
     served = Served(load_text(text, "f"))
     await served.commit(first(text))
     (resource,) = DoctorActor(served).resources()
-    return await resource.answer(Asked({}))
+    return await resource.answer(ResourceRequest({}))
 
 
 async def test_most_files_need_nothing():

@@ -2,7 +2,7 @@ from spectrum.control.balancing.actor import HealthActor
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.listeners import ListenersActor
-from spectrum.link.messages import Met
+from spectrum.link.messages import OutcomesReport
 from spectrum.link.takeover import Events
 from tests.control.supervised import made
 
@@ -37,7 +37,7 @@ async def test_features_are_wired_to_each_other_and_to_workers(monkeypatch):
     met, added = [], []
     monkeypatch.setattr(features.health, "met", met.append)
     monkeypatch.setattr(features.records, "add", added.append)
-    features.heard(Met([]))
+    features.heard(OutcomesReport([]))
     features.heard(Events(0, b"", "0/5f", 1))
     assert met == [[]] and len(added) == 1
     daemon.fleet.workers.clear()

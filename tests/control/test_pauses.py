@@ -3,7 +3,7 @@ import pytest
 from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.control.pauses import PausesActor
 from tests.control.plans import first
 
@@ -39,7 +39,7 @@ class Daemon:
         return [app.name for app in self.snapshot.apps if app.paused]
 
 
-WEB = Asked({"app": "web"}, uid=7)
+WEB = ResourceRequest({"app": "web"}, uid=7)
 
 
 async def test_a_pause_is_kept_until_it_is_undone(tmp_path, caplog):
@@ -68,13 +68,13 @@ async def test_names_that_the_file_does_not_have(tmp_path):
     daemon = await Daemon(tmp_path / "pauses.json").serve()
     for change in (daemon.pause, daemon.resume):
         with pytest.raises(ValueError, match='there is no app "wbe"; did you mean web\\?'):
-            await change(Asked({"app": "wbe"}))
+            await change(ResourceRequest({"app": "wbe"}))
         with pytest.raises(ValueError, match='there is no app ""; `spectrum status` shows all apps'):
-            await change(Asked({}))
+            await change(ResourceRequest({}))
     (tmp_path / "pauses.json").write_text('{"gone": {"since": 0, "uid": 0}}')
     daemon = await Daemon(tmp_path / "pauses.json").serve()
     assert (await daemon.actor.status())["paused"][0]["in_file"] is False
-    assert (await daemon.resume(Asked({"app": "gone"})))["changed"]
+    assert (await daemon.resume(ResourceRequest({"app": "gone"})))["changed"]
 
 
 async def test_what_cannot_be_is_refused_and_nothing_changes(tmp_path):

@@ -8,11 +8,11 @@ import pytest
 from spectrum.control import sessions as module
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked
-from spectrum.control.processes.veterans import VeteranWorker
+from spectrum.control.http.resource import ResourceRequest
+from spectrum.control.processes.former_workers import FormerWorker
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.sessions import SessionsActor, origin_names, parse_ids
-from spectrum.core.life.veteran import VeteranState
+from spectrum.core.life.former_worker import FormerWorkerState
 from spectrum.core.life.worker import WorkerEvent, WorkerState
 from spectrum.core.live_sessions import LiveSession, Selection
 from spectrum.link.takeover import FoundSessions
@@ -44,10 +44,10 @@ class OwnWorker(WorkerProcess):
         self.told.append(message)
 
 
-class FormerWorker(VeteranWorker):
+class StoppedWorker(FormerWorker):
     def __init__(self):
         super().__init__(lambda *_: None, lambda *_: None)
-        self.life.state = VeteranState.RELIEVED
+        self.life.state = FormerWorkerState.RELIEVED
         self.pid, self.place, self.told = 50, 1, []
 
     def tell(self, message):
@@ -67,7 +67,7 @@ class Daemon:
 
     async def answer(self, of, *found, ask=None, total=None, **query):
         """Ask, and let workers answer with these sessions."""
-        asked = (ask or self.show)(Asked(query, uid=7))
+        asked = (ask or self.show)(ResourceRequest(query, uid=7))
 
         async def tell():
             await asyncio.sleep(0)
@@ -79,7 +79,7 @@ class Daemon:
 
 
 async def test_what_workers_tell_is_one_answer():
-    workers = OwnWorker(), FormerWorker()
+    workers = OwnWorker(), StoppedWorker()
     daemon = await Daemon(*workers).serve()
     old = msgspec.structs.replace(ONE, age_ms=90_000, origin_number=0)
     answer = await daemon.answer(workers, [ONE, FLOW], [old])
@@ -135,7 +135,7 @@ async def test_what_is_asked_of_workers(query, selection):
 
 
 async def test_only_workers_that_may_have_them_are_asked():
-    own, former, starting = OwnWorker(), FormerWorker(), OwnWorker(2)
+    own, former, starting = OwnWorker(), StoppedWorker(), OwnWorker(2)
     starting.life.state, starting.life.generation = WorkerState.STARTING, 0
     daemon = await Daemon(own, former, starting).serve()
     await daemon.answer([former], [ONE], ids="50.7")
@@ -163,7 +163,7 @@ async def test_only_workers_that_may_have_them_are_asked():
 async def test_what_is_not_understood_is_said(query, fault):
     daemon = await Daemon().serve()
     with pytest.raises(ValueError) as raised:
-        await daemon.show(Asked(query))
+        await daemon.show(ResourceRequest(query))
     assert fault in str(raised.value)
 
 
@@ -174,7 +174,7 @@ async def test_faults_that_depend_on_what_there_is(caplog):
         await daemon.answer([worker], [], app="wbe")
     assert (await daemon.answer([worker], [ONE], app="gone"))["total"] == 1  # it was removed from the file
     with pytest.raises(ValueError, match="which sessions\\? name ids, an app"):
-        await daemon.kill(Asked({}))
+        await daemon.kill(ResourceRequest({}))
     await daemon.answer([worker], [], ask=daemon.kill, total=3, app="web", client="")
     assert "uid 7 ended 3 sessions and flows: app web" in caplog.text
 
@@ -182,7 +182,7 @@ async def test_faults_that_depend_on_what_there_is(caplog):
 async def test_workers_that_say_nothing_or_end(monkeypatch, caplog):
     monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.05)
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
-    own, silent = OwnWorker(), FormerWorker()
+    own, silent = OwnWorker(), StoppedWorker()
     daemon = await Daemon(own, silent).serve()
     answer = await daemon.answer([own], [ONE])
     assert (answer["total"], answer["silent"]) == (1, ["worker pid 50"])
@@ -192,9 +192,9 @@ async def test_workers_that_say_nothing_or_end(monkeypatch, caplog):
     async def tell():
         await asyncio.sleep(0)
         daemon.actor.found(FoundSessions(own.told[-1].number, [ONE], 1, True))
-        silent.life.state = VeteranState.ENDED
+        silent.life.state = FormerWorkerState.ENDED
 
-    answer, _ = await asyncio.wait_for(asyncio.gather(daemon.show(Asked({})), tell()), 10)
+    answer, _ = await asyncio.wait_for(asyncio.gather(daemon.show(ResourceRequest({})), tell()), 10)
     assert answer["total"] == 1
 
 
@@ -234,12 +234,12 @@ async def test_of_an_account_its_apps_are_asked_for_and_no_others(tenants):
     assert [set(one.selection.apps) for one in worker.told] == [{"ours", "more"}, {"ours"}, {"ours", "more"}]
     worker.told.clear()
     for query in ({"account": "acme", "app": "theirs"}, {"account": "gone"}, {"account": "gone", "ids": "100.7"}):
-        assert (await daemon.show(Asked(query)))["total"] == 0
+        assert (await daemon.show(ResourceRequest(query)))["total"] == 0
         assert worker.told == []
     with pytest.raises(ValueError, match='"secret" is neither an address nor an origin of a pool'):
-        await daemon.show(Asked({"account": "acme", "origin": "secret"}))
+        await daemon.show(ResourceRequest({"account": "acme", "origin": "secret"}))
     with pytest.raises(ValueError, match="which sessions"):
-        await daemon.kill(Asked({"account": "acme", "by": "token x", "min_bytes": "0"}))
+        await daemon.kill(ResourceRequest({"account": "acme", "by": "token x", "min_bytes": "0"}))
 
 
 async def test_who_ended_them_is_logged(tenants, caplog):
@@ -259,7 +259,7 @@ async def test_where_there_is_one_account_everything_is_its():
 async def test_many_apps_are_several_questions(tenants, monkeypatch):
     daemon, worker = tenants
     monkeypatch.setattr(module, "MAX_NAMES_BYTES", 5)
-    asked = asyncio.ensure_future(daemon.show(Asked({"account": "acme"})))  # noqa: TID251
+    asked = asyncio.ensure_future(daemon.show(ResourceRequest({"account": "acme"})))  # noqa: TID251
     await asyncio.sleep(0)
     for message in worker.told:
         daemon.actor.found(FoundSessions(message.number, [ONE], 1, True))

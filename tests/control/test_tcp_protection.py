@@ -11,7 +11,7 @@ from pathlib import Path
 from spectrum.control.configuration.actor import Change, Plan, RolloutError, Since
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.filter.node import NodeFilter
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.control.tcp_protection import TcpProtectionActor
@@ -50,12 +50,12 @@ async def modes():
 
 async def main():
     shown, = (one.answer for one in actor.resources())
-    assert not (await shown(Asked({})))["enabled"] and await modes() == []
+    assert not (await shown(ResourceRequest({})))["enabled"] and await modes() == []
     syn, flow = plan(SYN + MORE), plan(FLOW)
     await rollout(nothing, syn)
     assert judged() == (0b111, 0, 0b001, 0), judged()
     assert await modes() == [2, 0]
-    found = await shown(Asked({}))
+    found = await shown(ResourceRequest({}))
     assert found["enabled"] and found["allowlist"] == ["192.0.2.7/32"]
     assert found["components"] == {
         "syn_protection": {"mode": "enabled", "filters": {"disabled": 1}, "rule": "s", "scope": "global",

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from spectrum.core.api import Api, UnixAddress, parse_api_address
 from spectrum.core.configuration.config import Config
-from spectrum.core.configuration.feature import Surroundings
+from spectrum.core.configuration.feature import CheckContext
 from spectrum.core.features import SECTIONS, check
 from tests.core.configuration.checking import app
 
@@ -90,7 +90,7 @@ def test_what_does_not_fit(api, more, why):
 
 def test_an_address_says_what_it_is():
     assert str(UnixAddress("/x")) == "unix:/x"
-    assert Surroundings  # what checks are given
+    assert CheckContext  # what checks are given
 
 
 def test_traces_go_to_a_url():

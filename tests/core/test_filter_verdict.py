@@ -5,10 +5,10 @@ from ipaddress import ip_address
 import pytest
 
 from spectrum.core.filter import Filter
-from spectrum.core.filter_verdict import Listed, judge_packets
+from spectrum.core.filter_verdict import ListMatch, judge_packets
 
 BASE = {"interfaces": ["eth0"], "guard": ["192.0.2.0/24"]}
-LISTED = Listed("drop", "203.0.113.0/24", "/etc/drop.txt:17")
+LISTED = ListMatch("drop", "203.0.113.0/24", "/etc/drop.txt:17")
 
 
 def judged(more, listed=(), client="203.0.113.8", transport="tcp", ports=(22, 22)):
@@ -41,7 +41,7 @@ def test_the_order():
 
 def test_a_dry_run_drops_nothing():
     head = "filter on eth0 (dry run, nothing is dropped)"
-    found = judged({"dry_run": True}, [Listed("drop", "203.0.113.8/32", "")])
+    found = judged({"dry_run": True}, [ListMatch("drop", "203.0.113.8/32", "")])
     assert found == (False, [f"{head}: list drop contains it (203.0.113.8/32): all its packets would be dropped"])
     found = judged({"dry_run": True, "rules": {"all": {"protocol": "tcp"}}})
     assert found == (False, [f"{head}: rule all: its packets would be dropped"])

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from spectrum.core.live_sessions import ORDERS, First, LiveSession, Selection, address_port
+from spectrum.core.live_sessions import ORDERS, FirstSessions, LiveSession, Selection, address_port
 
 V4, V6 = bytes([192, 0, 2, 1]), bytes.fromhex("20010db8") + bytes(11) + b"\1"
 ONE = LiveSession("tcp", 7, "web", "relaying", V4, 5000, V4, 80, "10.0.0.1", 8080, 3, 60_000, 500, 100, 200)
@@ -49,25 +49,25 @@ def test_a_client_that_is_no_prefix():
     [("age", ONE), ("bytes", ONE), ("idle", OTHER), ("app", OTHER), ("client", NOWHERE)],
 )
 def test_orders(order, first):
-    kept = First(order, 1)
+    kept = FirstSessions(order, 1)
     kept.add(ALL)
     assert (kept.sorted(), kept.total) == ([first], 3)
 
 
 def test_no_more_is_kept_than_twice_what_is_shown():
-    kept = First("age", 5)
+    kept = FirstSessions("age", 5)
     for start in range(0, 1000, 10):
         kept.add(msgspec.structs.replace(ONE, age_ms=age) for age in range(start, start + 10))
         assert len(kept._kept) <= 10
     assert ([one.age_ms for one in kept.sorted()], kept.total) == ([999, 998, 997, 996, 995], 1000)
-    none = First("bytes", 0)
+    none = FirstSessions("bytes", 0)
     none.add(ALL)
     assert (none.sorted(), none.total) == ([], 3)
 
 
 def test_each_order_takes_any_session():
     for order in ORDERS:
-        kept = First(order, 9)
+        kept = FirstSessions(order, 9)
         kept.add(ALL)
         assert set(kept.sorted()) == set(ALL)
 

@@ -7,11 +7,11 @@ import threading
 import pytest
 
 from spectrum.helper import serving
-from spectrum.helper.serving import Serving
-from spectrum.helper.work import Work
+from spectrum.helper.serving import HelperServer
+from spectrum.helper.work import RequestHandler
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.filter.drops import Drops
-from spectrum.link.helper import PROTOCOL, Another, Done, Greet, Greeting, HelperLine, NotDone, RemoveFilter, SetDrops
+from spectrum.link.helper import PROTOCOL, Done, Greet, Greeting, HelperLine, NotDone, OpenLine, RemoveFilter, SetDrops
 from tests.engine.harness import eventually
 
 
@@ -19,7 +19,7 @@ from tests.engine.harness import eventually
 def line(tmp_path):
     """A line to one that serves; it ends with the test."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    thread = threading.Thread(target=Serving(HelperLine(theirs), Work(tmp_path)).run)
+    thread = threading.Thread(target=HelperServer(HelperLine(theirs), RequestHandler(tmp_path)).run)
     thread.start()
     line = HelperLine(ours)
     line.limit(5)
@@ -30,7 +30,7 @@ def line(tmp_path):
 
 
 def one_more(line):
-    _, (descriptor,) = line.ask(Another())
+    _, (descriptor,) = line.ask(OpenLine())
     made = HelperLine(socket.socket(fileno=descriptor))
     made.limit(5)
     return made
@@ -70,11 +70,11 @@ def test_a_successor_goes_on(line):
 
 def test_so_many_at_most(line):
     lines = [one_more(line) for _ in range(serving.MAX_LINES - 1)]
-    answer, _ = line.ask(Another())
+    answer, _ = line.ask(OpenLine())
     assert isinstance(answer, NotDone)
     for one in lines:
         one.close()
-    eventually(lambda: [close_all(given) for answer, given in [line.ask(Another())] if isinstance(answer, Greeting)])
+    eventually(lambda: [close_all(given) for answer, given in [line.ask(OpenLine())] if isinstance(answer, Greeting)])
 
 
 def test_one_that_stops_in_the_middle_holds_the_others_up_for_a_while_only(line, monkeypatch):

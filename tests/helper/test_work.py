@@ -10,7 +10,7 @@ BEGIN = """
 import os, sys
 from ipaddress import ip_network
 from pathlib import Path
-from spectrum.helper.work import Work
+from spectrum.helper.work import RequestHandler
 from spectrum.core.filter_rules import FilterRule, SetTerm
 from spectrum.kernel.filter.drops import Drops, pack_drops, pack_prefixes
 from spectrum.kernel.filter.pinned import PinnedFilter
@@ -20,7 +20,7 @@ from spectrum.kernel.pins import PinError
 from spectrum.link.helper import *
 
 filesystem = Path(sys.argv[1])
-work = Work(filesystem)
+work = RequestHandler(filesystem)
 
 def do(request, kind, work=work):
     answer, descriptors = work.do(request, [])
@@ -99,7 +99,7 @@ assert (settings().idle_one_in, settings().used_one_in, settings().served) == (1
 # The filter changes, or its helper does: it is looked on.
 do(SetFilter(["lo"], FilterSettings(dry_run=True), drops()), Filtered)
 do(UndoFilter(), Filtered)
-do(SetFilter(["lo"], FilterSettings(), drops()), Filtered, Work(filesystem))
+do(SetFilter(["lo"], FilterSettings(), drops()), Filtered, RequestHandler(filesystem))
 assert settings().served == served and list(filesystem.glob("*/sent_link_lo"))
 assert do(SetDetection(0, 0, b""), Detecting)[1] == [] and not list(filesystem.glob("*/sent_*"))
 assert settings().served == b""
@@ -120,7 +120,7 @@ assert found()[2:] == (everything, 3, ["rule ddos/flood", "rule r"]), found()
 do(SetFilter(["lo"], plain, drops()), Filtered)
 rest = {"api/b": ["203.0.113.0/24"], "ddos/a": ["192.0.2.0/24", "198.51.100.0/24"]}
 assert found()[2:] == (rest, 3, ["rule ddos/flood"]), found()
-do(SetFilter(["lo"], plain, drops("::4/128", c=["127.9.0.0/16"], rules=["x"])), Filtered, Work(filesystem))
+do(SetFilter(["lo"], plain, drops("::4/128", c=["127.9.0.0/16"], rules=["x"])), Filtered, RequestHandler(filesystem))
 assert found()[2:] == ({"c": ["127.9.0.0/16"], **rest}, 3, ["rule ddos/flood", "rule x"]), found()
 
 # Rules with sets: a helper that knows nothing reads them back.
@@ -134,7 +134,7 @@ def held(owner="ddos"):
 do(SetDrops("ddos", flood(1, 2)), Filtered)
 before = held()
 assert before.sets == flood(1, 2).sets
-do(SetDrops("api", pack_drops([ip_network("::5/128")])), Filtered, Work(filesystem))
+do(SetDrops("api", pack_drops([ip_network("::5/128")])), Filtered, RequestHandler(filesystem))
 assert held() == before and held("api").guard == pack_prefixes([ip_network("::5/128")])
 
 # What is set between a change of the file and its undo stays; the list of the file is put back.
@@ -185,7 +185,7 @@ for odd in (
     if not any("/" in name for name in (*odd.lists, *odd.rules)):
         refused(SetDrops("ddos", odd))
 assert "no owner" in refused(SetDrops("file", drops())) and "no owner" in refused(SetDrops("me", drops()))
-assert "does not do that" in refused(Another())
+assert "does not do that" in refused(OpenLine())
 assert not list(filesystem.glob("spectrum-*")), "nothing has been done"
 """
 

@@ -11,7 +11,7 @@ from spectrum.kernel.peers import Peer, PinnedProcess
 def test_who_is_at_the_other_end():
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
-        assert Peer.of(ours) == Peer(os.getpid(), os.geteuid())
+        assert Peer.from_socket(ours) == Peer(os.getpid(), os.geteuid())
 
 
 def test_who_is_trusted():
@@ -21,11 +21,11 @@ def test_who_is_trusted():
 
 def test_a_process_is_killed_and_its_follower_is_not():
     process = subprocess.Popen(["sleep", "60"])
-    pinned = PinnedProcess.of(process.pid)
+    pinned = PinnedProcess.open(process.pid)
     pinned.kill()
     assert process.wait(5) == -signal.SIGKILL
     pinned.kill()  # the number may be another one's now
     pinned.close()
     pinned.kill()
     with pytest.raises(OSError):
-        PinnedProcess.of(process.pid)
+        PinnedProcess.open(process.pid)

@@ -23,7 +23,6 @@ from spectrum.kernel.filter.settings import FilterSettings
 from spectrum.kernel.filter.tcp_protection import pack_policies
 from spectrum.link import helper
 from spectrum.link.helper import (
-    Another,
     Bound,
     ChangeBinding,
     Counted,
@@ -39,6 +38,7 @@ from spectrum.link.helper import (
     NotDone,
     NotUnderstood,
     Offloaded,
+    OpenLine,
     RemoveFilter,
     RemoveOffload,
     SetBindings,
@@ -87,7 +87,7 @@ DROPS_BYTES = (
 GOLDEN = [
     (Greet(), "91a54772656574"),
     (Greeting(1, 4242), "93a84772656574696e6701cd1092"),
-    (Another(), "91a7416e6f74686572"),
+    (OpenLine(), "91a7416e6f74686572"),
     (
         SetFilter(["eth0"], FilterSettings(1, 2, 3, 4, True, 5, True), DROPS),
         "94a953657446696c74657291a46574683087b27061636b6574735f7065725f7365636f6e6401a5627572737402af73796e735f7065725f"

@@ -14,7 +14,7 @@ from spectrum.link.succession import (
     MAX_DESCRIPTORS,
     PACKET_BYTES,
     GivenWorker,
-    Heritage,
+    Handover,
     SuccessionError,
     SupervisorSocket,
     check_hello,
@@ -25,7 +25,7 @@ from spectrum.link.succession import (
 from spectrum.link.versions import BEFORE_HELLO, VERSION, Hello
 
 KEY = ListenerKey("192.0.2.1", 443)
-GIVEN = Heritage(
+GIVEN = Handover(
     [GivenWorker(1, 17, False, 10, 11, Hello(2, 1))],
     {0: 12},
     [(1, KEY, 13)],
@@ -59,14 +59,14 @@ def test_a_predecessor_of_version_1_refuses_who_does_not_understand_it(monkeypat
 
 def test_what_is_given_is_frozen():
     assert [(b"".join(packets(message)), descriptors) for message, descriptors in GIVEN.messages()] == GOLDEN
-    taken = Heritage()
+    taken = Handover()
     for data, descriptors in GOLDEN:
         taken.take(json.loads(data), descriptors)
     assert taken == GIVEN
 
 
 def test_what_version_1_gives():
-    taken = Heritage()
+    taken = Handover()
     taken.take({"worker": {"place": 1, "pid": 17, "relieved": True}}, [10, 11])
     assert taken.workers == [GivenWorker(1, 17, True, 10, 11, BEFORE_HELLO)]
     taken.take({"workers": [7, 9]}, [])
@@ -75,9 +75,9 @@ def test_what_version_1_gives():
 
 
 def test_what_a_later_version_gives_besides_is_passed_over():
-    taken, descriptor = Heritage(), os.memfd_create("x")
+    taken, descriptor = Handover(), os.memfd_create("x")
     taken.take({"more": {"x": 1}}, [descriptor])
-    assert taken == Heritage()
+    assert taken == Handover()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
     check_hello({"version": VERSION + 1, "oldest": VERSION, "more": 1})
@@ -86,7 +86,7 @@ def test_what_a_later_version_gives_besides_is_passed_over():
 
 
 def test_listeners_fit_what_one_packet_may_carry():
-    many = Heritage(listeners=[(0, KEY, descriptor) for descriptor in range(600)])
+    many = Handover(listeners=[(0, KEY, descriptor) for descriptor in range(600)])
     assert [len(descriptors) for _, descriptors in many.messages()] == [MAX_DESCRIPTORS, MAX_DESCRIPTORS, 100, 0]
 
 

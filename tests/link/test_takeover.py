@@ -31,14 +31,14 @@ from spectrum.link.takeover import (
     Events,
     FindSessions,
     FoundSessions,
-    Kept,
     Measures,
     Names,
+    RecordsKept,
     Release,
     Released,
     Sockets,
     Take,
-    Veteran,
+    TakenOver,
 )
 from spectrum.link.versions import Hello
 
@@ -57,7 +57,7 @@ SESSION = LiveSession(
 GOLDEN = [
     (Hello(2, 1), "93a548656c6c6f0201"),
     (Take(), "91a454616b65"),
-    (Veteran(1, 4242), "93a75665746572616e01cd1092"),
+    (TakenOver(1, 4242), "93a75665746572616e01cd1092"),
     (
         Sockets([ListenerKey("192.0.2.1", 443), ListenerKey("", 0, "udp", True, "app")]),
         "92a7536f636b6574739295a93139322e302e322e31cd01bba3746370c2a095a000a3756470c3a3617070",
@@ -76,7 +76,7 @@ GOLDEN = [
         "2e9415cb3fd0000000000000161718c2191a1b",
     ),
     (Events(2, b"{}\n{}\n", "w", 7, True, False), "97a64576656e747302c4067b7d0a7b7d0aa17707c3c2"),
-    (Kept(7), "92a44b65707407"),
+    (RecordsKept(7), "92a44b65707407"),
     (
         FindSessions(28, SELECTION, "age", 33, True),
         "96a446696e641c9791a3617070ac3139322e302e322e302f323491ac3139322e302e322e313a3232911d1e1f81a37463709120a361676521c3",

@@ -8,7 +8,7 @@ from spectrum.control.tls.certificates import load_tls
 from spectrum.core.features import compile_snapshot, number_labels
 from spectrum.core.numbers import Numbers
 from spectrum.kernel.descriptors import memory_file
-from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.access.firewall import ClientPlaces, Firewall
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.memory import SharedMemory
 from tests.engine.harness import port_of
@@ -23,7 +23,7 @@ class Parts:
         self.memory = SharedMemory(1, 4096)
         self.balancers = Balancers(self.memory.loads, self.memory.affinities, self._hurry)
         self.memory.close()
-        self.places = Places()
+        self.places = ClientPlaces()
         self.firewall = Firewall(self.places)
 
     def compile(self, text):

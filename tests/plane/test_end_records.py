@@ -8,7 +8,7 @@ from spectrum.core.limits.rules import Limits, app_rules
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.target import Target
-from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.access.firewall import ClientPlaces, Firewall
 from spectrum.plane.apps import RunningApp
 from spectrum.plane.end_records import EndRecords
 from spectrum.plane.limits import Limiter
@@ -19,7 +19,7 @@ APP = "apps: {x: {protocol: %s/1000, edge_ips: [127.0.0.1], origin_direct: [%s:/
 
 @pytest.fixture
 def records():
-    places = Places()
+    places = ClientPlaces()
     made = EndRecords(places, Limiter(Census(), Rates()), Firewall(places))
     made.read_clock()
     return made

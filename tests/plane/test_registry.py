@@ -147,7 +147,7 @@ apps: {x: {protocol: udp/53, load_balancer: lb}}"""
     engine.registry.apply(snapshot, dict.fromkeys(snapshot.listener_keys(), 0), {})
     (target,), _ = engine.registry.listeners[0].route.choose(b"\x7f\0\0\1", 5)
     engine.registry.count_failure(0, target, error)
-    assert sum(signs.connect_failures for signs in engine.parts.balancers.take_signs().values()) == told
+    assert sum(outcomes.connect_failures for outcomes in engine.parts.balancers.take_outcomes().values()) == told
 
 
 def test_a_tproxy_listener_is_found_by_what_it_takes():

@@ -9,7 +9,7 @@ from spectrum.core.records.reasons import Reason
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.sessions import Outcome
 from spectrum.engine.target import Target
-from spectrum.plane.access.firewall import Places
+from spectrum.plane.access.firewall import ClientPlaces
 from spectrum.plane.apps import RunningApp
 from spectrum.plane.forms import session_id
 from spectrum.plane.limits import Limiter
@@ -23,7 +23,7 @@ APP = "apps: {x: {protocol: tcp/1000, edge_ips: [127.0.0.1], origin_direct: [tcp
 def records():
     parts = Parts()
     app = RunningApp(0, parts.compile(APP).apps[0], parts.balancers)
-    made = SessionRecords(Places(), Limiter(Census(), Rates()), parts.firewall)
+    made = SessionRecords(ClientPlaces(), Limiter(Census(), Rates()), parts.firewall)
     made.read_clock()
     return made, app
 

@@ -318,7 +318,7 @@ def test_open_sessions_are_counted_for_all_workers(make, free_port, origin):
         eventually(lambda: loads.open(number(plane, "a")) == loads.open(pool) == 0)
 
 
-def test_sessions_that_are_reset_are_signs(make, free_port, origin):
+def test_sessions_that_are_reset_are_outcomes(make, free_port, origin):
     port = free_port()
     made = make({"x": led(port)}, more=balanced(origin))
     with made.running() as plane:
@@ -333,8 +333,8 @@ def test_sessions_that_are_reset_are_signs(make, free_port, origin):
                     sock.recv(1)
             eventually(lambda answer=answer: len(plane.events()) == (2 if answer else 1))
             if not answer:
-                assert plane.parts.balancers.take_signs()[number(plane, "a")].resets == 1
-        assert plane.parts.balancers.take_signs()[number(plane, "a")].answered == 1
+                assert plane.parts.balancers.take_outcomes()[number(plane, "a")].resets == 1
+        assert plane.parts.balancers.take_outcomes()[number(plane, "a")].answered == 1
 
 
 DRAIN = ", session_affinity_attributes: {drain_duration: 0}"

@@ -29,7 +29,7 @@ def load(tmp_path):
             lines.append(f"  {name}: {{{body.replace('CA', str(tmp_path / 'ca'))}}}")
         snapshot = parts.compile("\n".join(lines))
         tls.take(snapshot)
-        return {app.name: tls.of(app) for app in snapshot.apps}
+        return {app.name: tls.contexts_of(app) for app in snapshot.apps}
 
     return take
 

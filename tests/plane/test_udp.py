@@ -121,8 +121,8 @@ def test_a_flow_that_is_answered_ends_a_row_of_failures(make, free_port, origin)
     with made.running() as plane, datagrams() as client:
         confirm(plane, client, origin)
         eventually(lambda: plane.lines)
-        signs = plane.parts.balancers.take_signs()[a]
-    assert (signs.connected, signs.connect_failures) == (1, 0)
+        outcomes = plane.parts.balancers.take_outcomes()[a]
+    assert (outcomes.connected, outcomes.connect_failures) == (1, 0)
 
 
 @pytest.mark.parametrize("as_difference", [False, True], ids=["whole", "difference"])

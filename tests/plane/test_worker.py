@@ -18,7 +18,7 @@ from spectrum.link.messages import (
     Started,
     TicketKeysUpdate,
 )
-from spectrum.link.takeover import Drain, Events, Kept, Measures, Names, Take
+from spectrum.link.takeover import Drain, Events, Measures, Names, RecordsKept, Take
 from spectrum.plane.worker import work
 from tests.control.keepers import until
 from tests.plane.workers import configure, echo, memory, pair, proxy, worker
@@ -86,7 +86,7 @@ async def test_goes_by_each_message(tmp_path, free_port, caplog):
             Offloading(1, 8),
             Names({"ANY a tcp 1-1": ("192.0.2.1",)}),
             HealthUpdate({}, {"p": 0.1}),
-            Kept(1),
+            RecordsKept(1),
             Started(),
             Take(),
             Ask(5),

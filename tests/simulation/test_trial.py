@@ -6,11 +6,11 @@ import yaml
 from spectrum.simulation.flooding import FloodPlan
 from spectrum.simulation.network import EDGE_LINK, TrialNetwork
 from spectrum.simulation.trial import (
-    Look,
     Trial,
     TrialApp,
     TrialError,
     TrialFolder,
+    TrialProgress,
     in_namespaces,
     on_loopback,
     trial_file,
@@ -52,7 +52,7 @@ def test_the_file_of_a_trial(tmp_path):
 
 
 def test_what_was_dropped():
-    look = Look(
+    look = TrialProgress(
         1.0,
         10,
         {"passed": 5, "guarded": 3, "samples_lost": 2, "looks_lost": 9, "rule a": 7, "rule b": 4, "too_many": 1},

@@ -94,5 +94,5 @@ def field_of(table: Table, name: str, names: AppNames) -> FilterField:
     Raises:
         ValueError: If there is no such field, or it cannot be compared.
     """
-    column = ColumnFilter.of(table, name)
+    column = ColumnFilter.named(table, name)
     return _AppFilter(column, names) if name == "appID" else column

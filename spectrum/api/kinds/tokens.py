@@ -18,7 +18,7 @@ _USER = "com.cloudflare.api.user."
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
+class TenantLookup:
     """Accounts and zones, by id and by name.
 
     Attributes:
@@ -32,7 +32,7 @@ class Owned:
     account_of: Callable[[StoredObject], str]
 
 
-def to_value(body: Mapping[str, Any], owned: Owned, account: str | None) -> dict[str, Any]:
+def to_value(body: Mapping[str, Any], owned: TenantLookup, account: str | None) -> dict[str, Any]:
     """Return the value in the file of a token, without its hash.
 
     Args:
@@ -66,7 +66,7 @@ def to_value(body: Mapping[str, Any], owned: Owned, account: str | None) -> dict
     return value
 
 
-def from_token(token: StoredToken, owned: Owned, status: str, last_used: float | None) -> dict[str, Any]:
+def from_token(token: StoredToken, owned: TenantLookup, status: str, last_used: float | None) -> dict[str, Any]:
     """Return a token as it is sent, without its text, which is not stored.
 
     Args:
@@ -101,7 +101,7 @@ def pointer_of(place: tuple[str | int, ...]) -> str:
     return "".join(f"/{words.get(str(part), part)}" for part in place)
 
 
-def _policy(policy: Any, at: str, owned: Owned, account: str | None) -> dict[str, Any]:
+def _policy(policy: Any, at: str, owned: TenantLookup, account: str | None) -> dict[str, Any]:
     if not isinstance(policy, dict):
         raise BodyFault(INVALID, "expected an object with effect, permission_groups and resources", at)
     effect = policy.get("effect", "allow")
@@ -132,7 +132,7 @@ def _permissions(groups: Any, at: str) -> list[str]:
     return words
 
 
-def _resources(resources: Any, at: str, owned: Owned, account: str | None) -> tuple[list[str], list[str], bool]:
+def _resources(resources: Any, at: str, owned: TenantLookup, account: str | None) -> tuple[list[str], list[str], bool]:
     """Return the accounts and the zones of a policy, by name, and whether it covers all."""
     if not isinstance(resources, dict) or not resources:
         raise BodyFault(INVALID, f'resources: write {{"{_ACCOUNT}ID": "*"}}', at)
@@ -162,7 +162,7 @@ def _resources(resources: Any, at: str, owned: Owned, account: str | None) -> tu
     return accounts, zones, everywhere
 
 
-def _add(object_id: str, section: str, to: list[str], place: str, owned: Owned, account: str | None) -> None:
+def _add(object_id: str, section: str, to: list[str], place: str, owned: TenantLookup, account: str | None) -> None:
     if object_id == "*":
         return
     found = owned.get(section, object_id)
@@ -171,7 +171,7 @@ def _add(object_id: str, section: str, to: list[str], place: str, owned: Owned, 
     to.append(found.name)
 
 
-def _shown(token_id: str, index: int, policy: Mapping[str, Any], owned: Owned) -> dict[str, Any]:
+def _shown(token_id: str, index: int, policy: Mapping[str, Any], owned: TenantLookup) -> dict[str, Any]:
     words = policy["permissions"]
     groups = [BY_WORD[word] for word in words]
     resources = {}

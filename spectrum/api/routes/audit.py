@@ -90,7 +90,7 @@ async def _first_version(
         one for one in entries if (not zone or one.zone in zones) and not (hide_users and one.author.kind != "system")
     ]
     total = await in_thread(store.count_audit, wanted)
-    part = [first_version(one) for one in page.of(found)]
+    part = [first_version(one) for one in page.slice(found)]
     return success(part, page.info(len(part), total))
 
 

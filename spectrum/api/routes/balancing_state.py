@@ -18,7 +18,7 @@ router = APIRouter(tags=["Load balancing: state"])
 _PATH = "/accounts/{account_id}/load_balancers"
 
 
-class ByHand(BaseModel):
+class ManualSettings(BaseModel):
     """Manual settings of an origin; a field that is left out stays."""
 
     origin: str = Field(min_length=1)
@@ -39,7 +39,7 @@ async def get_state(call: Annotated[Call, InAccount("pools")]) -> Response:
     return success({"node": told["node"], **shown})
 
 
-@router.post(f"{_PATH}/pools/{{pool_id}}/by_hand", openapi_extra=takes_body(ByHand.model_json_schema()))
+@router.post(f"{_PATH}/pools/{{pool_id}}/by_hand", openapi_extra=takes_body(ManualSettings.model_json_schema()))
 async def set_by_hand(call: Annotated[Call, InAccount("pools", edit=True)], pool_id: str) -> Response:
     """Drain, disable or weigh an origin of a pool until that is undone; the configuration does not change."""
     pool, body = OBJECTS.found(call, pool_id), _by_hand(call.body)
@@ -56,15 +56,15 @@ async def set_by_hand(call: Annotated[Call, InAccount("pools", edit=True)], pool
     return success({"message": "; ".join(messages)})
 
 
-def _by_hand(body: Any) -> ByHand:
+def _by_hand(body: Any) -> ManualSettings:
     try:
-        return ByHand.model_validate(body)
+        return ManualSettings.model_validate(body)
     except ValidationError as exc:
         first = exc.errors()[0]
         raise BodyFault(INVALID, first["msg"], pointer_to(first["loc"])) from exc
 
 
-async def _set(call: Call, pool: StoredObject, body: ByHand, what: str, more: dict[str, str]) -> str:
+async def _set(call: Call, pool: StoredObject, body: ManualSettings, what: str, more: dict[str, str]) -> str:
     query = {"origin": f"{pool.name}/{body.origin}", **more}
     told = await call.context.supervisor.ask("POST", f"/origins/{what}", query)
     if told["changed"]:

@@ -14,7 +14,7 @@ from spectrum.api.caller import Caller
 from spectrum.api.catalogue import NotLive, ReadOnly
 from spectrum.api.envelope import ApiError, BodyFault, success
 from spectrum.api.kinds.permissions import GROUPS
-from spectrum.api.kinds.tokens import INVALID, MAX_NAME, Owned, from_token, pointer_of, to_value
+from spectrum.api.kinds.tokens import INVALID, MAX_NAME, TenantLookup, from_token, pointer_of, to_value
 from spectrum.api.paging import Page, page_query, paged
 from spectrum.core.tenants.tokens import Token
 from spectrum.store.audit import AuditEntry
@@ -303,9 +303,9 @@ def _within(one: Network, of: Network) -> bool:
     return isinstance(of, IPv6Network) and one.subnet_of(of)
 
 
-def _owned(context: Context) -> Owned:
+def _owned(context: Context) -> TenantLookup:
     catalogue = context.catalogue
-    return Owned(catalogue.get, catalogue.named, lambda one: catalogue.owners(one)[0])
+    return TenantLookup(catalogue.get, catalogue.named, lambda one: catalogue.owners(one)[0])
 
 
 def _shown(call: Call, token: StoredToken) -> dict[str, Any]:

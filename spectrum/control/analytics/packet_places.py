@@ -10,7 +10,7 @@ from spectrum.control.configuration.actor import Plan
 from spectrum.control.configuration.served import Served
 from spectrum.core.analytics.packet_rows import SampledPacket
 from spectrum.core.ddos.served import ServedError, ServedTable
-from spectrum.plane.access.firewall import Places
+from spectrum.plane.access.firewall import ClientPlaces
 from spectrum.wire import frames
 
 
@@ -26,7 +26,7 @@ class PacketPlaces:
         # The configuration that the next two were made from.
         self._plan: Plan | None = None
         self._table = ServedTable({})
-        self._places = Places()
+        self._places = ClientPlaces()
 
     def told(self, packets: Iterable[SampledPacket]) -> list[SampledPacket]:
         """Return samples with app and place added; samples of packets other than IP are unchanged."""
@@ -38,7 +38,7 @@ class PacketPlaces:
             return packet
         if self._plan is not self._served.plan:
             self._read(self._served.plan)
-        country, asn = self._places.of(frame.source.packed)
+        country, asn = self._places.lookup(frame.source.packed)
         app = self._table.app_at(frame.protocol, frame.destination, frame.destination_port)
         return packet._replace(app=app, country=country, asn=asn)
 

@@ -21,7 +21,7 @@ from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, Roll
 from spectrum.control.configuration.joined import JoinedSource
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import NothingNew, Source
-from spectrum.control.http.resource import OK, Asked, Resource, ResourceTable, answered
+from spectrum.control.http.resource import OK, Resource, ResourceRequest, ResourceTable, answered
 from spectrum.control.paths import analytics_folder, api_socket, sealing_key, store_folder
 from spectrum.control.processes.account import AccountError, have_folder
 from spectrum.control.trouble import Trouble
@@ -30,7 +30,7 @@ from spectrum.core.configuration.joining import SetAside
 from spectrum.kernel.sockets import ListenError
 from spectrum.link.analytics import PATH
 from spectrum.link.encoding import encode
-from spectrum.link.succession import Heritage
+from spectrum.link.succession import Handover
 from spectrum.store.sealing import SealingError, have_sealing_key
 from spectrum.tasks import in_background, in_thread
 
@@ -205,13 +205,13 @@ class ApiActor(Actor):
             return ()
         return Resource("GET", "/objects", self._view), Resource("GET", "/objects/standing", self._standing)
 
-    async def _standing(self, asked: Asked) -> dict[str, Any]:
+    async def _standing(self, asked: ResourceRequest) -> dict[str, Any]:
         assert self._source is not None, "there is a store"
         section, name = asked.query.get("section", ""), asked.query.get("name", "")
         path, line = await in_thread(self._source.standing, section, name)
         return {"path": path, "line": line}
 
-    async def _view(self, asked: Asked) -> dict[str, Any]:
+    async def _view(self, asked: ResourceRequest) -> dict[str, Any]:
         assert self._source is not None, "there is a store"
         return await in_background(self._source.view)
 
@@ -265,14 +265,14 @@ class ApiActor(Actor):
 
     # --- over the life of the daemon ------------------------------------------------------------------------------
 
-    async def inherit(self, heritage: Heritage) -> None:
+    async def inherit(self, handover: Handover) -> None:
         """Listen on the sockets of the daemon that this one replaces."""
         self._is_successor = True
-        self._sockets.inherit(heritage.api)
+        self._sockets.inherit(handover.api)
 
-    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
+    async def give(self, handover: Handover, opened: ExitStack) -> None:
         """Let a successor listen on the same sockets."""
-        heritage.api = self._sockets.given()
+        handover.api = self._sockets.given()
 
     def leave(self) -> None:
         """Let the process answer the requests that it has begun; the successor's process waits until it ends."""

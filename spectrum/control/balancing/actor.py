@@ -14,7 +14,7 @@ from spectrum.control.balancing.report import balancers_status, balancing_troubl
 from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.served import Served
 from spectrum.control.filter.explain import explain_filter
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.trouble import Trouble
 from spectrum.core.balancing.checks import BALANCING, monitor_faults
@@ -78,11 +78,11 @@ class HealthActor(Actor):
             Resource("GET", "/preview", self._preview),
         )
 
-    async def _balancing(self, asked: Asked) -> dict[str, Any]:
+    async def _balancing(self, asked: ResourceRequest) -> dict[str, Any]:
         """Return the status of load balancers and pools, and the name of this node."""
         return {"node": self._served.config.node.name or "local", **await self.status()}
 
-    async def _pool(self, asked: Asked) -> dict[str, Any]:
+    async def _pool(self, asked: ResourceRequest) -> dict[str, Any]:
         """Return the status of one pool, and the name of this node."""
         name, config = asked.query.get("pool", ""), self._served.config
         pool = next((pool for pool in self._served.snapshot.pools if pool.name == name), None)
@@ -93,7 +93,7 @@ class HealthActor(Actor):
         types = {one.monitor: config.monitors[one.monitor].type for one in probing(configured, config.monitor_groups)}
         return {"node": config.node.name or "local", "monitor_types": types, **told}
 
-    async def _begin_preview(self, asked: Asked) -> dict[str, Any]:
+    async def _begin_preview(self, asked: ResourceRequest) -> dict[str, Any]:
         """Probe pools once with the monitor in the body; return the preview's id, or why there is none."""
         wanted = msgspec.convert(asked.body, _PreviewAsked)
         monitor = Monitor.model_validate(wanted.monitor)
@@ -108,11 +108,11 @@ class HealthActor(Actor):
             return {"faults": [([], str(exc))]}
         return {"id": preview_id, "pools": pools}
 
-    async def _preview(self, asked: Asked) -> dict[str, Any]:
+    async def _preview(self, asked: ResourceRequest) -> dict[str, Any]:
         """Return the results of a preview so far; no pools if its owner has no such preview."""
         return self._previews.results(asked.query.get("owner", ""), asked.query.get("id", "")) or {"pools": None}
 
-    async def _explain(self, asked: Asked) -> dict[str, Any]:
+    async def _explain(self, asked: ResourceRequest) -> dict[str, Any]:
         query = asked.query
         return {"steps": await self.explain(query.get("app", ""), query.get("client", ""), int(query.get("port", "0")))}
 

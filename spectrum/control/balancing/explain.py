@@ -16,7 +16,7 @@ from spectrum.core.filter_verdict import FilterVerdict
 from spectrum.core.limits.rules import Rule, app_rules, node_rules, setting_of
 from spectrum.core.origin_bounds import OriginBounds
 from spectrum.core.snapshot import AppSettings, Snapshot
-from spectrum.plane.access.firewall import Places
+from spectrum.plane.access.firewall import ClientPlaces
 from spectrum.plane.limits import MAX_WAIT_NS
 from spectrum.plane.memory import SharedMemory
 
@@ -279,7 +279,7 @@ def _access(settings: AppSettings, snapshot: Snapshot, prefixes: bytes, client: 
     """Whether access rules let a client in, and what they say; nothing if the app has `access: off`."""
     if not settings.ip_firewall:
         return True, []
-    places = Places()
+    places = ClientPlaces()
     places.read(snapshot.geoip, snapshot.geoip_asn)
     table = PrefixTable(prefixes)
     rules = AppRules(settings.name, snapshot.access, table.find, places.number_of, places.country_of, settings.scopes)
@@ -333,7 +333,7 @@ def _comes_too_fast(rule: Rule, memory: SharedMemory, client: bytes) -> tuple[bo
 
 
 def _country(snapshot: Snapshot, client: bytes) -> str:
-    places = Places()
+    places = ClientPlaces()
     places.read(snapshot.geoip, "")
     try:
         return places.country_of(client)

@@ -14,7 +14,7 @@ from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.balancing.groups import Vote, combine, probing
 from spectrum.core.balancing.health import Health, ProbeResult
 from spectrum.core.balancing.objects import GroupMember, LoadBalancer, Monitor, Pool
-from spectrum.core.balancing.outliers import OutlierDetector, Signs
+from spectrum.core.balancing.outliers import OriginOutcomes, OutlierDetector
 from spectrum.core.balancing.overrides import Override
 from spectrum.core.balancing.pools import PoolView, Standing, weight_of
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
@@ -330,14 +330,14 @@ class HealthKeeper:
             if changed or returned:
                 self._judge(number, cause, key)
 
-    def met(self, signs: Mapping[int, Signs]) -> None:
+    def count_outcomes(self, outcomes: Mapping[int, OriginOutcomes]) -> None:
         """Take the outcomes of clients' sessions at origins."""
         now = time.monotonic()
-        for number, sign in signs.items():
+        for number, counted in outcomes.items():
             member = self.members.get(number)
             if member is None:
                 continue
-            if self._detectors[member.pool].take(number, sign, partial(self._others_usable, member.pool), now):
+            if self._detectors[member.pool].take(number, counted, partial(self._others_usable, member.pool), now):
                 self._was_ejected(number, now)
 
     def _was_ejected(self, number: int, now: float) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from spectrum.control.balancing.health import NO_OVERRIDE, HealthKeeper
 from spectrum.control.configuration.actor import Actor, Change
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.state_file import read_state, since_text, write_state
 from spectrum.core.balancing.overrides import Out, Override
 from spectrum.core.snapshot import Snapshot
@@ -110,12 +110,12 @@ class OriginsActor(Actor):
     def _setter(self, what: str) -> Any:
         out, words = _OUT[what]
 
-        async def answer(asked: Asked) -> dict[str, Any]:
+        async def answer(asked: ResourceRequest) -> dict[str, Any]:
             return await self._set(asked, words, out=out)
 
         return answer
 
-    async def _weigh(self, asked: Asked) -> dict[str, Any]:
+    async def _weigh(self, asked: ResourceRequest) -> dict[str, Any]:
         text = asked.query.get("value", "")
         try:
             weight = float(text) if text else None
@@ -128,7 +128,7 @@ class OriginsActor(Actor):
 
     # --- actions --------------------------------------------------------------------------------------------------
 
-    async def _set(self, asked: Asked, words: str, **fields: Any) -> dict[str, Any]:
+    async def _set(self, asked: ResourceRequest, words: str, **fields: Any) -> dict[str, Any]:
         """Set an override of an origin: here, in the file and in workers.
 
         Raises:

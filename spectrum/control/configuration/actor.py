@@ -17,7 +17,7 @@ from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Names
 from spectrum.core.difference import Difference, difference
 from spectrum.core.snapshot import Snapshot
-from spectrum.link.succession import Heritage
+from spectrum.link.succession import Handover
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -43,7 +43,7 @@ class RolloutError(Exception):
         self.faults = faults
 
 
-class Since(NamedTuple):
+class ConfigDifference(NamedTuple):
     """The difference from another configuration, where only named objects differ.
 
     Attributes:
@@ -73,7 +73,7 @@ class Plan:
     numbers: dict[str, int]
     prefixes: bytes
     places: tuple[object, ...] = ()
-    since: Since | None = None
+    since: ConfigDifference | None = None
 
 
 @dataclass(frozen=True)
@@ -193,18 +193,18 @@ class Actor:
 
     # --- over the life of the daemon ------------------------------------------------------------------------------
 
-    async def inherit(self, heritage: Heritage) -> None:
+    async def inherit(self, handover: Handover) -> None:
         """Take over its part of what the previous daemon hands over, before the first rollout."""
 
     def jobs(self) -> Jobs:
         """Return the tasks that run while the daemon serves."""
         return {}
 
-    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
+    async def give(self, handover: Handover, opened: ExitStack) -> None:
         """Add what a successor needs.
 
         Args:
-            heritage: What the successor gets.
+            handover: What the successor gets.
             opened: Closes descriptors that are opened for it.
 
         Raises:

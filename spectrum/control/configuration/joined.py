@@ -48,7 +48,7 @@ class StoredChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinedConfig:
     """A file with the objects of a store.
 
     Attributes:
@@ -92,7 +92,7 @@ class JoinedSource:
         self.changed: Callable[[], None] = lambda: None
         self._file = file
         self._folder = folder
-        self._served = Joined(Config())
+        self._served = JoinedConfig(Config())
         self._fitting: _Checked | None = None
         # Changes are checked in threads.
         self._checking = threading.Lock()
@@ -100,7 +100,7 @@ class JoinedSource:
         self._next = self._served
 
     @property
-    def served(self) -> Joined:
+    def served(self) -> JoinedConfig:
         """What is served."""
         return self._served
 
@@ -189,7 +189,7 @@ class JoinedSource:
         folder = self._store_of(config)
         return read_objects(folder).objects if folder is not None else {}
 
-    def _joined(self, file: Config, values: Values, must: Iterable[Named]) -> Joined:
+    def _joined(self, file: Config, values: Values, must: Iterable[Named]) -> JoinedConfig:
         """Join a file with those objects of a store that fit it.
 
         Raises:
@@ -212,7 +212,7 @@ class JoinedSource:
             raise NotFitting(faults)
         order = [(key, name) for key in _SECTIONS for name in models.get(key, ())]
         config, unfit = fitting(file, models, order, required.intersection(order), _faults, _Checked)
-        return Joined(file, self._store_of(file), values, models, (*aside, *unfit), config)
+        return JoinedConfig(file, self._store_of(file), values, models, (*aside, *unfit), config)
 
     def _model(self, section: str, name: str, value: Any) -> BaseModel:
         """Return the model of an object of the store.
@@ -265,7 +265,7 @@ class JoinedSource:
 
     def _all_changed(
         self, groups: Sequence[Sequence[StoredChange]], fitting: "_Checked"
-    ) -> tuple[Joined, list[list[Fault]]]:
+    ) -> tuple[JoinedConfig, list[list[Fault]]]:
         """Return the content after groups of changes, and the faults of each; a group with faults has no effect.
 
         Thousands of objects are copied for a group. So groups are tried as one first, where none changes what another
@@ -285,7 +285,7 @@ class JoinedSource:
                 found.append(exc.faults)
         return joined, found
 
-    def _changed(self, before: Joined, group: Sequence[StoredChange], fitting: "_Checked") -> Joined:
+    def _changed(self, before: JoinedConfig, group: Sequence[StoredChange], fitting: "_Checked") -> JoinedConfig:
         """Return the content after the changes of one group.
 
         Raises:
@@ -312,7 +312,9 @@ class JoinedSource:
             raise NotFitting(faults)
         return replace(joined, config=config)
 
-    def _change(self, before: Joined, change: StoredChange, values: dict[str, Any], models: dict[str, Any]) -> None:
+    def _change(
+        self, before: JoinedConfig, change: StoredChange, values: dict[str, Any], models: dict[str, Any]
+    ) -> None:
         section, name, place = _SECTIONS.get(change.section), change.name, (change.section, change.name)
         if section is None:
             raise NotFitting(

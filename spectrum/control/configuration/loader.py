@@ -133,7 +133,7 @@ def load_text(
     if diagnostics := parts.told(resolved.told(faults + wrong)):
         raise ConfigError(diagnostics)
     if keeps and parts.is_single:
-        known.text = LoadedText.of(text, parts.document, config, local)
+        known.text = LoadedText.split(text, parts.document, config, local)
     return config
 
 

@@ -25,7 +25,7 @@ from spectrum.core.configuration.faults import Fault
 
 
 @dataclass(frozen=True, slots=True)
-class OnMachine:
+class FeatureFiles:
     """The files and folders of a feature.
 
     Attributes:
@@ -44,20 +44,20 @@ class OnMachine:
 
 
 FEATURES = (
-    OnMachine(account.account_faults, is_of_settings=True),
-    OnMachine(access_faults, paths=access_paths),
-    OnMachine(tls_faults, paths=tls_paths),
-    OnMachine(acme_faults, acme_refusals, folders=acme_folders),
-    OnMachine(authority_faults, is_of_settings=True),
-    OnMachine(dns_faults, is_of_settings=True),
-    OnMachine(filter_faults, paths=filter_paths, is_of_settings=True),
-    OnMachine(flow_program_faults, paths=flow_program_paths),
-    OnMachine(tcp_faults),
-    OnMachine(socket_faults, socket_refusals, is_of_settings=True),
-    OnMachine(api_faults, api_refusals, folders=api_folders, is_of_settings=True),
-    OnMachine(analytics_faults, analytics_refusals, folders=analytics_folders, is_of_settings=True),
-    OnMachine(ddos_faults, ddos_refusals, folders=ddos_folders, is_of_settings=True),
-    OnMachine(lambda config: (), transparent.refusals),
+    FeatureFiles(account.account_faults, is_of_settings=True),
+    FeatureFiles(access_faults, paths=access_paths),
+    FeatureFiles(tls_faults, paths=tls_paths),
+    FeatureFiles(acme_faults, acme_refusals, folders=acme_folders),
+    FeatureFiles(authority_faults, is_of_settings=True),
+    FeatureFiles(dns_faults, is_of_settings=True),
+    FeatureFiles(filter_faults, paths=filter_paths, is_of_settings=True),
+    FeatureFiles(flow_program_faults, paths=flow_program_paths),
+    FeatureFiles(tcp_faults),
+    FeatureFiles(socket_faults, socket_refusals, is_of_settings=True),
+    FeatureFiles(api_faults, api_refusals, folders=api_folders, is_of_settings=True),
+    FeatureFiles(analytics_faults, analytics_refusals, folders=analytics_folders, is_of_settings=True),
+    FeatureFiles(ddos_faults, ddos_refusals, folders=ddos_folders, is_of_settings=True),
+    FeatureFiles(lambda config: (), transparent.refusals),
 )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 
 from spectrum.control.access import AccessError, AccessLoader
-from spectrum.control.configuration.actor import IN_PARTS, Actor, Change, Plan, RolloutError, Since
+from spectrum.control.configuration.actor import IN_PARTS, Actor, Change, ConfigDifference, Plan, RolloutError
 from spectrum.control.configuration.includes import Reading
 from spectrum.control.configuration.machine import named_files
 from spectrum.control.tls.certificates import CertificateError, load_tls
@@ -74,7 +74,7 @@ class Planner(Actor):
             numbers = self._number(config)
             files = plan.snapshot.access, plan.snapshot.tls
             snapshot = compile_snapshot(config, generation, numbers, *files, partial(self._compile, known=known))
-        since = Since(plan.config, names)
+        since = ConfigDifference(plan.config, names)
         return replace(plan, config=config, snapshot=self._finish(snapshot), numbers=numbers, since=since)
 
     def plan(self, config: Config, generation: int) -> Plan:
@@ -109,7 +109,7 @@ class Planner(Actor):
             RolloutError: If one refuses.
         """
         snapshot = msgspec.structs.replace(plan.snapshot, generation=plan.snapshot.generation + 1)
-        return replace(plan, snapshot=self._finish(snapshot), since=Since(plan.config, {}))
+        return replace(plan, snapshot=self._finish(snapshot), since=ConfigDifference(plan.config, {}))
 
     def _finish(self, snapshot: Snapshot) -> Snapshot:
         for actor in self.actors:
@@ -139,7 +139,7 @@ class Planner(Actor):
         return tuple(self._settings.values())
 
     def _compile_app(self, name: str, app: App) -> AppSettings:
-        return msgspec.structs.replace(compile_app(name, app), scopes=self._scopes.of(app))
+        return msgspec.structs.replace(compile_app(name, app), scopes=self._scopes.scopes_of(app))
 
     async def commit(self, change: Change) -> None:
         """Assign the numbers of the plan."""

@@ -25,7 +25,7 @@ MAX_CREDENTIAL_BYTES = 1 << 20
 _read: dict[Path, str] = {}
 
 
-class Replaced(NamedTuple):
+class ReplacedValue(NamedTuple):
     """A value that contained references.
 
     Attributes:
@@ -49,7 +49,7 @@ class Resolved:
 
     value: Any
     faults: list[Fault]
-    replaced: Mapping[FaultPath, Replaced]
+    replaced: Mapping[FaultPath, ReplacedValue]
 
     def told(self, faults: list[Fault]) -> list[Fault]:
         """Return all faults, also those of validation, without those that follow from others, and without secrets."""
@@ -80,7 +80,7 @@ def _hidden(message: str, shown: Mapping[str, str]) -> str:
 def resolve(value: Any) -> Resolved:
     """Return a file's content with references resolved."""
     faults: list[Fault] = []
-    replaced: dict[FaultPath, Replaced] = {}
+    replaced: dict[FaultPath, ReplacedValue] = {}
 
     def walk(node: Any, path: FaultPath) -> Any:
         match node:
@@ -99,7 +99,7 @@ def resolve(value: Any) -> Resolved:
             faults.append(Fault(path, str(exc)))
             return reference.text
         if values:
-            replaced[path] = Replaced(reference.text, tuple(sorted({text, *values}, key=len, reverse=True)))
+            replaced[path] = ReplacedValue(reference.text, tuple(sorted({text, *values}, key=len, reverse=True)))
         return plain_scalar(text) if reference.is_plain else text
 
     return Resolved(walk(value, ()), faults, replaced)

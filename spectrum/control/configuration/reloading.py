@@ -30,7 +30,7 @@ class LoadedText:
         self._fitting = Fitting(config, local)
 
     @classmethod
-    def of(cls, text: str, document: Document, config: Config, local: Iterable[IPAddress]) -> "LoadedText | None":
+    def split(cls, text: str, document: Document, config: Config, local: Iterable[IPAddress]) -> "LoadedText | None":
         """Return the result of a text; None if it is not certain which part of it is which app."""
         blocks = split(text)
         is_certain = not may_have_anchors(text) and not may_have_references(text)

@@ -35,7 +35,7 @@ from spectrum.link.detector import (
     DetectorSampling,
     DetectorSettings,
     DetectorState,
-    Found,
+    FromDetector,
 )
 from spectrum.tasks import in_thread
 
@@ -166,7 +166,7 @@ class DdosActor(Actor):
             self._rules.read()
         return DetectorHeld(self._rules.in_force(), self._rules.held.last, self._book.held(time.time()))
 
-    def _found(self, found: Found) -> None:
+    def _found(self, found: FromDetector) -> None:
         match found:
             case DetectorRules(rules, last):
                 self._take(rules, last)

@@ -17,7 +17,7 @@ from prometheus_client.core import Metric
 
 from spectrum.control.configuration.actor import Actor, Jobs
 from spectrum.control.ddos.attack_metrics import AttackCounts, attack_metrics
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.state_file import write_state
 from spectrum.control.trouble import Severity, Trouble
 from spectrum.core.ddos.attack_events import MOST_SAMPLES, Attack, AttackEvent, AttackRule, AttackSample
@@ -289,7 +289,7 @@ class AttacksActor(Actor):
             Resource("GET", "/attack/rule", self._explain),
         )
 
-    async def _list(self, asked: Asked) -> dict[str, Any]:
+    async def _list(self, asked: ResourceRequest) -> dict[str, Any]:
         query = asked.query
         limit, state = int(query.get("limit", "100")), query.get("state", "")
         if state not in ("", "open", *_STATES):
@@ -303,11 +303,11 @@ class AttacksActor(Actor):
         ]
         return {"total": len(found), "attacks": [attack_shown(one) for one in found[: max(0, limit)]]}
 
-    async def _show(self, asked: Asked) -> dict[str, Any]:
+    async def _show(self, asked: ResourceRequest) -> dict[str, Any]:
         kept = self._book.find(asked.query.get("id", ""))
         return attack_shown(kept.attack) | {"samples": [sample_shown(one) for one in kept.samples]}
 
-    async def _explain(self, asked: Asked) -> dict[str, Any]:
+    async def _explain(self, asked: ResourceRequest) -> dict[str, Any]:
         attack, rule = self._book.of_rule(asked.query.get("name", ""))
         (shown,) = [one for one in attack_shown(attack)["rules"] if one["name"] == rule.name]
         return {"attack": attack.id, "app": attack.app, "rule": shown}

@@ -24,8 +24,8 @@ from spectrum.link.detector import (
     DetectorReady,
     DetectorServing,
     DetectorSettings,
-    Found,
-    Told,
+    FromDetector,
+    ToDetector,
     found_in,
     send_told,
 )
@@ -78,7 +78,9 @@ class DetectorProcess(LinkedProcess[DetectorMessage]):
         OSError: If it cannot be started.
     """
 
-    def __init__(self, place: DetectorPlace, found: Callable[[Found], None], held: Callable[[], DetectorHeld]) -> None:
+    def __init__(
+        self, place: DetectorPlace, found: Callable[[FromDetector], None], held: Callable[[], DetectorHeld]
+    ) -> None:
         self._found = found
         self._held = held
         arguments = [str(place.folder), place.user or "-", str(int(place.forbids_calls)), place.profiles]
@@ -109,7 +111,7 @@ class DetectorProcess(LinkedProcess[DetectorMessage]):
         finally:
             close_all(descriptor for _, descriptor in files)
 
-    def _tell(self, subject: str, told: Told, descriptors: "list[int] | tuple[()]" = ()) -> None:
+    def _tell(self, subject: str, told: ToDetector, descriptors: "list[int] | tuple[()]" = ()) -> None:
         try:
             send_told(self._channel, told, descriptors)
         except (OSError, MemoryError) as exc:

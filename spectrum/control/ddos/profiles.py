@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spectrum.control.configuration.actor import Actor
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.core.ddos.maxima import DAY_S, Maxima, preview
 from spectrum.core.ddos.profile_header import MOST_BYTES, ProfileFileError, ProfileHeader, read_header
 from spectrum.tasks import in_thread
@@ -29,18 +29,18 @@ class ProfilesActor(Actor):
         """GET /ddos/profiles and /ddos/preview."""
         return (Resource("GET", "/ddos/profiles", self._profiles), Resource("GET", "/ddos/preview", self._preview))
 
-    async def _profiles(self, asked: Asked) -> dict[str, Any]:
+    async def _profiles(self, asked: ResourceRequest) -> dict[str, Any]:
         headers, faults = await self._read(asked)
         now = self._now()
         has_maxima = "app" in asked.query
         return {"profiles": [profile_shown(one, now, has_maxima) for one in headers], "faults": faults}
 
-    async def _preview(self, asked: Asked) -> dict[str, Any]:
+    async def _preview(self, asked: ResourceRequest) -> dict[str, Any]:
         headers, faults = await self._read(asked)
         day = int(self._now() // DAY_S)
         return {"beyond": [line for one in headers for line in preview_shown(one, day)], "faults": faults}
 
-    async def _read(self, asked: Asked) -> tuple[list[ProfileHeader], list[str]]:
+    async def _read(self, asked: ResourceRequest) -> tuple[list[ProfileHeader], list[str]]:
         folder = self._folder()
         if folder is None:
             raise ValueError("attacks are not detected: the file has no ddos")

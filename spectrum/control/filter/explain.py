@@ -8,7 +8,7 @@ from pathlib import Path
 from spectrum.core.access.prefix_table import PrefixTable, PrefixTableBuilder
 from spectrum.core.address import parse_address
 from spectrum.core.filter import BlockList, Filter
-from spectrum.core.filter_verdict import FilterVerdict, Listed, judge_packets
+from spectrum.core.filter_verdict import FilterVerdict, ListMatch, judge_packets
 from spectrum.core.snapshot import AppSettings
 
 
@@ -25,7 +25,7 @@ def explain_filter(settings: Filter, app: AppSettings, client: str) -> FilterVer
     return judge_packets(settings, listed, address, app.transport, (app.first_port, app.last_port))
 
 
-def _listed(lists: dict[str, BlockList], client: bytes) -> Iterator[Listed]:
+def _listed(lists: dict[str, BlockList], client: bytes) -> Iterator[ListMatch]:
     builder = PrefixTableBuilder()
     for number, one in enumerate(lists.values(), 1):
         for prefix in one.prefixes:
@@ -37,4 +37,4 @@ def _listed(lists: dict[str, BlockList], client: bytes) -> Iterator[Listed]:
     for number, (name, one) in enumerate(lists.items(), 1):
         if (found := table.given(client, number)) is not None:
             prefix = ip_network((client, found[0]), strict=False)
-            yield Listed(name, str(prefix), f"{one.file}:{found[1]}" if one.file and found[1] else "")
+            yield ListMatch(name, str(prefix), f"{one.file}:{found[1]}" if one.file and found[1] else "")

@@ -16,7 +16,7 @@ from spectrum.control.configuration.actor import Actor, Change, Jobs, Plan, Roll
 from spectrum.control.filter.filter_metrics import filter_metrics
 from spectrum.control.filter.sample_queue import SampleQueue
 from spectrum.control.filter.samples import Sampler
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.core.configuration.config import Config
@@ -319,7 +319,7 @@ class FilterActor(Actor):
         """GET /samples."""
         return (Resource("GET", "/samples", self._samples),)
 
-    async def _samples(self, asked: Asked) -> dict[str, Any]:
+    async def _samples(self, asked: ResourceRequest) -> dict[str, Any]:
         query = asked.query
         try:
             seconds, count = float(query.get("seconds", "10")), int(query.get("count", "20"))

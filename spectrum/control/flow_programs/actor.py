@@ -12,7 +12,7 @@ from spectrum.control.filter.node import NodeFilter
 from spectrum.control.filter.tables import FilterTablesActor
 from spectrum.control.flow_programs.kept_objects import KeptObjects
 from spectrum.control.flow_programs.reading import MOST_INCLUDED, ReadProgram, read_program
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.core.configuration.config import Config
 from spectrum.core.ddos.served import ServedError
@@ -133,7 +133,7 @@ class FlowProgramsActor(FilterTablesActor[FlowPrograms]):
         """GET /flow-programs."""
         return (Resource("GET", "/flow-programs", self._shown),)
 
-    async def _shown(self, asked: Asked) -> dict[str, Any]:
+    async def _shown(self, asked: ResourceRequest) -> dict[str, Any]:
         return {"programs": await self._shown_all()}
 
     async def _shown_all(self) -> dict[str, Any]:

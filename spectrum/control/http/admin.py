@@ -203,7 +203,7 @@ async def _json_pieces(content: Any) -> list[bytes]:
 
 def _uid(request: web.Request) -> int:
     sock = request.transport and request.transport.get_extra_info("socket")
-    return Peer.of(sock).uid if sock and sock.family == socket.AF_UNIX else -1
+    return Peer.from_socket(sock).uid if sock and sock.family == socket.AF_UNIX else -1
 
 
 class AdminServer:

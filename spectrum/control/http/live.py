@@ -11,7 +11,7 @@ from spectrum import __version__
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.configuration.reload import Reloads
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.processes.fleet import Fleet
 from spectrum.control.records.totals import Totals
 from spectrum.control.trouble import Trouble
@@ -57,7 +57,7 @@ class LiveView:
         """Return the resource of the live view."""
         return Resource("GET", "/live", self._answer)
 
-    async def _answer(self, asked: Asked) -> dict[str, Any]:
+    async def _answer(self, asked: ResourceRequest) -> dict[str, Any]:
         await self._fleet.ask()
         at = time.time()
         changed = self._totals.news()

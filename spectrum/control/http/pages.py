@@ -14,7 +14,7 @@ from spectrum.control.configuration.served import Served
 from spectrum.control.http.admin import Upgrade, control_app
 from spectrum.control.http.exporter import Exporter, NodeState
 from spectrum.control.http.live import LiveView
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.processes.fleet import Fleet
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.life import Life
@@ -82,7 +82,7 @@ class Pages:
         processes = await self._processes()
         return await self._exporter.render(processes, await self._usages(processes), is_open)
 
-    async def _limits(self, asked: Asked) -> dict[str, Any]:
+    async def _limits(self, asked: ResourceRequest) -> dict[str, Any]:
         """Answer `spectrum limits`."""
         await self._fleet.ask()
         return {"limits": usage_report(await self._usages(await self._processes()))}

@@ -14,7 +14,7 @@ OK, NOT_FOUND, UNPROCESSABLE = 200, 404, 422
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ResourceRequest:
     """A request.
 
     Attributes:
@@ -42,7 +42,7 @@ class Resource:
 
     method: str
     path: str
-    answer: Callable[[Asked], Awaitable[Any]]
+    answer: Callable[[ResourceRequest], Awaitable[Any]]
     has_body: bool = False
 
 
@@ -57,7 +57,7 @@ async def answered(resource: Resource, query: Mapping[str, str], data: bytes, ui
     """
     try:
         body = msgspec.json.decode(data) if resource.has_body else None
-        return OK, await resource.answer(Asked(query, body, uid))
+        return OK, await resource.answer(ResourceRequest(query, body, uid))
     except ValueError as exc:
         return UNPROCESSABLE, {"errors": str(exc).splitlines() or [type(exc).__name__]}
 

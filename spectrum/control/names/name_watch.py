@@ -27,7 +27,7 @@ from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import Config
 from spectrum.core.names import NameSettings, name_key, parse_service
 from spectrum.kernel.sockets import descriptor_limit, local_addresses
-from spectrum.link.succession import Heritage
+from spectrum.link.succession import Handover
 from spectrum.tasks import Tasks, busy_wait_for
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ Refuse = Callable[[NameSettings, str], str | None]
 
 
 @dataclass(slots=True, eq=False)
-class Watched:
+class WatchedName:
     """The state of a name that is looked up.
 
     Attributes:
@@ -89,7 +89,7 @@ class Watched:
 
 
 class NameReading(NamedTuple):
-    """The readings of a name for metrics: see `Watched`; `addresses` is their number."""
+    """The readings of a name for metrics: see `WatchedName`; `addresses` is their number."""
 
     name: str
     type: str
@@ -118,7 +118,7 @@ class NameWatch:
         self._refuse = refuse
         self._resolver = resolver or Resolver()
         self._tasks = Tasks()
-        self._watched: dict[tuple[str, str], Watched] = {}
+        self._watched: dict[tuple[str, str], WatchedName] = {}
         self._began = False
         self._room: asyncio.Semaphore
         self._doubtful_room: asyncio.Semaphore
@@ -181,7 +181,7 @@ class NameWatch:
     def _follow_for(self, question: tuple[str, str], users: frozenset[NameSettings]) -> None:
         watched = self._watched.get(question)
         if watched is None:
-            watched = self._watched[question] = Watched(*question, users)
+            watched = self._watched[question] = WatchedName(*question, users)
             watched.task = self._tasks.start(self._follow(watched), f"look up {watched.name}")
         elif watched.users != users:
             sooner = min(user.ttl_s for user in users) < watched.bound_s
@@ -200,7 +200,7 @@ class NameWatch:
             watched.retry_s = FIRST_RETRY_S
             watched.again.set()
 
-    async def _follow(self, watched: Watched) -> None:
+    async def _follow(self, watched: WatchedName) -> None:
         while True:
             watched.again.clear()
             pause_s = await self._look(watched)
@@ -210,7 +210,7 @@ class NameWatch:
             except TimeoutError:
                 pass
 
-    async def _ask(self, watched: Watched) -> Answer:
+    async def _ask(self, watched: WatchedName) -> Answer:
         """Look a name up, first with a short time limit: slow look-ups must not use the slots of others."""
         if watched.result != "no_answer":
             try:
@@ -221,7 +221,7 @@ class NameWatch:
         async with self._doubtful_room:
             return await self._resolver.look_up(watched.name, watched.type)
 
-    async def _look(self, watched: Watched) -> float:
+    async def _look(self, watched: WatchedName) -> float:
         """Look a name up; return the maximum number of seconds until the next look-up."""
         try:
             answer = await self._ask(watched)
@@ -242,11 +242,11 @@ class NameWatch:
         watched.retry_s = min(watched.retry_s * 2, watched.bound_s)
         return pause_s
 
-    def _count(self, watched: Watched, result: str) -> None:
+    def _count(self, watched: WatchedName, result: str) -> None:
         watched.result = result
         watched.results[result] += 1
 
-    def _fail(self, watched: Watched, why: str, result: str) -> None:
+    def _fail(self, watched: WatchedName, why: str, result: str) -> None:
         self._count(watched, result)
         watched.failure = why
         for user in watched.users:
@@ -259,7 +259,7 @@ class NameWatch:
             log.warning("origin name %s: %s; addresses in use: %s", user.name, why, kept)
         self.failures[key] = why
 
-    def _take(self, watched: Watched) -> None:
+    def _take(self, watched: WatchedName) -> None:
         """Give the users of a name those of its addresses that they may use."""
         changed = {}
         for user in watched.users:
@@ -288,7 +288,7 @@ class NameWatch:
         for watched in self._watched.values():
             watched.ended.set()
 
-    def watched(self) -> list[Watched]:
+    def watched(self) -> list[WatchedName]:
         """Return the names that are looked up, sorted."""
         return [self._watched[question] for question in sorted(self._watched)]
 
@@ -380,13 +380,13 @@ class NamesActor(Actor):
         if _names_differ(change):
             self._names.follow(change.after.snapshot.names())
 
-    async def inherit(self, heritage: Heritage) -> None:
+    async def inherit(self, handover: Handover) -> None:
         """Take the last good answers of the previous supervisor."""
-        self._names.remember(heritage.names)
+        self._names.remember(handover.names)
 
-    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
+    async def give(self, handover: Handover, opened: ExitStack) -> None:
         """Hand over the last good answers."""
-        heritage.names |= self._names.addresses
+        handover.names |= self._names.addresses
 
     async def status(self) -> Mapping[str, Any]:
         """Return the state of each name."""

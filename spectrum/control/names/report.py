@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 if TYPE_CHECKING:
-    from spectrum.control.names.name_watch import NameReading, Watched
+    from spectrum.control.names.name_watch import NameReading, WatchedName
 
 
-def names_status(names: "list[Watched]") -> list[dict[str, Any]]:
+def names_status(names: "list[WatchedName]") -> list[dict[str, Any]]:
     """Return the status of every name that is looked up."""
     return [
         {
@@ -25,7 +25,7 @@ def names_status(names: "list[Watched]") -> list[dict[str, Any]]:
     ]
 
 
-def _name_state(watched: "Watched") -> str:
+def _name_state(watched: "WatchedName") -> str:
     if not watched.result:
         return "unknown"
     if not watched.failure:

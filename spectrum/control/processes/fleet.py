@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from spectrum.control.listeners import ListenerBank
-from spectrum.control.processes.veterans import VeteranWorker, take_all
+from spectrum.control.processes.former_workers import FormerWorker, take_all
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.records.totals import Totals
-from spectrum.core.life.veteran import VeteranCommand, VeteranEvent
+from spectrum.core.life.former_worker import FormerWorkerCommand, FormerWorkerEvent
 from spectrum.core.life.worker import WorkerCommand, WorkerEvent, WorkerLife, WorkerState
 from spectrum.kernel import installation, signals
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.installation import PackageChanged
-from spectrum.link.messages import Message, Met
+from spectrum.link.messages import Message, OutcomesReport
 from spectrum.link.succession import GivenWorker
 from spectrum.link.takeover import Events, FoundSessions, Measures, Names
 from spectrum.plane.memory import SharedMemory
@@ -98,7 +98,7 @@ class Fleet:
         memory: SharedMemory,
         totals: Totals,
         serve: Callable[[Sequence[WorkerProcess]], object],
-        heard: Callable[[Events | Met | FoundSessions], None],
+        heard: Callable[[Events | OutcomesReport | FoundSessions], None],
         handover_s: Callable[[], float],
         silence_s: Callable[[], float] = lambda: 0.0,
         enlarge: Callable[[list[int]], None] = close_all,
@@ -119,7 +119,7 @@ class Fleet:
         self._silence_s = silence_s
         self._enlarge = enlarge
         # Workers of the previous supervisor.
-        self._veterans: list[VeteranWorker] = []
+        self._former_workers: list[FormerWorker] = []
         # The flows of each worker are kept here after its end.
         self._flow_files: dict[int, int] = {}
         self._is_open = True
@@ -149,13 +149,13 @@ class Fleet:
         """Return those of them that serve on all of their listeners."""
         return [worker for worker in self.answering() if not worker.deaf]
 
-    def all(self) -> list[WorkerProcess | VeteranWorker]:
+    def all(self) -> list[WorkerProcess | FormerWorker]:
         """Return all workers, those of the previous supervisor included."""
-        return [*self.workers.values(), *self._veterans]
+        return [*self.workers.values(), *self._former_workers]
 
-    def has_veterans(self) -> bool:
+    def has_former_workers(self) -> bool:
         """Return whether there are workers of the previous supervisor."""
-        return bool(self._veterans)
+        return bool(self._former_workers)
 
     def status(self) -> list[dict[str, Any]]:
         """Return the part of `spectrum status` about each worker."""
@@ -176,19 +176,19 @@ class Fleet:
             for _, worker in sorted(self.workers.items())
         ] + [
             {
-                "number": veteran.place,
-                "pid": veteran.pid,
+                "number": former.place,
+                "pid": former.pid,
                 "ready": False,
                 "generation": 0,
                 "silent_s": 0.0,
                 "refusal": None,
-                "sessions": veteran.sessions,
+                "sessions": former.sessions,
                 "stalled": False,
                 "deaf": 0,
-                "offloaded": veteran.offloaded,
-                "relieved": not veteran.life.awaits_relief,
+                "offloaded": former.offloaded,
+                "relieved": not former.life.awaits_relief,
             }
-            for veteran in self._veterans
+            for former in self._former_workers
         ]
 
     # --- workers of the previous supervisor -----------------------------------------------------------------------
@@ -200,18 +200,18 @@ class Fleet:
             pids: The process ids that it left.
             bank: Gets their listening sockets.
         """
-        taken = await take_all(self._control, pids, self._heard_veteran, self._veteran_gone)
+        taken = await take_all(self._control, pids, self._heard_former, self._former_gone)
         # One may have ended since, after its last session or by a kill; its state is still of use.
-        self._veterans = [veteran for veteran in taken if veteran.life.lives]
-        for veteran in taken:
-            if veteran.flows < 0:  # It was relieved by another supervisor in between.
+        self._former_workers = [former for former in taken if former.life.lives]
+        for former in taken:
+            if former.flows < 0:  # It was relieved by another supervisor in between.
                 continue
-            bank.adopt(veteran.place, veteran.sockets)
-            if veteran.place not in self._flow_files and veteran.place < self.count:
-                self._flow_files[veteran.place] = veteran.flows
-                veteran.has_heir = True
+            bank.adopt(former.place, former.sockets)
+            if former.place not in self._flow_files and former.place < self.count:
+                self._flow_files[former.place] = former.flows
+                former.has_heir = True
             else:  # There are two of one number if a supervisor was killed during a takeover.
-                os.close(veteran.flows)
+                os.close(former.flows)
         if taken:
             log.warning("taking over %d workers of the previous supervisor", len(taken))
 
@@ -228,46 +228,46 @@ class Fleet:
             else:
                 os.close(descriptor)
         for one in given:
-            veteran = VeteranWorker(self._heard_veteran, self._veteran_gone)
-            veteran.inherit(one)
-            veteran.has_heir = one.place < self.count
-            self._veterans.append(veteran)
+            former = FormerWorker(self._heard_former, self._former_gone)
+            former.inherit(one)
+            former.has_heir = one.place < self.count
+            self._former_workers.append(former)
         log.warning("taking over %d workers of the previous supervisor", len(given))
 
     async def relieve_the_rest(self) -> None:
         """Relieve the workers whose number no longer exists."""
-        for veteran in tuple(self._veterans):
-            if veteran.life.awaits_relief:
-                await self._relieve(veteran, None)
+        for former in tuple(self._former_workers):
+            if former.life.awaits_relief:
+                await self._relieve(former, None)
 
-    async def _relieve(self, veteran: VeteranWorker, worker: WorkerProcess | None) -> None:
+    async def _relieve(self, former: FormerWorker, worker: WorkerProcess | None) -> None:
         """Let a worker of this supervisor take over from one of the previous supervisor."""
-        veteran.life.handle(VeteranEvent.RELIEVE)
+        former.life.handle(FormerWorkerEvent.RELIEVE)
         timeout_s = self._handover_s()
         try:
             if worker is None:
-                await veteran.relieve(timeout_s, None)
+                await former.relieve(timeout_s, None)
                 return
             # Not before it runs: until then clients would wait.
             await worker.started.wait()
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with ours, theirs:
                 worker.inherit(theirs.fileno())
-                await veteran.relieve(timeout_s, ours)
+                await former.relieve(timeout_s, ours)
         except TimeoutError:
-            if veteran.life.handle(VeteranEvent.SILENT) is VeteranCommand.KILL:
-                log.error("worker pid %d does not hand over its flows and is killed", veteran.pid)
-                veteran.kill()
+            if former.life.handle(FormerWorkerEvent.SILENT) is FormerWorkerCommand.KILL:
+                log.error("worker pid %d does not hand over its flows and is killed", former.pid)
+                former.kill()
 
-    def _heard_veteran(self, veteran: VeteranWorker, message: Message) -> None:
+    def _heard_former(self, former: FormerWorker, message: Message) -> None:
         match message:
-            case Measures(_, _, apps, own, sessions, _, held_bytes, offloaded) if veteran.life.counts:
-                veteran.sessions, veteran.held_bytes, veteran.offloaded = sessions, held_bytes, offloaded
+            case Measures(_, _, apps, own, sessions, _, held_bytes, offloaded) if former.life.counts:
+                former.sessions, former.held_bytes, former.offloaded = sessions, held_bytes, offloaded
                 for measures in apps.values():  # It connected before the count.
                     measures.origins.clear()
-                self._totals.add(veteran.number, apps, own)
+                self._totals.add(former.number, apps, own)
             case Events():
-                veteran.source = message.source
+                former.source = message.source
                 self._tell(message)
             case FoundSessions():
                 self._tell(message)
@@ -276,13 +276,13 @@ class Fleet:
             case _:
                 pass
 
-    def _veteran_gone(self, veteran: VeteranWorker) -> None:
-        if not veteran.pid:  # No worker was taken over.
+    def _former_gone(self, former: FormerWorker) -> None:
+        if not former.pid:  # No worker was taken over.
             return
-        if veteran in self._veterans:
-            self._veterans.remove(veteran)
-        lost = self._totals.lose(veteran.number)
-        log.log(logging.ERROR if lost else logging.INFO, "worker pid %d has ended, %d sessions lost", veteran.pid, lost)
+        if former in self._former_workers:
+            self._former_workers.remove(former)
+        lost = self._totals.lose(former.number)
+        log.log(logging.ERROR if lost else logging.INFO, "worker pid %d has ended, %d sessions lost", former.pid, lost)
         self._note_empty()
 
     # --- workers of this supervisor -------------------------------------------------------------------------------
@@ -297,8 +297,8 @@ class Fleet:
     async def open(self) -> None:
         """Let the workers serve."""
         self._is_open = True
-        for veteran in tuple(self._veterans):
-            veteran.begin()
+        for former in tuple(self._former_workers):
+            former.begin()
         await asyncio.gather(*(self._introduce(worker) for worker in tuple(self.workers.values())))
 
     async def _watch(self) -> None:
@@ -375,17 +375,17 @@ class Fleet:
     async def _introduce(self, worker: WorkerProcess) -> None:
         """Send a new worker what to serve, after it has the flows of the one that it relieves."""
         try:
-            if veteran := self._served_before(worker.number):
-                await self._relieve(veteran, worker)
+            if former := self._served_before(worker.number):
+                await self._relieve(former, worker)
             if not self.closing:  # Otherwise it was told to end already.
                 self._serve([worker])
         except Exception:
             log.exception("%s cannot be sent what to serve", worker)
             worker.kill()
 
-    def _served_before(self, place: int) -> VeteranWorker | None:
+    def _served_before(self, place: int) -> FormerWorker | None:
         """Return the worker of the previous supervisor whose flows a new worker takes over."""
-        found = (one for one in self._veterans if one.life.awaits_relief and one.has_heir and one.place == place)
+        found = (one for one in self._former_workers if one.life.awaits_relief and one.has_heir and one.place == place)
         return next(found, None)
 
     async def _pause(self, place: int, pause_s: float, why: str) -> None:
@@ -423,7 +423,7 @@ class Fleet:
         log.error("worker %d (pid %d) ended: %s; %d sessions lost, replacing it", worker.number, worker.pid, how, lost)
 
     def _note_empty(self) -> None:
-        if self.closing and not self.workers and not self._veterans:
+        if self.closing and not self.workers and not self._former_workers:
             self.empty.set()
 
     def _heard(self, worker: WorkerProcess, message: Message) -> None:
@@ -443,7 +443,7 @@ class Fleet:
             case Events():
                 worker.source = message.source
                 self._tell(message)
-            case Met() | FoundSessions():
+            case OutcomesReport() | FoundSessions():
                 self._tell(message)
             case _:
                 pass
@@ -559,8 +559,8 @@ class Fleet:
         Raises:
             OSError: If that fails.
         """
-        relieved = [one for one in self._veterans if not one.life.awaits_relief]
-        offers = [*(worker.give(opened) for worker in self.serving()), *(veteran.give() for veteran in relieved)]
+        relieved = [one for one in self._former_workers if not one.life.awaits_relief]
+        offers = [*(worker.give(opened) for worker in self.serving()), *(former.give() for former in relieved)]
         given = [one for one in offers if one]
         self._given = {one.pid for one in given}
         return given
@@ -587,17 +587,17 @@ class Fleet:
             else:
                 worker.kill()
 
-    async def end(self, ends_veterans: bool) -> None:
+    async def end(self, ends_former_workers: bool) -> None:
         """End all workers and wait for those of this supervisor; those of the previous one wait for another supervisor,
-        unless `ends_veterans`.
+        unless `ends_former_workers`.
         """
         self.closing = True
         await asyncio.gather(*(worker.end() for worker in tuple(self.workers.values())))
-        for veteran in tuple(self._veterans):
-            if ends_veterans:
-                veteran.kill()
+        for former in tuple(self._former_workers):
+            if ends_former_workers:
+                former.kill()
             else:
-                veteran.disown()
+                former.disown()
 
     def close(self) -> None:
         """Close the files of flows."""

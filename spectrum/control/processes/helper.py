@@ -24,7 +24,6 @@ from spectrum.link.encoding import encode
 from spectrum.link.helper import (
     MAX_DESCRIPTORS,
     PROTOCOL,
-    Another,
     Answer,
     Done,
     EnlargeQueues,
@@ -33,6 +32,7 @@ from spectrum.link.helper import (
     HelperLine,
     LineError,
     NotDone,
+    OpenLine,
     RemoveFilter,
     RemoveOffload,
     Request,
@@ -163,7 +163,7 @@ class Helper:
         """
         if self._may_start or self._line is None:
             return None
-        _, (descriptor,) = self.ask(Another(), Greeting)
+        _, (descriptor,) = self.ask(OpenLine(), Greeting)
         return descriptor
 
     def has_pins(self) -> bool:

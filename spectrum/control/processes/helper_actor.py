@@ -8,7 +8,7 @@ from spectrum.control.configuration.actor import Actor, Jobs
 from spectrum.control.processes.helper import Helper
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.pins import PinError
-from spectrum.link.succession import Heritage, SuccessionError
+from spectrum.link.succession import Handover, SuccessionError
 from spectrum.tasks import Tasks, in_thread
 
 
@@ -39,23 +39,23 @@ class HelperActor(Actor):
     def __init__(self, helper: Helper) -> None:
         self._helper = helper
 
-    async def inherit(self, heritage: Heritage) -> None:
+    async def inherit(self, handover: Handover) -> None:
         """Use the helper of the previous daemon, if this one cannot start one."""
-        if heritage.helper is not None:
-            await in_thread(self._helper.adopt, heritage.helper)
+        if handover.helper is not None:
+            await in_thread(self._helper.adopt, handover.helper)
 
     def jobs(self) -> Jobs:
         """Log its end."""
         return {"watch the helper": self._helper.watch}
 
-    async def give(self, heritage: Heritage, opened: ExitStack) -> None:
+    async def give(self, handover: Handover, opened: ExitStack) -> None:
         """Give the successor a link to it, if it needs one."""
         try:
-            heritage.helper = await in_thread(self._helper.another)
+            handover.helper = await in_thread(self._helper.another)
         except PinError as exc:
             raise SuccessionError(str(exc)) from exc
-        if heritage.helper is not None:
-            opened.callback(os.close, heritage.helper)
+        if handover.helper is not None:
+            opened.callback(os.close, handover.helper)
 
     async def close(self) -> None:
         """Close the link to it."""

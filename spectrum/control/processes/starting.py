@@ -22,7 +22,7 @@ from spectrum.control.processes.succession import Predecessor
 from spectrum.control.records.totals import Totals
 from spectrum.garbage import freeze
 from spectrum.kernel.sockets import passed_sockets, raise_descriptor_limit
-from spectrum.link.succession import Heritage, SuccessionError
+from spectrum.link.succession import Handover, SuccessionError
 from spectrum.tasks import Tasks
 
 START_TIMEOUT_S = 30.0
@@ -82,12 +82,12 @@ class Start:
 
     async def _run(self) -> None:
         raise_descriptor_limit()
-        heritage = await self._inherit()
+        handover = await self._inherit()
         # The control socket first: a second daemon with the same file fails with that message, not with "address in
         # use" for each app.
         is_chosen = self.served.config.control is not None
         await self.admin.serve_control(self.control, self.path, is_chosen)
-        await self._take(heritage)
+        await self._take(handover)
         # No port is opened before workers run: clients would wait, and be reset if no worker ever runs.
         self.fleet.start(self.tasks, serves=False)
         await self._wait_for_workers(lambda: len(self.fleet.begun()) == self.fleet.count)
@@ -96,7 +96,7 @@ class Start:
         except RolloutError as exc:
             raise StartError(str(exc)) from exc
         # Everything is ready: the previous daemon may end, and its workers be relieved.
-        await self._follow(heritage)
+        await self._follow(handover)
         await self.fleet.open()
         await self._wait_for_workers(lambda: len(self.fleet.listening()) == self.fleet.count)
         await self.fleet.relieve_the_rest()  # there are fewer workers now; before it may be upgraded itself
@@ -107,43 +107,43 @@ class Start:
         counts = (apps, "app"), (listeners, "listener"), (self.fleet.count, "worker")
         log.info("serving %s on %s with %s", *(f"{count} {what}{'s' * (count != 1)}" for count, what in counts))
 
-    async def _inherit(self) -> Heritage:
+    async def _inherit(self) -> Handover:
         """Return what the previous supervisor hands over while it serves; nothing without one.
 
         Raises:
             StartError: If it does not arrive.
         """
         if self.predecessor is None:
-            return Heritage(legacy=[])
+            return Handover(legacy=[])
         try:
-            heritage = await self.predecessor.inherit()
+            handover = await self.predecessor.inherit()
         except SuccessionError as exc:
             raise StartError(f"the previous daemon does not hand over its state: {exc}") from exc
-        if heritage.legacy is None:
-            given = {where: socket.socket(fileno=descriptor) for where, descriptor in heritage.servers.items()}
+        if handover.legacy is None:
+            given = {where: socket.socket(fileno=descriptor) for where, descriptor in handover.servers.items()}
             self.admin.inherit(given)
-        return heritage
+        return handover
 
-    async def _take(self, heritage: Heritage) -> None:
+    async def _take(self, handover: Handover) -> None:
         """Take over workers, sockets, and the state of features."""
         self.bank.adopt_passed(passed_sockets(os.environ))
-        if heritage.legacy is None:
-            self.fleet.inherit(heritage.workers, heritage.flows)
-            for worker, key, descriptor in heritage.listeners:
+        if handover.legacy is None:
+            self.fleet.inherit(handover.workers, handover.flows)
+            for worker, key, descriptor in handover.listeners:
                 self.bank.adopt(worker, {key: socket.socket(fileno=descriptor)})
         else:
-            await self.fleet.take_over(heritage.legacy, self.bank)
-        heritage.names = {**self.fleet.inherited_names, **heritage.names}
+            await self.fleet.take_over(handover.legacy, self.bank)
+        handover.names = {**self.fleet.inherited_names, **handover.names}
         for actor in self.actors:
-            await actor.inherit(heritage)
+            await actor.inherit(handover)
 
-    async def _follow(self, heritage: Heritage) -> None:
+    async def _follow(self, handover: Handover) -> None:
         """Let the previous supervisor leave.
 
         Raises:
             StartError: If it has ended instead.
         """
-        if self.predecessor is not None and heritage.legacy is None:
+        if self.predecessor is not None and handover.legacy is None:
             if self.life.stopping.is_set():
                 raise StartError("it was told to stop")
             try:

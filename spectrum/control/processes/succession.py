@@ -17,7 +17,7 @@ from spectrum.kernel import init, installation, signals
 from spectrum.kernel.installation import python as python_command
 from spectrum.link.succession import (
     Ended,
-    Heritage,
+    Handover,
     SuccessionError,
     SupervisorSocket,
     check_hello,
@@ -95,7 +95,7 @@ class Successor:
             await self.end()
             raise
 
-    async def give(self, heritage: Heritage) -> None:
+    async def give(self, handover: Handover) -> None:
         """Hand over what it needs, and wait until it is ready.
 
         Raises:
@@ -105,7 +105,7 @@ class Successor:
         try:
             async with asyncio.timeout(TAKE_TIMEOUT_S):
                 await self._line.send(predecessor_hello())
-                for message, descriptors in heritage.messages():
+                for message, descriptors in handover.messages():
                     await self._line.send(message, descriptors)
                 await self._line.send({"given": True})
         except (Ended, TimeoutError):
@@ -207,7 +207,7 @@ class Predecessor:
                 self._socket.send(part)
         self._socket.close()
 
-    async def inherit(self) -> Heritage:
+    async def inherit(self) -> Handover:
         """Report that this one can serve the file, and return what the other one hands over.
 
         Raises:
@@ -215,15 +215,15 @@ class Predecessor:
         """
         line = SupervisorSocket(self._socket)
         await line.send(successor_hello())
-        heritage = Heritage()
+        handover = Handover()
         message, descriptors = await line.receive()
         check_hello(message)
         while "given" not in message:
-            heritage.take(message, descriptors)
-            if heritage.legacy is not None:
-                return heritage
+            handover.take(message, descriptors)
+            if handover.legacy is not None:
+                return handover
             message, descriptors = await line.receive()
-        return _checked(heritage)
+        return _checked(handover)
 
     async def follow(self, control: str) -> None:
         """Report that this one is ready, and wait until the other one has left.
@@ -244,13 +244,13 @@ class Predecessor:
         self._socket.close()
 
 
-def _checked(heritage: Heritage) -> Heritage:
+def _checked(handover: Handover) -> Handover:
     """Return the hand-over, unless a worker of an earlier upgrade is too old.
 
     Raises:
         SuccessionError: If one is.
     """
-    for worker in heritage.workers:
+    for worker in handover.workers:
         if fault := mismatch(worker.hello):
             raise SuccessionError(f"worker pid {worker.pid}: {fault}: restart instead")
-    return heritage
+    return handover

@@ -18,7 +18,7 @@ from spectrum.control.processes.life import Life
 from spectrum.control.processes.succession import Successor, arguments
 from spectrum.control.processes.systemd import Notifier
 from spectrum.kernel import init, signals
-from spectrum.link.succession import Heritage, SuccessionError
+from spectrum.link.succession import Handover, SuccessionError
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +84,10 @@ class Upgrades:
         try:
             await self.fleet.hold()
             with ExitStack() as opened:
-                heritage = Heritage(self.fleet.give(opened), self.fleet.flows, servers=self.admin.give())
+                handover = Handover(self.fleet.give(opened), self.fleet.flows, servers=self.admin.give())
                 for actor in self.actors:
-                    await actor.give(heritage, opened)
-                await successor.give(heritage)
+                    await actor.give(handover, opened)
+                await successor.give(handover)
         except (SuccessionError, OSError) as exc:
             self.fleet.keep()
             await successor.end()

@@ -33,7 +33,7 @@ from spectrum.link.messages import (
     TicketKeysUpdate,
 )
 from spectrum.link.succession import GivenWorker
-from spectrum.link.takeover import Drain, Kept, Names, Sockets
+from spectrum.link.takeover import Drain, Names, RecordsKept, Sockets
 from spectrum.link.versions import BEFORE_HELLO
 from spectrum.plane.memory import SharedMemory
 
@@ -49,7 +49,7 @@ LATENCIES_PER_PACKET = 500
 Outcome = str | None
 
 
-class _Told:
+class _SentSnapshot:
     """A snapshot that was sent to a worker and is not answered yet."""
 
     def __init__(self, knows: Callable[[], Set[ListenerKey]]) -> None:
@@ -110,7 +110,7 @@ class WorkerProcess:
         self._process: Child | None = None
         self._channel: Channel[Message] | None = None
         self.known: Set[ListenerKey] = frozenset()
-        self._unanswered: _Told | None = None
+        self._unanswered: _SentSnapshot | None = None
         # Messages that it does not read yet: the latest of each kind is kept.
         self._late_names: dict[str, tuple[str, ...]] = {}
         self._late_standings: dict[int, Standing] = {}
@@ -266,7 +266,7 @@ class WorkerProcess:
         """Note what was sent; after it was taken the worker `knows` these listeners."""
         self.tell(message, files)
         self.life.tell(message.generation)
-        self._unanswered = _Told(knows)
+        self._unanswered = _SentSnapshot(knows)
         return self._unanswered.outcome
 
     def tell_names(self, addresses: dict[str, tuple[str, ...]]) -> None:
@@ -316,7 +316,7 @@ class WorkerProcess:
     def tell_kept(self, end: int) -> None:
         """Tell the worker that its records before a number are journaled, unless many messages wait for it already."""
         if self._channel is not None:
-            self._channel.send(Kept(end), droppable=True)
+            self._channel.send(RecordsKept(end), droppable=True)
 
     def ask(self, number: int) -> None:
         """Request its measures, unless many messages wait for it already."""

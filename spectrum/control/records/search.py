@@ -33,7 +33,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchedPlace:
     """A place that was searched: its name, its number of records (None: not counted), the time of its first record."""
 
     name: str
@@ -52,7 +52,7 @@ class Findings:
     """
 
     story: Story
-    searched: tuple[Searched, ...]
+    searched: tuple[SearchedPlace, ...]
     notes: tuple[str, ...]
 
 
@@ -67,7 +67,7 @@ class _Found:
     of_several: deque[Fields] = field(default_factory=lambda: deque(maxlen=MAX_SUMS))
     sums: int = 0
     session: str = ""
-    searched: list[Searched] = field(default_factory=list)
+    searched: list[SearchedPlace] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -144,7 +144,7 @@ def search(
     _search_sinks(kept.sinks, oldest, found)
     for path in kept.files:
         _search_file(path, found)
-        found.searched.append(Searched(str(path), None, _first_time(path)))
+        found.searched.append(SearchedPlace(str(path), None, _first_time(path)))
     since = min((one.since for one in found.searched if one.since), default=None)
     if since is not None and window.since is not None and window.since < since:
         found.notes.append(f"records from before {since:%Y-%m-%d %H:%M:%S} are no longer kept")
@@ -193,7 +193,7 @@ def _search_journal(folder: Path, found: _Found) -> datetime | None:
         if is_last:
             end = end_of(data, segment)
     oldest = next((at for at in begins if at is not None), None)
-    found.searched.append(Searched(f"journal {folder}", end - segments[0] if segments else 0, oldest))
+    found.searched.append(SearchedPlace(f"journal {folder}", end - segments[0] if segments else 0, oldest))
     if oldest is None:
         found.notes.append(f"{folder} has no records yet" if segments else f"{folder} has no journal: was this served?")
     return oldest
@@ -267,7 +267,7 @@ def _search_sinks(sinks: Mapping[str, SinkSection], oldest: datetime | None, fou
             _search_file(path, found)
         if older:
             since = min((at for at in map(_first_time, older) if at is not None), default=None)
-            found.searched.append(Searched(f"sink {name}, {len(older)} files", None, since))
+            found.searched.append(SearchedPlace(f"sink {name}, {len(older)} files", None, since))
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from spectrum import __version__
 from spectrum.control.records.feed import Sink
 from spectrum.control.records.file_sink import FileSink
 from spectrum.control.records.socket_sinks import DatagramSink, StreamSink, tls_context
-from spectrum.core.records.formats import Formed, RecordFormat
+from spectrum.core.records.formats import FormattedRecord, RecordFormat
 from spectrum.core.records.journald import entry
 from spectrum.core.records.objects import SinkSection
 from spectrum.core.records.syslog import SyslogForm, SyslogServer, counted
@@ -38,7 +38,7 @@ def make_sink(section: SinkSection, node: str, journald: Path = JOURNALD) -> Sin
 
 
 def _syslog_sink(section: SinkSection, server: SyslogServer, form: RecordFormat, syslog: SyslogForm) -> Sink:
-    def message(one: Formed) -> bytes:
+    def message(one: FormattedRecord) -> bytes:
         return syslog.message(one.fields, one.text)
 
     if server.transport == "unix":

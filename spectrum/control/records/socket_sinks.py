@@ -11,7 +11,7 @@ from fcntl import ioctl
 from pathlib import Path
 from termios import TIOCOUTQ
 
-from spectrum.core.records.formats import Formed, RecordFormat
+from spectrum.core.records.formats import FormattedRecord, RecordFormat
 from spectrum.core.records.journal import Batch
 
 # Deadline for a connection, for a message when the buffer is full, and for the acknowledgement by the peer's kernel.
@@ -20,7 +20,7 @@ FIRST_LOOK_S = 0.0005
 MAX_LOOK_S = 0.05
 
 # Makes a message of a record.
-Pack = Callable[[Formed], bytes]
+Pack = Callable[[FormattedRecord], bytes]
 
 
 class SocketSink(ABC):

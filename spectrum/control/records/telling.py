@@ -8,7 +8,7 @@ from typing import Any
 
 from spectrum.control.configuration.actor import Actor
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.records.places import journal_of
 from spectrum.control.records.search import RecordPlaces, as_plain, search
 from spectrum.core.records.story import Window, parse_subject, parse_time
@@ -37,7 +37,7 @@ class StoryActor(Actor):
         """GET /story."""
         return (Resource("GET", "/story", self._tell),)
 
-    async def _tell(self, asked: Asked) -> dict[str, Any]:
+    async def _tell(self, asked: ResourceRequest) -> dict[str, Any]:
         query, config = asked.query, self._served.config
         subject = parse_subject(query.get("subject", ""))
         now = datetime.now(UTC)

@@ -10,7 +10,7 @@ from typing import Any
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.records.app_metrics import app_metrics
 from spectrum.control.records.app_status import apps_status
 from spectrum.core.names import parse_service
@@ -257,7 +257,7 @@ class TotalsActor(Actor):
         """GET /apps/figures: some numbers of each app with traffic."""
         return (Resource("GET", "/apps/figures", self._figures),)
 
-    async def _figures(self, asked: Asked) -> dict[str, Any]:
+    async def _figures(self, asked: ResourceRequest) -> dict[str, Any]:
         view = self._totals.view()
         paused = [app.name for app in self._served.snapshot.apps if app.paused]
         return {"at": time.time(), "keys": FIGURES, "apps": await in_background(figures, view), "paused": paused}

@@ -8,10 +8,10 @@ from spectrum.core.access.lists import AddressList
 from spectrum.core.access.objects import AccessRule
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, Path, nearest
-from spectrum.core.configuration.feature import Feature, Named, Names, Section, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Named, Names, Section
 
 
-def check_access(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def check_access(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     """Yield every fault between access rules and the rest of a file.
 
     A rule without effect is a fault, because its author relies on it; except for rules of a zone or an account, which

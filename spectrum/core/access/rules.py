@@ -49,7 +49,7 @@ class AccessSettings(msgspec.Struct, frozen=True, array_like=True):
         return any(rule.numbers for rule in self.rules)
 
 
-class Basis(NamedTuple):
+class MatchedEntry(NamedTuple):
     """The entry of a rule that matches a client.
 
     Attributes:
@@ -98,7 +98,7 @@ def verdict_of(rule: RuleSettings) -> Verdict:
 
 def basis_of(
     settings: AccessSettings, given: Callable[[bytes, int], tuple[int, int] | None], rule: str, client: bytes
-) -> Basis | None:
+) -> MatchedEntry | None:
     """Return the entry of a rule that matches a client; None if it names places, or the rule has been replaced.
 
     Args:
@@ -113,7 +113,7 @@ def basis_of(
         return None
     bits, line = found
     file = settings.rules[number - 1].file
-    return Basis(str(ip_network((client, bits), strict=False)), f"{file}:{line}" if file else "")
+    return MatchedEntry(str(ip_network((client, bits), strict=False)), f"{file}:{line}" if file else "")
 
 
 def gather(
@@ -208,7 +208,7 @@ class AppRules:
         """Whether any rule for the app names countries or autonomous systems: then prefixes alone do not decide."""
         return bool(self._numbers or self._countries)
 
-    def of(self, client: bytes) -> Verdict | None:
+    def decide(self, client: bytes) -> Verdict | None:
         """Return the result for a client, by its address in wire form; None if no rule matches it."""
         met = self._find(client)
         try:

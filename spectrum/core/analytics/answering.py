@@ -7,7 +7,7 @@ from spectrum.core.analytics import histogram
 from spectrum.core.analytics.columns import ColumnKind
 from spectrum.core.analytics.dialects import Dialect, Statement
 from spectrum.core.analytics.metrics import OF_HISTOGRAM, Metric, MetricKind
-from spectrum.core.analytics.plan import QuestionPlan, Reach, make_plan
+from spectrum.core.analytics.plan import DataRange, QuestionPlan, make_plan
 from spectrum.core.analytics.question import Question, ResultTable, Row
 from spectrum.core.analytics.sql import detail_statement, groups_statement, histogram_statement, rows_statement
 
@@ -20,7 +20,7 @@ _Counts = dict[str, dict[int, int]]
 _Run = Callable[[Statement], Sequence[Row]]
 
 
-def answer(question: Question, dialect: Dialect, reach: Reach, run: _Run) -> ResultTable:
+def answer(question: Question, dialect: Dialect, reach: DataRange, run: _Run) -> ResultTable:
     """Return the answer to a question.
 
     Args:
@@ -49,7 +49,7 @@ def _raw(plan: QuestionPlan, row: Row) -> Row:
 
 
 class _Answering:
-    def __init__(self, plan: QuestionPlan, dialect: Dialect, reach: Reach, run: _Run) -> None:
+    def __init__(self, plan: QuestionPlan, dialect: Dialect, reach: DataRange, run: _Run) -> None:
         self._plan = plan
         self._question = plan.question
         self._dialect = dialect

@@ -55,7 +55,7 @@ class ColumnFilter:
     column: Column
 
     @classmethod
-    def of(cls, table: Table, name: str) -> "ColumnFilter":
+    def named(cls, table: Table, name: str) -> "ColumnFilter":
         """Return the column with a name, or Cloudflare's name.
 
         Raises:

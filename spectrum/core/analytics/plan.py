@@ -31,7 +31,7 @@ MAX_DIMENSIONS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class DataRange:
     """The range of data in a store.
 
     Attributes:
@@ -91,7 +91,7 @@ class QuestionPlan:
         return (*order, *(Sorting(column.name) for column in self.dimensions if column.name not in by))
 
 
-def make_plan(question: Question, reach: Reach) -> QuestionPlan:
+def make_plan(question: Question, reach: DataRange) -> QuestionPlan:
     """Return the plan for a question.
 
     Raises:
@@ -181,7 +181,7 @@ def _check_bucket(question: Question) -> None:
 
 
 def _parts(
-    question: Question, table: Table, metrics: Sequence[Metric], dimensions: Sequence[Column], reach: Reach
+    question: Question, table: Table, metrics: Sequence[Metric], dimensions: Sequence[Column], reach: DataRange
 ) -> tuple[tuple[TimeSlice, ...], str]:
     since, until = round(question.since * 1e6), round(question.until * 1e6)
     whole = (TimeSlice(table, since, until),)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, PlainValidator, field_validator, model_validator
 
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Feature, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature
 from spectrum.core.configuration.fields import AbsolutePath, PositiveDuration, Shown, Size, Strict, switch, text
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class AnalyticsKeys(Strict):
     )
 
 
-def _check(config: "Config", surroundings: Surroundings) -> Iterator[Fault]:
+def _check(config: "Config", surroundings: CheckContext) -> Iterator[Fault]:
     if config.analytics is not None and config.api is None:
         yield Fault(("analytics",), "the control API's process keeps the store: add api: true")
 

@@ -10,7 +10,7 @@ from spectrum.core.balancing.objects import LoadBalancer, Monitor, MonitorGroup,
 from spectrum.core.configuration.checks import ListenerIndex
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
-from spectrum.core.configuration.feature import Feature, Named, Section, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Named, Section
 
 # Maximum number of pools and origins of a node: the capacity of the shared counters, less a reserve for replacements.
 MAX_ORIGINS = 60_000
@@ -37,7 +37,7 @@ _SENT_DEFAULTS = {"method": "GET"}
 _DEFAULT_PORTS = {"http": 80, "https": 443, "icmp_ping": 0}
 
 
-def check_balancing(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def check_balancing(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     """Yield every fault between the monitors, pools, load balancers and apps of a file.
 
     Args:
@@ -142,7 +142,7 @@ def _pool_faults(name: str, pool: Pool) -> Iterator[Fault]:
         yield Fault(path, f'"{missing}" is missing; a location needs both', at_key=True)
 
 
-def _probing_faults(path: tuple[str, ...], pool: Pool, surroundings: Surroundings) -> Iterator[Fault]:
+def _probing_faults(path: tuple[str, ...], pool: Pool, surroundings: CheckContext) -> Iterator[Fault]:
     """Yield the faults of the health checks of a pool's origins."""
     whole, names = surroundings.whole, surroundings.names
     if pool.monitor is not None and pool.monitor not in names["monitors"]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # A worker decodes settings without pydantic.
     from spectrum.core.balancing.objects import OutlierDetection
 
 
-class Signs(msgspec.Struct, array_like=True):
+class OriginOutcomes(msgspec.Struct, array_like=True):
     """The results of clients at one origin since the last report of a worker.
 
     Attributes:
@@ -68,19 +68,19 @@ MAX_WINDOW_INTERVALS = 30
 
 @dataclass(slots=True)
 class Tally:
-    """The results of clients at an origin in one window; the names are those of `Signs`."""
+    """The results of clients at an origin in one window; the names are those of `OriginOutcomes`."""
 
     connected: int = 0
     connect_failures: int = 0
     answered: int = 0
     resets: int = 0
 
-    def add(self, signs: Signs) -> None:
+    def add(self, outcomes: OriginOutcomes) -> None:
         """Add the counts of a worker."""
-        self.connected += signs.connected
-        self.connect_failures += signs.all_connect_failures
-        self.answered += signs.answered
-        self.resets += signs.all_resets
+        self.connected += outcomes.connected
+        self.connect_failures += outcomes.all_connect_failures
+        self.answered += outcomes.answered
+        self.resets += outcomes.all_resets
 
     def kinds(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return failures and totals, of connects and of sessions.
@@ -133,12 +133,14 @@ class OutlierDetector:
         record = self.records.get(number)
         return record is not None and record.ejected_until > 0
 
-    def take(self, number: int, signs: Signs, others_usable: Callable[[int], int], now: float) -> Record | None:
+    def take(
+        self, number: int, outcomes: OriginOutcomes, others_usable: Callable[[int], int], now: float
+    ) -> Record | None:
         """Add a worker's counts of one origin.
 
         Args:
             number: The origin's.
-            signs: The counts.
+            outcomes: The counts.
             others_usable: Returns how many other origins serve; the last one is never ejected.
             now: Monotonic seconds.
 
@@ -148,17 +150,17 @@ class OutlierDetector:
         if self.settings is None:
             return None
         record = self.records.setdefault(number, Record())
-        record.connect_failures = signs.connect_failures + (0 if signs.connected else record.connect_failures)
-        record.resets = signs.resets + (0 if signs.answered else record.resets)
+        record.connect_failures = outcomes.connect_failures + (0 if outcomes.connected else record.connect_failures)
+        record.resets = outcomes.resets + (0 if outcomes.answered else record.resets)
         if record.ejected_until:
             return None
-        record.tally.add(signs)
+        record.tally.add(outcomes)
         needed = self.settings.consecutive_failures
         if max(record.connect_failures, record.resets) < needed or not self._may_eject(others_usable(number)):
             return None
         by_connects = record.connect_failures >= record.resets
         if by_connects:
-            reason = f"{record.connect_failures} connects failed in a row, last {signs.reason or 'refused'}"
+            reason = f"{record.connect_failures} connects failed in a row, last {outcomes.reason or 'refused'}"
         else:
             reason = f"{record.resets} sessions reset in a row before a byte"
         self._eject(record, reason, by_connects, now)

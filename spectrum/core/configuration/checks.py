@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from spectrum.core.address import PortRange, SocketAddress, host_text
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Misfit, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Misfit
 from spectrum.wire.address import IPAddress
 
 _ANY4, _ANY6 = IPv4Address("0.0.0.0"), IPv6Address("::")
@@ -96,7 +96,7 @@ def _earlier(taken: Mapping[IPAddress | None, str], address: IPAddress | None) -
     return None
 
 
-def check_apps(config: Config, surroundings: Surroundings) -> list[Fault]:
+def check_apps(config: Config, surroundings: CheckContext) -> list[Fault]:
     """Return every fault between the listeners and origins of a file."""
     apps, index = config.apps, surroundings.index
     faults = [

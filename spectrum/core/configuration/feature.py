@@ -67,7 +67,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class CheckContext:
     """The context of checks, beside the objects that are checked.
 
     Attributes:
@@ -85,7 +85,7 @@ class Surroundings:
 Misfit = tuple[tuple[str, ...], str]
 
 
-def _no_faults(config: "Config", surroundings: Surroundings) -> Iterable[Fault]:
+def _no_faults(config: "Config", surroundings: CheckContext) -> Iterable[Fault]:
     return ()
 
 
@@ -130,7 +130,7 @@ class Feature:
     name: str
     sections: tuple[Section, ...] = ()
     fixed: tuple[str, ...] = ()
-    check: Callable[["Config", Surroundings], Iterable[Fault]] = _no_faults
+    check: Callable[["Config", CheckContext], Iterable[Fault]] = _no_faults
     draws_in: Callable[["Config", "Config", Names], Iterable[Named]] = _draws_nothing_in
     idle: Callable[["Config"], Iterable[str]] = _nothing_idle
     misfits: Callable[["App"], Iterable[Misfit]] = _no_misfits

@@ -83,7 +83,7 @@ class Fitting:
         found = [one for one in touched if _shown(self.config, one) != _shown(after, one)]
         passed_on = set(found)
         for one in found:  # it grows
-            for user in self._referrers.of(one):
+            for user in self._referrers.referrers_of(one):
                 touched[user] = None
                 if _SECTIONS[user[0]].passes_on and user not in passed_on:
                     passed_on.add(user)

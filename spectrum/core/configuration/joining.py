@@ -24,7 +24,7 @@ class SetAside:
     message: str
 
 
-class Growing(Protocol):
+class GrowingConfig(Protocol):
     """A configuration without faults, to which objects are added."""
 
     def faults(self, after: Config, changed: Names) -> list[Fault]:
@@ -46,7 +46,7 @@ def fitting(
     order: Sequence[Named],
     must: Iterable[Named],
     find_faults: Callable[[Config], list[Fault]],
-    grow: Callable[[Config], Growing],
+    grow: Callable[[Config], GrowingConfig],
 ) -> tuple[Config, list[SetAside]]:
     """Return a configuration with a file and the compatible objects, and the other objects.
 

@@ -40,7 +40,7 @@ class Neighbours:
         """Remove a pool."""
         self._remove(name, self._marks_of_pool(pool))
 
-    def of(self, app: App, config: Config) -> dict[str, None]:
+    def neighbours_of(self, app: App, config: Config) -> dict[str, None]:
         """Return the names of the apps that share something with an app, itself included. Of apps that share one pool,
         some represent the others.
         """

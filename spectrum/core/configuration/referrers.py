@@ -24,6 +24,6 @@ class Referrers:
             if not found:
                 self._by_named.pop(named, None)
 
-    def of(self, named: Named) -> Iterable[Named]:
+    def referrers_of(self, named: Named) -> Iterable[Named]:
         """Return the objects that refer to an object."""
         return self._by_named.get(named, {}).keys()

@@ -19,7 +19,7 @@ ATTACK_EVENTS = {
     "left_alone": "attackLeftAlone",
 }
 # By rule of an attack: packets and bytes that were recorded.
-Told = Mapping[str, tuple[int, int]]
+RecordedCounts = Mapping[str, tuple[int, int]]
 
 
 class AttackRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class AttackRecord(msgspec.Struct, frozen=True, kw_only=True):
     Recurs: str
 
 
-def records_of(event: AttackEvent, told: Told) -> Iterator[AttackRecord]:
+def records_of(event: AttackEvent, told: RecordedCounts) -> Iterator[AttackRecord]:
     """Yield the records of an event: of each rule of a begin or an end, else of those that matched anything.
 
     Args:

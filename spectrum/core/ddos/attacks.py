@@ -116,11 +116,11 @@ class AttackTracker:
         for event in events:
             match event:
                 case RuleWritten(rule):
-                    told += self._written(rule, _Matching.of(rule.what, packets, seconds), at, samples_of)
+                    told += self._written(rule, _Matching.among(rule.what, packets, seconds), at, samples_of)
                 case RuleEnded(rule):
                     told += self._ended(self._name_of(rule.number), at)
                 case LeftAlone():
-                    told += self._left_alone(event, _Matching.of(event.what, packets, seconds), at, samples_of)
+                    told += self._left_alone(event, _Matching.among(event.what, packets, seconds), at, samples_of)
         return told
 
     def _written(
@@ -344,7 +344,7 @@ class _Matching:
     seconds: float
 
     @classmethod
-    def of(cls, what: Conjunction, packets: Packets, seconds: float) -> "_Matching":
+    def among(cls, what: Conjunction, packets: Packets, seconds: float) -> "_Matching":
         rows = what.match(packets) & (packets["state"] != IN_USE)
         return cls(rows, packets.where(rows), seconds)
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Feature, Section, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Section
 from spectrum.core.ddos.overrides import ManagedOverride
 from spectrum.core.ddos.ruleset_objects import Ruleset
 from spectrum.core.ddos.served import ServedError, served_places
 
 
-def check_ddos(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def check_ddos(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     """Yield the faults of detection and its rulesets."""
     if config.ddos is not None and config.filter is not None and config.ddos.guard:
         yield Fault(("ddos", "guard"), "with filter the guarded prefixes are those of filter.guard; write them there")
@@ -29,7 +29,7 @@ def check_ddos(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
     yield from check_rulesets(config, surroundings)
 
 
-def check_rulesets(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def check_rulesets(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     """Yield a fault for each further ruleset: a phase has one entry point."""
     first = next(iter(surroundings.whole.rulesets), None)
     for name, ruleset in config.rulesets.items():

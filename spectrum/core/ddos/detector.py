@@ -306,7 +306,7 @@ class Detector:
     def _learn_trusted(self, packets: Packets, seconds: float) -> bool:
         """Learn before it is known what is normal: all that is no attack whatever is normal; tell if something is."""
         looks = [self._left_over(look.packets) for look in self._window]
-        suspects = Suspects.of(Packets.joined(looks), sum(look.seconds for look in self._window))
+        suspects = Suspects.among(Packets.joined(looks), sum(look.seconds for look in self._window))
         # Of what no app gets, nothing can be told from what a rule leaves over.
         without = {NO_APP} if any(NO_APP in rule.apps for rule in self.rules) else set()
         self._learn_later(suspects.trusted(self._left_over(packets)), seconds, without, suspects)
@@ -458,7 +458,7 @@ class Detector:
         app = app_of(matching)
         excess = self._excess_of(app, left, seconds, fingerprint.what, now)
         judged = judge(fingerprint, matching, excess, self._profile.per_source_of(app))
-        suspects = Suspects.of(left, seconds)
+        suspects = Suspects.among(left, seconds)
         judged = self._held_back(judged, fingerprint, matching, suspects, now, times > 1)
         judged = self._feasible(judged, fingerprint, matching)
         come = max(times, self._past.times(fingerprint.what, self._at))
@@ -563,7 +563,7 @@ class Detector:
 
     def _knows_too_little(self, packets: Packets, seconds: float) -> bool:
         """Return whether only packets of known sources may have been learned of an app that is attacked."""
-        suspects = Suspects.of(self._left_over(packets), seconds)
+        suspects = Suspects.among(self._left_over(packets), seconds)
         return any(not self._profile.is_settled(app, self._at) for app in suspects.apps)
 
     def _lost_known(self, packets: Packets, seconds: float) -> bool:
@@ -648,7 +648,7 @@ class Detector:
             excess = float(idle["stands_for"].sum()) / seconds - usual
             found = Fingerprint(rule.what, excess, usual, np.array([hits]), len(idle))
             again = judge(found, idle, None, self._profile.per_source_of(rule.app))
-            suspects = Suspects.of(packets.where(matches | (packets["state"] != OPENING)), seconds)
+            suspects = Suspects.among(packets.where(matches | (packets["state"] != OPENING)), seconds)
             again = self._feasible(self._held_back(again, found, idle, suspects, now), found, idle)
             if again.action is Action.LOG:  # what needs no profile has become less
                 continue
@@ -703,7 +703,7 @@ class Detector:
         # samples as the rule took: fewer do not tell forged sources from clients.
         packets = Packets.joined([look.packets for look in self._window])
         seen = packets.where(rule.what.match(packets) | (packets["state"] != OPENING))
-        return rule.action is not Action.LOG and not Suspects.of(seen, sum(look.seconds for look in self._window))
+        return rule.action is not Action.LOG and not Suspects.among(seen, sum(look.seconds for look in self._window))
 
     def _returns(self, now: float) -> Iterator[Event]:
         """Write rules for attacks that recur: after one sub-window, at half of the alarm threshold."""

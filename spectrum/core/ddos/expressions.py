@@ -73,14 +73,14 @@ class ExpressionError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Always:
+class Constant:
     """`true` or `false`."""
 
     value: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Within:
+class FieldIn:
     """A field has one of some numbers: the form of all comparisons, those with `ne` within a `Negation`."""
 
     field: str
@@ -102,7 +102,7 @@ class Combination:
     parts: tuple["Expression", ...]
 
 
-Expression = Always | Within | Negation | Combination
+Expression = Constant | FieldIn | Negation | Combination
 
 
 def parse(text: str, fields: Mapping[str, Field] = FIELDS, max_length: int = MAX_LENGTH) -> Expression:
@@ -124,9 +124,9 @@ def parse(text: str, fields: Mapping[str, Field] = FIELDS, max_length: int = MAX
 def holds(expression: Expression, facts: Facts) -> bool | None:
     """Return whether an expression holds for packets with these fields; None if undecidable."""
     match expression:
-        case Always(value):
+        case Constant(value):
             return value
-        case Within(field, spans):
+        case FieldIn(field, spans):
             known = facts(field)
             return None if known is None else _compare(known, spans)
         case Negation(part):
@@ -139,7 +139,7 @@ def holds(expression: Expression, facts: Facts) -> bool | None:
 def fields_of(expression: Expression) -> Iterator[str]:
     """Yield the fields that an expression names; one may come more than once."""
     match expression:
-        case Within(field, _):
+        case FieldIn(field, _):
             yield field
         case Negation(part):
             yield from fields_of(part)
@@ -285,7 +285,7 @@ class _Parser:
                     self._take()
                     return found
                 case "true" | "false":
-                    return Always(token.text == "true")
+                    return Constant(token.text == "true")
             return self._comparison(token)
         finally:
             self._depth -= 1
@@ -300,14 +300,14 @@ class _Parser:
                 raise ExpressionError(
                     operator.position, f"{token.text} is set or not: write it alone, or not {token.text}"
                 )
-            return Within(token.text, ((1, 1),))
+            return FieldIn(token.text, ((1, 1),))
         if operator.word not in _COMPARISONS:
             self._refuse(operator, f"{', '.join(_COMPARISONS)} after {token.text}")
         self._take()
         if operator.word == "in":
-            return Within(token.text, self._set(token.text, field))
+            return FieldIn(token.text, self._set(token.text, field))
         if operator.word in ("eq", "ne"):
-            found = Within(token.text, self._value(token.text, field, is_in_set=False))
+            found = FieldIn(token.text, self._value(token.text, field, is_in_set=False))
             return found if operator.word == "eq" else Negation(found)
         if field.kind == "address":
             raise ExpressionError(operator.position, f"{token.text} is an address: compare it with eq, ne or in")
@@ -319,7 +319,7 @@ class _Parser:
             "ge": (value, field.highest),
         }
         low, high = spans[operator.word]
-        return Within(token.text, ((low, high),) if low <= high else ())
+        return FieldIn(token.text, ((low, high),) if low <= high else ())
 
     def _no_field(self, token: _Sign) -> Never:
         if not token.text or token.text in _ELSEWHERE or token.word in (*_WORDS.values(), *_COMPARISONS, *"){}"):

@@ -38,7 +38,7 @@ LEAST_MISSING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ArrivalTime:
     """When packets of an app came.
 
     Attributes:
@@ -70,7 +70,7 @@ class Reservoir:
     at: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     due: float = 0.0
 
-    def learn(self, packets: Packets, moment: "Moment", size: int, chance: np.random.Generator) -> None:
+    def learn(self, packets: Packets, moment: "ArrivalTime", size: int, chance: np.random.Generator) -> None:
         """Take some of what came; there may be so many rows."""
         kept = min(len(self.rows), size)
         memory_s = max(min(self.memory_s, moment.learned_s), moment.seconds)
@@ -241,10 +241,10 @@ class Profile:
             app = self._apps.setdefault(number, AppRows(seen_s=self._learned_s - seconds))
             since = self._learned_s - app.seen_s
             app.learned_s, app.seen_s = app.learned_s + since, self._learned_s
-            self._keep(app, packets.where(places[number]), Moment(at, seconds, since, app.learned_s), size)
+            self._keep(app, packets.where(places[number]), ArrivalTime(at, seconds, since, app.learned_s), size)
         self._normal = None
 
-    def _keep(self, app: AppRows, packets: Packets, moment: Moment, size: int) -> None:
+    def _keep(self, app: AppRows, packets: Packets, moment: ArrivalTime, size: int) -> None:
         is_used = packets["state"] == IN_USE
         idle = np.flatnonzero(~is_used)
         is_first = self._chance.random(len(idle)) < 0.5  # no row is in both

@@ -58,7 +58,7 @@ class Suspects:
     impossible: bool = False
 
     @classmethod
-    def of(cls, packets: Packets, seconds: float) -> "Suspects":
+    def among(cls, packets: Packets, seconds: float) -> "Suspects":
         """Return what of the samples of so many seconds is suspect."""
         return cls(
             np.array(list(_suspect_kinds(packets, seconds)), np.int64),

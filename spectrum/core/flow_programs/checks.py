@@ -5,14 +5,14 @@ from operator import attrgetter
 
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault, nearest
-from spectrum.core.configuration.feature import Feature, Named, Section, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Named, Section
 from spectrum.core.flow_programs.objects import FlowProgram
 
 # As in kernel/bpf/counts.h.
 MAX_PROGRAMS = 16
 
 
-def check_flow_programs(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def check_flow_programs(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     """Yield conflicts.
 
     Args:
@@ -42,7 +42,7 @@ def _missing(whole: Config) -> str:
     return ""
 
 
-def _misfit(name: str, app: str, whole: Config, surroundings: Surroundings) -> str | None:
+def _misfit(name: str, app: str, whole: Config, surroundings: CheckContext) -> str | None:
     if app not in surroundings.names["apps"]:
         return f'there is no app "{app}"{nearest(app, list(surroundings.names["apps"]))}'
     if app in whole.apps and whole.apps[app].protocol.transport != "udp":

@@ -1,6 +1,6 @@
 """The life cycle of a worker in its own process: serving, its supervisor, and its end. The table has no I/O. Its driver
 (`plane/processes/service.py`) reports events and carries out commands. The supervisor's view of the same process is in
-`worker.py`, and that of a later supervisor in `veteran.py`.
+`worker.py`, and that of a later supervisor in `former.py`.
 """
 
 from enum import Enum

@@ -1,5 +1,5 @@
 """The life cycle of a TCP session in a worker's Python code: from accept to an origin, and its end. The table has no
-I/O, and is not executed: that would cost each session more than its decision. The methods of `plane/passage.py`
+I/O, and is not executed: that would cost each session more than its decision. The methods of `plane/session_decider.py`
 implement its rows. They keep the state of each session that is not plain in its object (`plane/session.py`), and a test
 compares those objects with the table.
 """

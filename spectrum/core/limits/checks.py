@@ -5,11 +5,11 @@ from typing import Any
 
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault
-from spectrum.core.configuration.feature import Feature, Misfit, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Misfit
 from spectrum.core.limits.objects import MIN_MEMORY
 
 
-def check_limits(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def check_limits(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     """Yield the faults of the node's limits."""
     if config.workers and config.limits.memory < config.workers * MIN_MEMORY:
         least = f"{config.workers * MIN_MEMORY // 2**20}MiB for {config.workers} workers"
@@ -37,11 +37,15 @@ def limit_misfits(app: App) -> Iterator[Misfit]:
 
 def _compile(config: Config, numbers: Mapping[str, int]) -> Mapping[str, Any]:
     limits = config.limits
-    return {"tcp_limits": limits.of("tcp"), "udp_limits": limits.of("udp"), "memory_bytes": limits.memory}
+    return {
+        "tcp_limits": limits.for_transport("tcp"),
+        "udp_limits": limits.for_transport("udp"),
+        "memory_bytes": limits.memory,
+    }
 
 
 def _compile_app(app: App) -> Mapping[str, Any]:
-    return {"limits": app.limits.of(app.protocol.transport), "paces": app.limits.paces}
+    return {"limits": app.limits.for_transport(app.protocol.transport), "paces": app.limits.paces}
 
 
 LIMITS = Feature(

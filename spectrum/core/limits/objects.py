@@ -99,7 +99,7 @@ class Counts(Strict):
         "a session that would wait longer is reset",
     )
 
-    def of(self, transport: str) -> Limits:
+    def for_transport(self, transport: str) -> Limits:
         """Return the limits for sessions of "tcp", or for flows of "udp"."""
         tcp, client, prefix = transport == "tcp", self.client, self.prefix
         return Limits(

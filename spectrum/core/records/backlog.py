@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
-from spectrum.core.records.sampling import OneIn
+from spectrum.core.records.sampling import RandomSampler
 
 
 class Batched(Protocol):
@@ -46,7 +46,7 @@ class Backlog(Generic[B]):
 
     Args:
         most_bytes: Of the lines of batches that do not stay as they are.
-        chance: Chooses: see `OneIn`.
+        chance: Chooses: see `RandomSampler`.
 
     Attributes:
         size: Bytes of all lines.
@@ -58,8 +58,8 @@ class Backlog(Generic[B]):
         self.size = self.whole_size = self.omitted = 0
         self._most_bytes = most_bytes
         self._chance = chance
-        self._sampling = OneIn(1, chance)
-        self._halving = OneIn(2, chance)
+        self._sampling = RandomSampler(1, chance)
+        self._halving = RandomSampler(2, chance)
         # The first ones, which were halved since N doubled; the others, and how many of them are still to be.
         self._halved: deque[Queued[B]] = deque()
         self._others: deque[Queued[B]] = deque()
@@ -104,7 +104,7 @@ class Backlog(Generic[B]):
             self._to_halve = max(self._to_halve - 1, 0)
         self._count(entry, -1)
         if not self and self._sampling.n > 1:
-            self._sampling = OneIn(1, self._chance)
+            self._sampling = RandomSampler(1, self._chance)
         return entry
 
     def _halve_next(self) -> None:
@@ -112,8 +112,8 @@ class Backlog(Generic[B]):
             self._others.extendleft(reversed(self._halved))
             self._halved.clear()
             self._to_halve = len(self._others)
-            self._sampling = OneIn(self._sampling.n * 2, self._chance)
-            self._halving = OneIn(2, self._chance)
+            self._sampling = RandomSampler(self._sampling.n * 2, self._chance)
+            self._halving = RandomSampler(2, self._chance)
         self._to_halve -= 1
         entry = self._others.popleft()
         if entry.is_whole:
@@ -122,7 +122,7 @@ class Backlog(Generic[B]):
             self._count(entry, -1)
             self._keep_some(entry.batch, self._halving, self._halved)
 
-    def _keep_some(self, batch: B, sampling: OneIn, entries: deque[Queued[B]]) -> None:
+    def _keep_some(self, batch: B, sampling: RandomSampler, entries: deque[Queued[B]]) -> None:
         kept, lines = sampling.sample(batch.lines)
         self.omitted += batch.records - kept
         if kept:

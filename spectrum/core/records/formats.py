@@ -47,7 +47,7 @@ _CEF_TIMES = {"Timestamp", "ConnectTimestamp", "DisconnectTimestamp"}
 _PLAIN_VALUE = re.compile(r'[^\s"=\\]+')
 
 
-class Formed(NamedTuple):
+class FormattedRecord(NamedTuple):
     """A record in the format of a sink.
 
     Attributes:
@@ -107,11 +107,11 @@ class RecordFormat:
         fields = msgspec.json.decode(record)
         return self._write(fields, self.select(fields))
 
-    def each(self, batch: Batch) -> Iterator[Formed]:
+    def each(self, batch: Batch) -> Iterator[FormattedRecord]:
         """Yield the records of a batch."""
         for line in identified(batch).splitlines():
             fields = msgspec.json.decode(line)
-            yield Formed(fields, line if self.is_whole else self._write(fields, self.select(fields)))
+            yield FormattedRecord(fields, line if self.is_whole else self._write(fields, self.select(fields)))
 
     def select(self, fields: Fields) -> Fields:
         """Return the fields that the sink gets."""

@@ -12,7 +12,7 @@ _FIELD = b',"SampledOneIn":'
 _FIELD_BYTES = len(_FIELD) + 24
 
 
-class OneIn:
+class RandomSampler:
     """Chooses one of each `n` records that follow one another, by chance.
 
     Args:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault, Path
-from spectrum.core.configuration.feature import Feature, Section, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Section
 from spectrum.core.tcp_protection.objects import TcpAllowed, TcpFilter, TcpPrefix, TcpProtection, TcpRule
 from spectrum.core.tcp_protection.policies import compile_policies
 from spectrum.core.tcp_protection.terms import TooManyTerms
@@ -18,7 +18,7 @@ SECTIONS = (
 )
 
 
-def check_tcp_protection(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def check_tcp_protection(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     """Yield conflicts.
 
     Args:

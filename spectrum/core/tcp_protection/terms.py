@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from itertools import product
 from typing import NamedTuple
 
-from spectrum.core.ddos.expressions import Always, Combination, Expression, Negation, Span, Spans, Within
+from spectrum.core.ddos.expressions import Combination, Constant, Expression, FieldIn, Negation, Span, Spans
 
 ALL_ADDRESSES: Spans = ((0, 2**128 - 1),)
 ALL_PORTS: Spans = ((0, 2**16 - 1),)
@@ -44,9 +44,9 @@ def terms_of(expression: Expression) -> list[Term]:
 
 def _terms(expression: Expression, wanted: bool) -> list[Term]:
     match expression:
-        case Always(value):
+        case Constant(value):
             return [Term()] if value == wanted else []
-        case Within(field, spans):
+        case FieldIn(field, spans):
             place = _PLACES[field]
             whole = Term()[place]
             found = union(spans) if wanted else without(whole, union(spans))

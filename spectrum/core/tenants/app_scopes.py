@@ -24,7 +24,7 @@ class AppScopes:
         self._places, self._scope = places, scope_of(config)
         return True
 
-    def of(self, app: App) -> tuple[str, ...]:
+    def scopes_of(self, app: App) -> tuple[str, ...]:
         """Return the scopes of an app, as `RuleSettings.scope` has them."""
         zone = zone_of(self._scope, app)
         names = scope_name(zone, None), scope_name(None, self._scope.account_of(zone, None))

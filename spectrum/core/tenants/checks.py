@@ -7,7 +7,7 @@ from typing import Any
 
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, Path, nearest
-from spectrum.core.configuration.feature import Feature, Misfit, Named, Names, Section, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Misfit, Named, Names, Section
 from spectrum.core.tenants.objects import Account, Zone
 from spectrum.core.tenants.scope import DEFAULT_ACCOUNT, Scope
 from spectrum.core.tenants.tokens import Token
@@ -35,7 +35,7 @@ def owner_of(scope: Scope, section: str, one: Any) -> str:
     return scope.account_of(getattr(one, "zone", None), one.account)
 
 
-def check_tenants(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def check_tenants(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     """Yield every fault between accounts, zones, DNS names and what belongs to them.
 
     Args:

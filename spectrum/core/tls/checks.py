@@ -6,7 +6,7 @@ from typing import Any
 from spectrum.core.address import SocketAddress
 from spectrum.core.configuration.config import App, Config
 from spectrum.core.configuration.faults import Fault, nearest
-from spectrum.core.configuration.feature import Feature, Named, Names, Section, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Named, Names, Section
 from spectrum.core.snapshot import ListenerKey
 from spectrum.core.tls.acme import whole_order
 from spectrum.core.tls.objects import Certificate
@@ -52,7 +52,7 @@ def _unknown_certificates(path: tuple[str, str], app: App, certificates: Collect
             yield Fault((*path, *where), f'there is no certificate "{name}"{nearest(name, list(certificates))}')
 
 
-def _check(config: Config, surroundings: Surroundings) -> Iterator[Fault]:
+def _check(config: Config, surroundings: CheckContext) -> Iterator[Fault]:
     yield from check_tls(config, surroundings.names["certificates"])
     yield from check_acme(config, surroundings.whole)
 

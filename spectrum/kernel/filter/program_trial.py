@@ -40,7 +40,7 @@ _REPEATED = 2_000
 _EVERYWHERE = tuple(map(ip_network, ("0.0.0.0/0", "::/0")))
 
 
-class Tried(NamedTuple):
+class TrialResult(NamedTuple):
     """The result for a datagram.
 
     Attributes:
@@ -113,7 +113,7 @@ class ProgramTrial:
         self._loaded.clear()
         self._filter.close()
 
-    def __call__(self, frame: bytes, is_measured: bool = True) -> Tried:
+    def __call__(self, frame: bytes, is_measured: bool = True) -> TrialResult:
         """Return the result for a frame; it takes some 20 ms, twice that with a measurement.
 
         Raises:
@@ -123,14 +123,14 @@ class ProgramTrial:
             before = self._judged()
             result, _ = run_xdp(self._filter.program("filter"), frame)
             if self._judged() == before:
-                return Tried("", result == _XDP_DROP)
+                return TrialResult("", result == _XDP_DROP)
             said, source, length = self._told()
             ns = run_xdp(self._loaded[1], frame, _REPEATED)[1] if is_measured else 0
         except BpfError as exc:
             raise PinError(str(exc)) from exc
         address = IPv4Address(source[12:]) if source.startswith(_MAPPED) else IPv6Address(source)
         verdict = _VERDICTS[said] if said < len(_VERDICTS) else "pass"
-        return Tried(verdict, result == _XDP_DROP, str(address), length, ns)
+        return TrialResult(verdict, result == _XDP_DROP, str(address), length, ns)
 
     def _judged(self) -> int:
         return sum(one[0] for one in _COST.iter_unpack(self._costs.get(_FIRST) or b""))

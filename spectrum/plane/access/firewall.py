@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spectrum.core.access.prefix_table import PrefixTable, PrefixTableBuilder
-from spectrum.core.access.rules import AccessSettings, AppRules, Basis, Verdict, basis_of
+from spectrum.core.access.rules import AccessSettings, AppRules, MatchedEntry, Verdict, basis_of
 from spectrum.core.snapshot import AppSettings, Snapshot
 from spectrum.plane.access.geoip import Countries, GeoIpError, Networks
 from spectrum.plane.balancing.balancers import nowhere
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 Judge = Callable[[bytes], Verdict | None]
 
 
-class Places:
+class ClientPlaces:
     """Countries and autonomous systems of clients, from the files of a snapshot; without files all are unknown.
 
     Attributes:
@@ -45,10 +45,10 @@ class Places:
         try:
             if countries:
                 self._open.append(by_country := Countries(Path(countries)))
-                self.country_of = by_country.of
+                self.country_of = by_country.lookup
             if numbers:
                 self._open.append(by_number := Networks(Path(numbers)))
-                self.number_of = by_number.of
+                self.number_of = by_number.lookup
         except GeoIpError as exc:
             log.error("places of clients are not known: %s", exc)
 
@@ -57,7 +57,7 @@ class Places:
         """Whether there is a database."""
         return bool(self._open)
 
-    def of(self, client: bytes) -> tuple[str, int]:
+    def lookup(self, client: bytes) -> tuple[str, int]:
         """Return a client's country and autonomous system."""
         return self.country_of(client), self.number_of(client)
 
@@ -77,7 +77,7 @@ class Firewall:
         places: Countries and autonomous systems of clients.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: ClientPlaces) -> None:
         self._places = places
         self._settings = AccessSettings()
         self._table = PrefixTable(PrefixTableBuilder().build())
@@ -94,13 +94,13 @@ class Firewall:
     def judge_of(self, app: str, scopes: Sequence[str] = ()) -> Judge | None:
         """Return the function that judges clients of apps with `ip_firewall`; None if there are no rules."""
         rules = self._rules_of(app, scopes)
-        return rules.of if rules.any else None
+        return rules.decide if rules.any else None
 
     def prefixes_of(self, app: str, scopes: Sequence[str] = ()) -> PrefixTable | None:
         """Return prefixes that contain all clients which the rules for an app name; None if rules name places, too."""
         return None if self._rules_of(app, scopes).any_places else self._table
 
-    def basis_of(self, rule: str, client: bytes) -> Basis | None:
+    def basis_of(self, rule: str, client: bytes) -> MatchedEntry | None:
         """Return the entry of a rule that matches a client, as `core.access.rules.basis_of`; it takes some
         microseconds.
         """

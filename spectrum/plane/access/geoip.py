@@ -51,17 +51,17 @@ class Countries(_Database):
         path: The file; `country_in` reads its records.
 
     Attributes:
-        of: Takes an address in wire form; returns two letters of ISO 3166, "" if the country is unknown.
+        lookup: Takes an address in wire form; returns two letters of ISO 3166, "" if the country is unknown.
 
     Raises:
         GeoIpError: If it cannot be used.
     """
 
-    of: Callable[[bytes], str]
+    lookup: Callable[[bytes], str]
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.of = lru_cache(REMEMBERED)(self._look_up)
+        self.lookup = lru_cache(REMEMBERED)(self._look_up)
 
     def _look_up(self, client: bytes) -> str:
         return country_in(self._record(client))
@@ -74,17 +74,17 @@ class Networks(_Database):
         path: The file; `number_in` reads its records.
 
     Attributes:
-        of: Takes an address in wire form; returns the number, 0 if unknown.
+        lookup: Takes an address in wire form; returns the number, 0 if unknown.
 
     Raises:
         GeoIpError: If it cannot be used.
     """
 
-    of: Callable[[bytes], int]
+    lookup: Callable[[bytes], int]
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.of = lru_cache(REMEMBERED)(self._look_up)
+        self.lookup = lru_cache(REMEMBERED)(self._look_up)
 
     def _look_up(self, client: bytes) -> int:
         return number_in(self._record(client))

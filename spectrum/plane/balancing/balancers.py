@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from spectrum.core.balancing.balancer import Balancer, Choice
 from spectrum.core.balancing.clients import client_key
-from spectrum.core.balancing.outliers import Signs
+from spectrum.core.balancing.outliers import OriginOutcomes
 from spectrum.core.balancing.pools import PoolView, Standing
 from spectrum.core.balancing.settings import BalancerSettings, OriginSettings, PoolSettings
 from spectrum.core.difference import Difference, differing_objects
@@ -117,7 +117,7 @@ class Balancers:
         self._users: dict[str, dict[str, None]] = {}
         self._standings: dict[int, Standing] = {}
         self._latencies: dict[str, float] = {}
-        self._signs: dict[int, Signs] = {}
+        self._outcomes: dict[int, OriginOutcomes] = {}
         # The enabled origins of each load balancer.
         self._serving: dict[str, set[int]] = {}
         # When the drain of an origin ends, by (load balancer, number of the origin).
@@ -324,25 +324,25 @@ class Balancers:
 
     # --- results of clients' sessions -----------------------------------------------------------------------------
 
-    def signs_of(self, number: int) -> Signs:
+    def outcomes_of(self, number: int) -> OriginOutcomes:
         """Return the notes on an origin since the last report."""
-        signs = self._signs.get(number)
-        if signs is None:
-            signs = self._signs[number] = Signs()
-        return signs
+        outcomes = self._outcomes.get(number)
+        if outcomes is None:
+            outcomes = self._outcomes[number] = OriginOutcomes()
+        return outcomes
 
     def failed(self, number: int, reason: str) -> None:
         """Note that a client could not be connected to an origin."""
-        self.signs_of(number).connect_failed(reason)
+        self.outcomes_of(number).connect_failed(reason)
         self._urgent()
 
     def ended(self, number: int, answered: bool, reset: bool, count: int = 1) -> None:
-        """Note the end of sessions: see `Signs.ended`."""
-        self.signs_of(number).ended(answered, reset, count)
+        """Note the end of sessions: see `OriginOutcomes.ended`."""
+        self.outcomes_of(number).ended(answered, reset, count)
         if reset and not answered:
             self._urgent()
 
-    def take_signs(self) -> dict[int, Signs]:
+    def take_outcomes(self) -> dict[int, OriginOutcomes]:
         """Return the notes since the last call, by an origin's number."""
-        taken, self._signs = self._signs, {}
+        taken, self._outcomes = self._outcomes, {}
         return taken

@@ -20,7 +20,7 @@ Names = Mapping[str, tuple[str, ...]]
 # Maximum number of routes of one listener; each takes about 2 kB.
 MAX_PORT_ROUTES = 4096
 # The targets in the order of trying, and how many origins may be tried.
-Way = tuple[tuple[Target, ...], int]
+TargetOrder = tuple[tuple[Target, ...], int]
 # A target to preconnect, and the maximum number of its sessions and connections together.
 Preconnected = tuple[Target, int]
 
@@ -62,7 +62,7 @@ class Route(ABC):
         return "", self._host_name(settings, number)
 
     @abstractmethod
-    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
+    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> TargetOrder | Reason:
         """Return the targets for a new client that connected to `edge_port`; a reason if there is none."""
 
     @abstractmethod
@@ -89,7 +89,7 @@ class Route(ABC):
         """Return the engine's targets that are in use."""
         return tuple(self._targets.values())
 
-    def to(self, numbers: set[int]) -> list[Target]:
+    def targets_of(self, numbers: set[int]) -> list[Target]:
         """Return the targets in use of the origins with these numbers."""
         return [target for target in self.targets() if target.number in numbers]
 
@@ -214,7 +214,7 @@ class DirectRoute(Route):
         turn = self._turn
         return (*self.orders[turn:], *self.orders[:turn]) if self._by_family is None and not self._most else ()
 
-    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
+    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> TargetOrder | Reason:
         """See `Route`."""
         orders = self.orders
         if not orders:
@@ -316,7 +316,7 @@ class BalancedRoute(Route):
         orders = self._orders[origin.number] = self._lookup(origin.number, candidates)
         return orders
 
-    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
+    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> TargetOrder | Reason:
         """See `Route`."""
         origin, _, _, tries, full = self._balancer.choose(client, client_port)
         if origin is None:
@@ -333,7 +333,7 @@ class BalancedRoute(Route):
             return targets
         return tuple(target for target in targets if (":" in target.host) == (len(client) == 16))
 
-    def _next(self, tried: list[OriginSettings], client: bytes, client_port: int) -> Way | Reason:
+    def _next(self, tried: list[OriginSettings], client: bytes, client_port: int) -> TargetOrder | Reason:
         while (origin := self._balancer.after(tried, client, client_port)) is not None:
             if targets := self._targets_for(origin, client):
                 return targets, 1
@@ -416,7 +416,7 @@ class PortRoutes(Route):
             self._left.append(target)
             self._ports.pop(target, None)
 
-    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> Way | Reason:
+    def choose(self, client: bytes, client_port: int, edge_port: int = 0) -> TargetOrder | Reason:
         """See `Route`."""
         way = self._at(edge_port).choose(client, client_port, edge_port)
         if not isinstance(way, Reason):

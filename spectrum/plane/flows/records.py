@@ -6,7 +6,7 @@ from spectrum.core.access.rules import Verdict
 from spectrum.core.records.events import SessionEvent, opened, under_way
 from spectrum.core.records.reasons import Reason, connect_failure
 from spectrum.engine.flow_keeper import FlowOutcome
-from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.access.firewall import ClientPlaces, Firewall
 from spectrum.plane.apps import RunningApp
 from spectrum.plane.end_records import EndRecords
 from spectrum.plane.forms import flow_id
@@ -41,7 +41,7 @@ class FlowRecords(EndRecords):
         worker: The worker's number, for ids of flows.
     """
 
-    def __init__(self, places: Places, limiter: Limiter, firewall: Firewall, worker: int) -> None:
+    def __init__(self, places: ClientPlaces, limiter: Limiter, firewall: Firewall, worker: int) -> None:
         super().__init__(places, limiter, firewall)
         self._worker = worker
 

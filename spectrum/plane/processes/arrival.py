@@ -9,12 +9,12 @@ from spectrum.kernel.descriptors import close_all
 from spectrum.link.flow_sockets import receive_sockets
 from spectrum.link.messages import Configure, Inherit, Memory, Message
 from spectrum.link.takeover import Drain, Release
-from spectrum.plane.processes.link import Link, News
+from spectrum.plane.processes.link import Link, LinkEvent
 
 log = logging.getLogger(__name__)
 
 
-class Arrival(NamedTuple):
+class WorkerStart(NamedTuple):
     """The initial state of a worker.
 
     Attributes:
@@ -36,17 +36,17 @@ class Arrival(NamedTuple):
         return last.generation
 
 
-async def arrive(link: Link, life: ServiceLife) -> Arrival | None:
+async def arrive(link: Link, life: ServiceLife) -> WorkerStart | None:
     """Wait for the first snapshot; return None if the worker ends before it."""
     memory: list[tuple[Memory, list[int]]] = []
     inherited: dict[int, int] = {}
     told: list[tuple[Message, list[int]]] = []
     while not life.ended:
         news = await link.receive()
-        if news is News.LOST:
+        if news is LinkEvent.LOST:
             log.warning("the supervisor is gone before this worker served anything: it ends")
             life.handle(ServiceEvent.LOST)
-        if isinstance(news, News):
+        if isinstance(news, LinkEvent):
             continue
         message, descriptors = news
         match message:
@@ -64,7 +64,7 @@ async def arrive(link: Link, life: ServiceLife) -> Arrival | None:
                 life.handle(ServiceEvent.RELEASE)
             case Configure():
                 told.append(news)
-                return Arrival(*memory[0], inherited, told)
+                return WorkerStart(*memory[0], inherited, told)
             case _:
                 told.append(news)
     return None

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from spectrum.core.live_sessions import ORDERS, First, LiveSession
+from spectrum.core.live_sessions import ORDERS, FirstSessions, LiveSession
 from spectrum.core.records.reasons import Reason
 from spectrum.link.takeover import FindSessions, FoundSessions
 from spectrum.plane.processes.link import Link
@@ -40,7 +40,7 @@ class Finder:
 
     async def _answer(self, asked: FindSessions) -> None:
         matches = asked.selection.matcher()
-        first = First(asked.order if asked.order in ORDERS else "age", asked.limit)
+        first = FirstSessions(asked.order if asked.order in ORDERS else "age", asked.limit)
         tcp, udp = self._planes.tcp, self._planes.udp
         for transport, engine, app_name in (("tcp", tcp.relay, tcp.app_name), ("udp", udp.engine, udp.app_name)):
             place = 0

@@ -11,7 +11,7 @@ from spectrum.link.messages import DECODER, Message
 from spectrum.link.waiting import Waiting
 
 
-class News(Enum):
+class LinkEvent(Enum):
     """Events of the link itself."""
 
     # The supervisor is gone.
@@ -35,7 +35,7 @@ class Link:
     """
 
     def __init__(self, sock: socket.socket, control: Path) -> None:
-        self._arrived: asyncio.Queue[tuple[Message, list[int]] | News] = asyncio.Queue()
+        self._arrived: asyncio.Queue[tuple[Message, list[int]] | LinkEvent] = asyncio.Queue()
         self._waiting = Waiting(control, self._taken)
         self._channel = self._open(sock)
 
@@ -45,14 +45,14 @@ class Link:
             sock,
             DECODER,
             lambda message, descriptors: arrive((message, descriptors)),
-            lambda: arrive(News.LOST),
-            lambda: arrive(News.SENT),
+            lambda: arrive(LinkEvent.LOST),
+            lambda: arrive(LinkEvent.SENT),
         )
 
     def _taken(self, sock: socket.socket) -> None:
         self._channel = self._open(sock)
 
-    async def receive(self) -> tuple[Message, list[int]] | News:
+    async def receive(self) -> tuple[Message, list[int]] | LinkEvent:
         """Wait for the next message and its descriptors, which the caller owns, or for an event of the link."""
         return await self._arrived.get()
 

@@ -21,11 +21,11 @@ from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
 from spectrum.kernel.syn_filter import BlockRule
 from spectrum.link.messages import HealthUpdate, Memory, Offloading, Watching, WorkerRules
-from spectrum.plane.access.firewall import Firewall, Places
+from spectrum.plane.access.firewall import ClientPlaces, Firewall
 from spectrum.plane.balancing.balancers import Balancers
-from spectrum.plane.breathing import Breath
 from spectrum.plane.icmp import IcmpAnswers
 from spectrum.plane.limits import Limiter
+from spectrum.plane.loop_yield import LoopYield
 from spectrum.plane.tcp import TcpPlane
 from spectrum.plane.tls import Tls
 from spectrum.plane.udp import UdpPlane
@@ -75,10 +75,10 @@ class Planes:
         self._offloading = Offloading()
         self._offload: Offload | None = None
         self.engine = Loop()
-        self.breath = Breath(self.engine.process)
+        self.breath = LoopYield(self.engine.process)
         self.names: dict[str, tuple[str, ...]] = {}
         self.tls = Tls()
-        self._places = places = Places()
+        self._places = places = ClientPlaces()
         self._firewall = firewall = Firewall(places)
         loads = Loads(shared[0], memory.workers, memory.worker)
         self.balancers = balancers = Balancers(loads, Affinities(shared[1], memory.max_affinities), met)

@@ -5,7 +5,7 @@ import asyncio
 from spectrum.core.life.service import ServiceLife
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures, add_measures
 from spectrum.link.channel import MAX_DESCRIPTORS
-from spectrum.link.messages import Met, ShortQueues
+from spectrum.link.messages import OutcomesReport, ShortQueues
 from spectrum.link.takeover import Measures
 from spectrum.plane.outbox import Outbox
 from spectrum.plane.processes.link import Link
@@ -14,9 +14,9 @@ from spectrum.plane.processes.planes import Planes
 REPORT_INTERVAL_S = 1.0
 # Measures of this number of apps fit a packet, whatever their histograms hold.
 APPS_PER_PACKET = 64
-SIGNS_PER_PACKET = 1000
+OUTCOMES_PER_PACKET = 1000
 # Delay of the report of a failed connect, so that others are included.
-SIGNS_DELAY_S = 0.05
+OUTCOMES_DELAY_S = 0.05
 
 
 class Reports:
@@ -34,7 +34,7 @@ class Reports:
         self._life = life
         self._planes = planes
         self._outbox = outbox
-        self._signs_timer: asyncio.TimerHandle | None = None
+        self._outcomes_timer: asyncio.TimerHandle | None = None
         self._stalls_reported = self._busy_ns_reported = 0
 
     def begin(self) -> None:
@@ -72,7 +72,7 @@ class Reports:
         chunks = [dict(apps[i : i + APPS_PER_PACKET]) for i in range(0, len(apps), APPS_PER_PACKET)] or [{}]
         for i, chunk in enumerate(chunks):
             self._send(number, i == len(chunks) - 1, chunk)
-        self._report_signs()
+        self._report_outcomes()
 
     def count_anew(self) -> None:
         """Report all open sessions to a supervisor that begins to count."""
@@ -98,19 +98,19 @@ class Reports:
             Measures(number, last, apps, own, self._planes.active, relay.stalled, relay.held_bytes, offloaded, deaf)
         )
 
-    def report_signs_soon(self) -> None:
+    def report_outcomes_soon(self) -> None:
         """Report results at origins before the next regular report."""
-        if self._signs_timer is None:
-            self._signs_timer = asyncio.get_running_loop().call_later(SIGNS_DELAY_S, self._report_signs)
+        if self._outcomes_timer is None:
+            self._outcomes_timer = asyncio.get_running_loop().call_later(OUTCOMES_DELAY_S, self._report_outcomes)
 
-    def _report_signs(self) -> None:
-        if self._signs_timer is not None:
-            self._signs_timer.cancel()
-            self._signs_timer = None
+    def _report_outcomes(self) -> None:
+        if self._outcomes_timer is not None:
+            self._outcomes_timer.cancel()
+            self._outcomes_timer = None
         if self._link.waits:
             return
         for plane in (self._planes.tcp, self._planes.udp):
             plane.take_connects()
-        signs = list(self._planes.balancers.take_signs().items())
-        for i in range(0, len(signs), SIGNS_PER_PACKET):
-            self._link.send(Met(dict(signs[i : i + SIGNS_PER_PACKET])))
+        outcomes = list(self._planes.balancers.take_outcomes().items())
+        for i in range(0, len(outcomes), OUTCOMES_PER_PACKET):
+            self._link.send(OutcomesReport(dict(outcomes[i : i + OUTCOMES_PER_PACKET])))

@@ -7,7 +7,7 @@ from spectrum.core.records.reasons import Reason
 from spectrum.link.channel import MAX_DESCRIPTORS
 from spectrum.link.flow_sockets import send_sockets
 from spectrum.link.messages import Memory
-from spectrum.link.takeover import Names, Released, Sockets, Veteran
+from spectrum.link.takeover import Names, Released, Sockets, TakenOver
 from spectrum.plane.processes.generations import Generations
 from spectrum.plane.processes.link import Link
 from spectrum.plane.processes.planes import Planes
@@ -49,12 +49,12 @@ class Succession:
     def introduce(self) -> None:
         """Send a new supervisor the listeners and flows, and continue to serve until released."""
         self._tell_who()
-        self._link.send(Veteran(self._number, os.getpid()), [self._flow_file])
+        self._link.send(TakenOver(self._number, os.getpid()), [self._flow_file])
 
     def introduce_released(self) -> None:
         """Report to a new supervisor that this worker was released before."""
         self._tell_who()
-        self._link.send(Veteran(self._number, os.getpid()))
+        self._link.send(TakenOver(self._number, os.getpid()))
         self.count_anew()
 
     def _tell_who(self) -> None:

@@ -2,7 +2,7 @@
 
 import os
 
-from spectrum.analytics.store import KeptSpan, StoreProgress, Taken, Tidied
+from spectrum.analytics.store import KeptSpan, StoreProgress, Taken, UpkeepResult
 from spectrum.control.records.segments import Segments
 from spectrum.core.records.journal import Batch
 from spectrum.link.analytics import JournalView
@@ -56,7 +56,7 @@ class MemoryStore:
 
     def tidy(self, now):
         self.calls.append("tidy")
-        return Tidied(0, 0, 4096, False)
+        return UpkeepResult(0, 0, 4096, False)
 
     def extent(self):
         return KeptSpan(None, None, None)

@@ -2,7 +2,7 @@ import pytest
 
 from spectrum.api.envelope import BodyFault
 from spectrum.api.kinds.permissions import BY_WORD
-from spectrum.api.kinds.tokens import Owned, from_token, pointer_of, to_value
+from spectrum.api.kinds.tokens import TenantLookup, from_token, pointer_of, to_value
 from spectrum.store.objects import StoredObject, file_id
 from spectrum.store.tokens import StoredToken
 
@@ -18,7 +18,7 @@ def get(section, object_id):
     return next((one for one in OBJECTS.values() if (one.section, one.id) == (section, object_id)), None)
 
 
-OWNED = Owned(get, lambda *key: OBJECTS.get(key), lambda one: "a" if one.section == "zones" else one.name)
+OWNED = TenantLookup(get, lambda *key: OBJECTS.get(key), lambda one: "a" if one.section == "zones" else one.name)
 
 
 def policy(resources, *words, **rest):

@@ -12,7 +12,7 @@ from spectrum.control.api.actor import ApiActor
 from spectrum.control.configuration.source import ObjectSource
 from spectrum.control.processes import keeper, linked
 from spectrum.core.configuration.config import Config
-from spectrum.link.succession import Heritage
+from spectrum.link.succession import Handover
 from tests.control.api.parts import STUB, group, put, talk
 from tests.control.keepers import until
 from tests.control.supervised import app, supervised
@@ -197,9 +197,9 @@ async def test_a_folder_of_somebody_else(running, tmp_path, monkeypatch):
 
 async def test_it_hands_its_sockets_on(running, tmp_path):
     async with running() as (_, _, api):
-        heritage = Heritage()
-        await api.give(heritage, None)
-        assert list(heritage.api) == [f"unix:{tmp_path}/api.sock", f"unix:{tmp_path}/public.sock"]
+        handover = Handover()
+        await api.give(handover, None)
+        assert list(handover.api) == [f"unix:{tmp_path}/api.sock", f"unix:{tmp_path}/public.sock"]
         api.leave()
         await until(lambda: api._keeper.restarts)
 

@@ -7,7 +7,7 @@ from spectrum.control.configuration.actor import Change
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.plan import Planner
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.core.difference import Difference
 from spectrum.plane.memory import SharedMemory
 from tests.control.keepers import Keeper
@@ -104,7 +104,7 @@ async def test_an_app_of_a_load_balancer_concerns_it_by_its_header(made, setting
 async def test_what_one_sees(made):
     one, served, _, actor = made
     resource, pool, balancing, *_ = actor.resources()
-    asked = Asked({"app": "x", "client": "192.0.2.1"})
+    asked = ResourceRequest({"app": "x", "client": "192.0.2.1"})
     with pytest.raises(ValueError, match="not serving yet"):
         await resource.answer(asked)
     assert await actor.status() == {"load_balancers": [], "pools": []}
@@ -116,17 +116,17 @@ async def test_what_one_sees(made):
     assert "spectrum_pool_healthy" in {family.name for family in await actor.metrics()}
     assert (resource.method, resource.path) == ("GET", "/explain")
     assert (await resource.answer(asked))["steps"]
-    assert await pool.answer(Asked({"pool": "p"})) == {
+    assert await pool.answer(ResourceRequest({"pool": "p"})) == {
         "node": "local",
         "monitor_types": {"m": "tcp"},
         **status["pools"][0],
     }
-    assert await balancing.answer(Asked({})) == {"node": "local", **status}
+    assert await balancing.answer(ResourceRequest({})) == {"node": "local", **status}
     with pytest.raises(ValueError, match="no pool 'q'"):
-        await pool.answer(Asked({"pool": "q"}))
+        await pool.answer(ResourceRequest({"pool": "q"}))
     for wrong in ({"app": "y", "client": "192.0.2.1"}, {"app": "x", "client": "c"}, {"app": "x", "port": "p"}):
         with pytest.raises(ValueError):
-            await resource.answer(Asked(wrong))
+            await resource.answer(ResourceRequest(wrong))
 
 
 async def test_a_preview_is_begun_and_read(made):
@@ -136,15 +136,15 @@ async def test_a_preview_is_begun_and_read(made):
     await actor.commit(one)
 
     async def asks(**monitor):
-        return await begin.answer(Asked({}, {"owner": "a", "monitor": monitor, "pools": ["p"]}))
+        return await begin.answer(ResourceRequest({}, {"owner": "a", "monitor": monitor, "pools": ["p"]}))
 
     assert (begin.method, begin.path, begin.has_body, preview.path) == ("POST", "/previews", True, "/preview")
     begun = await asks(type="tcp", timeout=1, retries=0)
     assert begun["pools"] == ["p"]
-    asked = Asked({"owner": "a", "id": begun["id"]})
+    asked = ResourceRequest({"owner": "a", "id": begun["id"]})
     await until_found(preview, asked)
     assert (await preview.answer(asked))["pools"]["p"]["origins"][0]["reason"] == "connection refused"
-    assert await preview.answer(Asked({"owner": "b", "id": begun["id"]})) == {"pools": None}
+    assert await preview.answer(ResourceRequest({"owner": "b", "id": begun["id"]})) == {"pools": None}
     assert (await asks(type="tcp", path="/x"))["faults"] == [(["path"], "it is valid for http and https, not for tcp")]
     await actor.close()
 

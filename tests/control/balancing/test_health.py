@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from spectrum.core.balancing.outliers import Signs
+from spectrum.core.balancing.outliers import OriginOutcomes
 from spectrum.core.balancing.overrides import Override
 from spectrum.core.balancing.pools import Standing
 from tests.control.keepers import Keeper, Origin, until
@@ -184,7 +184,7 @@ async def test_a_load_balancer_that_comes_later_finds_what_is_known(keeper):
     assert (keeper.health.pool_health["p"], keeper.health.fallbacks["other"]) == (True, False)
 
 
-FAILED = Signs(connect_failures=5, reason="connect_refused")
+FAILED = OriginOutcomes(connect_failures=5, reason="connect_refused")
 
 
 async def test_an_origin_that_fails_clients_is_ejected(keeper, origin):
@@ -193,13 +193,13 @@ async def test_an_origin_that_fails_clients_is_ejected(keeper, origin):
     keeper.apply(text(a, b, monitor=slow, pool="monitor: m, outlier_detection: {base_ejection_time: 0.5s}"))
     await until(lambda: keeper.usable("p/o0") and keeper.usable("p/o1"))
     number = keeper.number("p/o0")
-    keeper.health.met({number: FAILED, 999: FAILED})
+    keeper.health.count_outcomes({number: FAILED, 999: FAILED})
     await until(lambda: keeper.usable("p/o0") is False)
     assert 0 < keeper.health.ejected_for(number) <= 0.5
     assert keeper.said()[-1] == ("originEjected", "p", "o0", False)
     assert "5 connects failed in a row, last connect_refused; for 0 s" in keeper.events[-1].Reason
     # The other one is the last: it stays, whatever it does.
-    keeper.health.met({keeper.number("p/o1"): FAILED})
+    keeper.health.count_outcomes({keeper.number("p/o1"): FAILED})
     assert keeper.health.ejected_for(keeper.number("p/o1")) == 0
     await until(lambda: keeper.usable("p/o0"))
     assert keeper.said()[-1] == ("originReturned", "p", "o0", True)
@@ -211,7 +211,7 @@ async def test_a_probe_that_passes_ends_an_ejection(keeper, origin):
     keeper.apply(text(a, b))
     await until(lambda: keeper.usable("p/o0") and keeper.usable("p/o1"))
     began = time.monotonic()
-    keeper.health.met({keeper.number("p/o0"): FAILED})
+    keeper.health.count_outcomes({keeper.number("p/o0"): FAILED})
     await until(lambda: keeper.said()[-1] == ("originReturned", "p", "o0", True))
     assert time.monotonic() - began < 5  # far less than the 30 seconds of an ejection
     await until(lambda: keeper.usable("p/o0"))
@@ -223,8 +223,11 @@ async def test_an_origin_that_resets_half_of_its_clients_is_ejected(keeper, orig
     await until(lambda: keeper.usable("p/o0") and keeper.usable("p/o1"))
     bad, good = keeper.number("p/o0"), keeper.number("p/o1")
     for _ in range(2):  # workers
-        keeper.health.met(
-            {bad: Signs(connected=30, answered=15, all_resets=15), good: Signs(connected=30, answered=30)}
+        keeper.health.count_outcomes(
+            {
+                bad: OriginOutcomes(connected=30, answered=15, all_resets=15),
+                good: OriginOutcomes(connected=30, answered=30),
+            }
         )
     await until(lambda: keeper.usable("p/o0") is False)
     assert keeper.events[-1].Reason.startswith("30 of 60 sessions were reset before a byte, 50 %")

@@ -4,7 +4,7 @@ from spectrum.control.balancing.origins import OriginsActor, told
 from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.core.balancing.overrides import Override
 from spectrum.core.balancing.pools import Standing
 from tests.control.keepers import Keeper
@@ -33,7 +33,7 @@ class Daemon:
         return self
 
     async def set(self, what, origin, **more):
-        return await self.resources[what](Asked({"origin": origin, **more}, uid=7))
+        return await self.resources[what](ResourceRequest({"origin": origin, **more}, uid=7))
 
     def standing(self, name):
         return self.keeper.health.standings[self.keeper.number(name)]

@@ -1,7 +1,7 @@
 import time
 
 from spectrum.control.balancing.report import balancers_status, balancing_troubles, pools_status
-from spectrum.core.balancing.outliers import Signs
+from spectrum.core.balancing.outliers import OriginOutcomes
 from spectrum.plane.memory import SharedMemory
 from tests.control.keepers import Keeper, Origin, until
 
@@ -31,7 +31,7 @@ apps: {{x: {{protocol: tcp/1, load_balancer: lb}}}}
     health, memory = keeper.health, SharedMemory(1, 64)
     await until(lambda: health.fallbacks["lb"] and health.latency_of("p") and health.pool_health.get("p"))
     await until(lambda: health.pool_health.get("u") and health.probes["n", False])
-    health.met({keeper.number("p/d"): Signs(connect_failures=9)})
+    health.count_outcomes({keeper.number("p/d"): OriginOutcomes(connect_failures=9)})
     health._detectors["p"].records[keeper.number("p/d")].ejected_until = time.monotonic() + 30
     health._health[next(iter(health._health))].certificate_expires = time.time() + 86400 * 9
     troubles = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from spectrum.control.configuration.actor import Change, Plan, RolloutError, Since
+from spectrum.control.configuration.actor import Change, ConfigDifference, Plan, RolloutError
 from spectrum.control.ddos import actor as actors
 from spectrum.control.ddos.actor import DdosActor
 from spectrum.control.ddos.attacks import AttackBook
@@ -156,11 +156,14 @@ async def test_a_change_of_objects_reaches_the_kernel_only_where_apps_are_served
     one = daemon()
     for protocol, idle_s, tells in (("tcp/443", 6, True), ("tcp/443", 7, False), ("tcp/444", 7, True)):
         app = {"protocol": protocol, "origin_direct": ["tcp://192.0.2.9:1"], "timeouts": {"idle": idle_s}}
-        asked, since = one.helper.count(SetDetection), Since(one.config, {"apps": ["x"]}) if idle_s > 6 else None
+        asked, since = (
+            one.helper.count(SetDetection),
+            ConfigDifference(one.config, {"apps": ["x"]}) if idle_s > 6 else None,
+        )
         await one.serve(since, **{**on(one), "apps": {"x": app}})
         assert one.helper.count(SetDetection) - asked == tells
     asked = one.helper.count(SetDetection)
-    await one.serve(Since(one.config, {"rulesets": ["r"]}), **{**on(one), "apps": {"x": app}})
+    await one.serve(ConfigDifference(one.config, {"rulesets": ["r"]}), **{**on(one), "apps": {"x": app}})
     assert one.helper.count(SetDetection) == asked + 1
 
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from spectrum.control.ddos.attacks import TOLD_S, AttackBook, AttacksActor
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.core.ddos.attack_events import MOST_SAMPLES
 from spectrum.core.life.attack import AttackState
 from tests.core.ddos.attack_samples import NOW, event, rule, sample
@@ -26,7 +26,7 @@ class Daemon:
         self.book.write(self.book.unwritten())
 
     async def ask(self, path, **query):
-        return await self._answers[path](Asked(query))
+        return await self._answers[path](ResourceRequest(query))
 
 
 def test_attacks_are_told_of_among_what_is_wrong(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from spectrum.control.configuration.loader import ConfigError, load_text
 from spectrum.control.filter.node import FilterActor, filter_faults, filter_paths
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from tests.kernel.isolation import filesystem, isolated
 
 __all__ = ["filesystem"]
@@ -170,8 +170,8 @@ async def test_samples_are_asked_for():
     actor = FilterActor(Sampled(), None)
     (resource,) = actor.resources()
     assert await actor.status() == {"kernel": {"filter": "off"}}
-    top = await resource.answer(Asked({"by": "source", "seconds": "2.5", "count": "2"}))
+    top = await resource.answer(ResourceRequest({"by": "source", "seconds": "2.5", "count": "2"}))
     assert top == {"top": [{"source": "192.0.2.1", "packets_per_second": 5.0}]}
     for wrong in ({"by": "colour"}, {"by": "source", "seconds": "x"}, {"by": "source", "count": "0"}):
         with pytest.raises(ValueError):
-            await resource.answer(Asked(wrong))
+            await resource.answer(ResourceRequest(wrong))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from spectrum.control.configuration.actor import Change, Plan, RolloutError, Since
+from spectrum.control.configuration.actor import Change, ConfigDifference, Plan, RolloutError
 from spectrum.control.filter.tables import FilterTablesActor
 from spectrum.core.configuration.config import Config
 from spectrum.core.snapshot import Snapshot
@@ -45,9 +45,9 @@ def test_what_is_given():
         await actor.prepare(Change(nothing, one))
         await actor.prepare(Change(one, plan("a")))
         assert actor.given == [("a",)], "what the kernel has is not given again"
-        await actor.prepare(Change(one, replace(two, since=Since(one.config, {"apps": ["x"]}))))
+        await actor.prepare(Change(one, replace(two, since=ConfigDifference(one.config, {"apps": ["x"]}))))
         assert actor.given == [("a",)], "another section's objects are none of it"
-        await actor.prepare(change := Change(one, replace(two, since=Since(one.config, {"lists": ["b"]}))))
+        await actor.prepare(change := Change(one, replace(two, since=ConfigDifference(one.config, {"lists": ["b"]}))))
         assert actor.given == [("a",), ("a", "b")]
         with pytest.raises(RolloutError, match="names in the kernel: it is bad"):
             await actor.prepare(Change(one, plan("bad")))

@@ -25,7 +25,7 @@ from spectrum.control.configuration.loader import load_text
 from spectrum.control.filter.node import NodeFilter
 from spectrum.control.flow_programs.actor import FlowProgramsActor
 from spectrum.control.flow_programs.kept_objects import KeptObjects
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.control.processes.helper import Helper
 from spectrum.control.processes.kernel_counts import KernelCounts
 from spectrum.core.snapshot import Snapshot
@@ -60,11 +60,12 @@ async def rollout(before, after):
 async def main():
     nothing, logged = plan("{}", generation=0), plan(program())
     shown, = (one.answer for one in actor.resources())
-    assert await shown(Asked({})) == {"programs": {}} and not await actor.metrics() and not await actor.status()
+    assert await shown(ResourceRequest({})) == {"programs": {}}
+    assert not await actor.metrics() and not await actor.status()
     change = await rollout(nothing, logged)
     assert held() == ({"game": 0}, 1), held()
     assert len(list(folder.glob("*.o"))) == 1
-    found = (await shown(Asked({})))["programs"]
+    found = (await shown(ResourceRequest({})))["programs"]
     assert found == (await actor.status())["flow_programs"] == {"game": {
         "mode": "log", "file": str(game), "apps": ["game"], "in_use": False, "judged": 0, "passed": 0, "would_drop": 0,
         "dropped": 0, "ns_per_datagram": None}}, found

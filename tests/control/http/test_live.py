@@ -6,7 +6,7 @@ import pytest
 
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.http.live import MOST_LIMITS, LiveView, counts
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.usage import Usage
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
@@ -29,7 +29,7 @@ async def daemon(tmp_path):
 
 def ask(daemon, view=None):
     view = view or daemon.pages._live
-    return lambda after="": view.resource().answer(Asked({"after": str(after)}))
+    return lambda after="": view.resource().answer(ResourceRequest({"after": str(after)}))
 
 
 async def test_only_what_changed_is_told_after_the_first_time(daemon):

@@ -1,4 +1,4 @@
-from spectrum.control.http.resource import Asked, Resource, ResourceTable
+from spectrum.control.http.resource import Resource, ResourceRequest, ResourceTable
 
 
 async def test_a_resource_answers_what_it_is_asked():
@@ -7,7 +7,7 @@ async def test_a_resource_answers_what_it_is_asked():
 
     resource = Resource("GET", "/twice", twice)
     assert not resource.has_body
-    assert await resource.answer(Asked({"n": "4"})) == 8
+    assert await resource.answer(ResourceRequest({"n": "4"})) == 8
 
 
 async def test_who_asks_over_a_link_gets_a_status_and_a_body():

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from spectrum.control.http.exporter import Exporter, NodeState
-from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListeners, Watched
+from spectrum.control.names.name_watch import NamesActor, NameWatch, OwnListeners, WatchedName
 from spectrum.control.names.report import names_status
 from spectrum.control.records.totals import Totals
 from spectrum.core.configuration.config import Config
@@ -18,7 +18,7 @@ def test_status():
         ("c", "no_answer", "no answer", ("192.0.2.2",), time.monotonic() - 500),
         ("d", "no_name", "no such name", (), None),
     ):
-        watch._watched[name, "A"] = Watched(
+        watch._watched[name, "A"] = WatchedName(
             name, "A", result=result, failure=failure, addresses=addresses, answered_at=answered_at
         )
     found = names_status(watch.watched())
@@ -35,8 +35,8 @@ def test_status():
 
 async def test_metrics():
     watch = NameWatch(lambda _: None, lambda *_: None)
-    watch._watched["a", ""] = answered = Watched("a", "", addresses=("192.0.2.1", "192.0.2.2"))
-    watch._watched["b", "SRV"] = Watched("b", "SRV")
+    watch._watched["a", ""] = answered = WatchedName("a", "", addresses=("192.0.2.1", "192.0.2.2"))
+    watch._watched["b", "SRV"] = WatchedName("b", "SRV")
     answered.answered_at = time.monotonic() - 5
     answered.results.update(ok=3, no_answer=1)
     found = samples(await Exporter(Totals(), NodeState(), [NamesActor(watch, OwnListeners(Config()))]).render({}, []))

@@ -73,7 +73,7 @@ async def test_workers_are_replaced_asked_and_drained(free_port):
     fleet.drain(5)
     await asyncio.wait_for(fleet.empty.wait(), 10)
     assert (fleet.workers, totals.worker_restarts) == ({}, 1)
-    await fleet.end(ends_veterans=True)
+    await fleet.end(ends_former_workers=True)
     await tasks.stop()
     fleet.close()
     memory.close()
@@ -89,7 +89,7 @@ async def test_workers_that_are_ended_stay_so(free_port):
     assert fleet.serving() == []
     await fleet.ask()  # nobody is
     (pid,) = [worker.pid for worker in fleet.all()]
-    await fleet.end(ends_veterans=False)
+    await fleet.end(ends_former_workers=False)
     assert not Path(f"/proc/{pid}").exists()
     await tasks.stop()
     fleet.close()
@@ -118,7 +118,7 @@ async def test_a_worker_that_does_not_serve_in_time_is_ended_before_an_upgrade(m
     assert fleet.workers == {}  # none begins
     fleet.keep()
     await until(lambda: fleet.workers)
-    await fleet.end(ends_veterans=False)
+    await fleet.end(ends_former_workers=False)
     await tasks.stop()
     fleet.close()
     memory.close()
@@ -141,7 +141,7 @@ async def test_a_worker_that_ends_while_others_are_taken_over_is_nobody_to_wait_
         staying.introduce()
 
     await asyncio.gather(fleet.take_over([], bank), end())
-    assert [veteran.place for veteran in fleet.all()] == [1]
+    assert [former.place for former in fleet.all()] == [1]
     assert [message.count for message in heard] == [1]
     assert totals.apps["x"].ended == {Reason.WORKER_LOST: 2}
     fleet.drain(1)
@@ -177,7 +177,7 @@ async def test_a_place_is_kept_whatever_fails(tmp_path, monkeypatch):
     monkeypatch.undo()
     before = len(told)
     await until(lambda: len(told) > before)
-    await fleet.end(ends_veterans=False)
+    await fleet.end(ends_former_workers=False)
     await tasks.stop()
     assert fleet.pauses() == {}
     fleet.close()

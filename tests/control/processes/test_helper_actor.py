@@ -5,7 +5,7 @@ import pytest
 
 from spectrum.control.processes.helper_actor import HelperActor, enlarger
 from spectrum.kernel.pins import PinError
-from spectrum.link.succession import Heritage, SuccessionError
+from spectrum.link.succession import Handover, SuccessionError
 from spectrum.tasks import Tasks
 from tests.control.keepers import until
 
@@ -36,14 +36,14 @@ class Asked:
 
 async def test_a_line_is_handed_on():
     helper = Asked(os.open("/dev/null", os.O_RDONLY))
-    actor, heritage = HelperActor(helper), Heritage()
+    actor, handover = HelperActor(helper), Handover()
     with ExitStack() as opened:
-        await actor.give(heritage, opened)
-        assert heritage.helper == helper.line
+        await actor.give(handover, opened)
+        assert handover.helper == helper.line
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(helper.line)
-    await actor.inherit(heritage)
-    await actor.inherit(Heritage())
+    await actor.inherit(handover)
+    await actor.inherit(Handover())
     assert helper.adopted == [helper.line]
     assert actor.jobs() == {"watch the helper": helper.watch}
     await actor.close()
@@ -51,15 +51,15 @@ async def test_a_line_is_handed_on():
 
 
 async def test_a_successor_may_need_none():
-    heritage = Heritage()
+    handover = Handover()
     with ExitStack() as opened:
-        await HelperActor(Asked()).give(heritage, opened)
-    assert heritage.helper is None
+        await HelperActor(Asked()).give(handover, opened)
+    assert handover.helper is None
 
 
 async def test_a_helper_that_does_not_answer_ends_an_upgrade():
     with ExitStack() as opened, pytest.raises(SuccessionError, match="it has ended"):
-        await HelperActor(Asked(PinError("it has ended"))).give(Heritage(), opened)
+        await HelperActor(Asked(PinError("it has ended"))).give(Handover(), opened)
 
 
 async def test_queues_are_made_longer_beside_all_else():

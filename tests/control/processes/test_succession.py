@@ -18,7 +18,7 @@ from spectrum.link.succession import (
     MAX_DESCRIPTORS,
     Ended,
     GivenWorker,
-    Heritage,
+    Handover,
     SuccessionError,
     SupervisorSocket,
     predecessor_hello,
@@ -58,7 +58,7 @@ async def test_a_successor_that_has_all_and_follows(python):
     await successor.start(path := python(script), ["run"])
     assert successor.lives
     assert successor.pid == successor.process.pid
-    await successor.give(Heritage())
+    await successor.give(Handover())
     assert successor.control == "/x"
     await successor.leave()
     left = Path(path + ".left")
@@ -121,7 +121,7 @@ async def test_a_successor_that_gets_so_far_and_no_further(python, script, why, 
     with socket.socket() as listener:
         listeners = [(0, ListenerKey("127.0.0.1", port), listener.fileno()) for port in range(1, 20000)]
         with pytest.raises(SuccessionError, match=why):
-            await successor.give(Heritage(listeners=listeners))
+            await successor.give(Handover(listeners=listeners))
     assert not successor.lives
 
 
@@ -152,7 +152,7 @@ async def test_what_is_given_arrives(says_hello):
     keys = [ListenerKey("127.0.0.1", port, "udp") for port in range(1, 2 * MAX_DESCRIPTORS)]
     workers = [GivenWorker(1, 17, False, *files[:2]), GivenWorker(0, 18, True, *files[1:], Hello())]
     listeners = [(port % 2, key, files[2]) for port, key in enumerate(keys)]
-    given = Heritage(workers, flows, listeners, {"/run/x": files[0]}, names)
+    given = Handover(workers, flows, listeners, {"/run/x": files[0]}, names)
     predecessor, line = Predecessor(theirs.detach()), SupervisorSocket(ours)
 
     async def give():
@@ -164,19 +164,19 @@ async def test_what_is_given_arrives(says_hello):
 
     got, _ = await asyncio.gather(predecessor.inherit(), give())
 
-    def names(heritage):
+    def names(handover):
         """What it is, with files in place of descriptors."""
 
         def name(descriptor):
             return os.readlink(f"/proc/self/fd/{descriptor}")
 
         return (
-            [replace(one, channel=name(one.channel), process=name(one.process)) for one in heritage.workers],
-            {place: name(one) for place, one in heritage.flows.items()},
-            [(place, key, name(descriptor)) for place, key, descriptor in heritage.listeners],
-            {where: name(one) for where, one in heritage.servers.items()},
-            heritage.names,
-            heritage.legacy,
+            [replace(one, channel=name(one.channel), process=name(one.process)) for one in handover.workers],
+            {place: name(one) for place, one in handover.flows.items()},
+            [(place, key, name(descriptor)) for place, key, descriptor in handover.listeners],
+            {where: name(one) for where, one in handover.servers.items()},
+            handover.names,
+            handover.legacy,
         )
 
     assert names(got) == names(given)
@@ -194,7 +194,7 @@ async def test_a_predecessor_of_a_version_that_gives_nothing():
     predecessor = Predecessor(theirs.detach())
     ours.send(b'{"workers": [1, 2]}')
     ours.shutdown(socket.SHUT_WR)
-    assert await predecessor.inherit() == Heritage(legacy=[1, 2])
+    assert await predecessor.inherit() == Handover(legacy=[1, 2])
     assert json.loads(ours.recv(100))["protocol"] == 1
     ours.close()
     predecessor.close()
@@ -275,7 +275,7 @@ async def test_a_successor_at_its_descriptor_limit():
     with socket.socket() as listener, contextlib.suppress(Ended):  # it may refuse, and end, before the last message
         listeners = [(0, ListenerKey("", port), listener.fileno()) for port in range(100)]
         with suppress(Ended):  # it may refuse before it has been sent everything
-            for message, descriptors in Heritage(listeners=listeners).messages():
+            for message, descriptors in Handover(listeners=listeners).messages():
                 await line.send(message, descriptors)
     (refusal, _) = await asyncio.wait_for(line.receive(), 10)
     assert "too many open files" in refusal["errors"][0]

@@ -27,8 +27,8 @@ async def test_a_successor_that_takes_nothing_leaves_all_as_it_was(tmp_path, fre
             (OSError(24, "Too many open files"), ["nothing can be handed over: too many open files"]),
         ):
 
-            async def give(self, heritage, exception=exception):
-                given.append(heritage)
+            async def give(self, handover, exception=exception):
+                given.append(handover)
                 raise exception
 
             monkeypatch.setattr(Successor, "give", give)
@@ -58,8 +58,8 @@ async def test_a_worker_that_has_just_been_replaced_is_handed_over_too(tmp_path,
             os.kill(daemon.fleet.workers[1].pid, signal.SIGKILL)
             await until(lambda: 1 not in daemon.fleet.workers)
 
-        async def give(self, heritage):
-            given.extend(worker.pid for worker in heritage.workers)
+        async def give(self, handover):
+            given.extend(worker.pid for worker in handover.workers)
             raise SuccessionError("enough")
 
         monkeypatch.setattr(Successor, "start", start)

@@ -7,7 +7,7 @@ import pytest
 
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.control.paths import journal_folder
 from spectrum.control.records import telling as module
 from spectrum.control.records.telling import StoryActor
@@ -28,7 +28,7 @@ async def teller(text):
     await served.commit(first(text))
     (resource,) = StoryActor(served).resources()
     assert (resource.method, resource.path) == ("GET", "/story")
-    return lambda **query: resource.answer(Asked(query))
+    return lambda **query: resource.answer(ResourceRequest(query))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import asyncio
 
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.control.records import totals as module
 from spectrum.control.records.totals import (
     APPS_AT_ONCE,
@@ -214,7 +214,7 @@ async def test_figures_are_few_numbers_of_each_app():
     text = "apps: {x: {protocol: tcp/1, origin_direct: ['tcp://192.0.2.1:1']}}"
     one = change(text, text)
     (resource,) = TotalsActor(totals, Served(one.before.config), {}, {}).resources()
-    told = await resource.answer(Asked({}))
+    told = await resource.answer(ResourceRequest({}))
     assert (resource.path, told["keys"], told["paused"]) == ("/apps/figures", FIGURES, [])
     assert dict(zip(told["keys"], told["apps"]["x"], strict=True)) == {
         "sessions": seen.active,

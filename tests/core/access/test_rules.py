@@ -34,7 +34,7 @@ def judge(rules, app="x", lines=None):
 
 
 def said(rules, client, app="x"):
-    verdict = judge(rules, app).of(ip_address(client).packed)
+    verdict = judge(rules, app).decide(ip_address(client).packed)
     return verdict and (verdict.rule, verdict.blocks, verdict.matched)
 
 
@@ -90,9 +90,9 @@ def test_a_country_that_is_not_known():
 def test_lists():
     rules = {"spam": {"target": "ip_range", "action": "block", "file": "list"}, "office": allow("ip", "192.0.2.1")}
     app = judge(rules, lines={"spam": b"192.0.2.0/24\n2001:db8::/32\n"})
-    assert app.of(ip_address("192.0.2.1").packed).rule == "office"
-    assert app.of(ip_address("192.0.2.2").packed).rule == "spam"
-    assert app.of(ip_address("2001:db8::1").packed).rule == "spam"
+    assert app.decide(ip_address("192.0.2.1").packed).rule == "office"
+    assert app.decide(ip_address("192.0.2.2").packed).rule == "spam"
+    assert app.decide(ip_address("2001:db8::1").packed).rule == "spam"
     assert app.any
 
 
@@ -163,5 +163,5 @@ def test_against_a_naive_reference(drawn):
                 for value in values
                 if ip_address(client) in ip_network(value)
             ]
-            verdict = rules.of(ip_address(client).packed)
+            verdict = rules.decide(ip_address(client).packed)
             assert (verdict.rule if verdict else None) == (f"r{min(meant)[2]}" if meant else None)

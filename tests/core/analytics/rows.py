@@ -8,11 +8,11 @@ import duckdb
 
 from spectrum.core.analytics.columns import EVENTS, MINUTES, TABLES, ColumnKind, Role
 from spectrum.core.analytics.dialects import DuckDb
-from spectrum.core.analytics.plan import Reach
+from spectrum.core.analytics.plan import DataRange
 
 BEGIN = 1_700_006_400  # a whole hour
 DAYS = 2
-EVERYTHING = Reach(minutes_until=BEGIN + 1e9)
+EVERYTHING = DataRange(minutes_until=BEGIN + 1e9)
 _TEXTS = (ColumnKind.TEXT, ColumnKind.CATEGORY)
 _ENDS = {
     "connect": ("", "passed"),

@@ -7,7 +7,7 @@ from spectrum.core.analytics.answering import answer
 from spectrum.core.analytics.columns import EVENTS, HEALTH
 from spectrum.core.analytics.dialects import DuckDb
 from spectrum.core.analytics.histogram import RELATIVE_ERROR
-from spectrum.core.analytics.plan import Reach
+from spectrum.core.analytics.plan import DataRange
 from spectrum.core.analytics.question import Compare, Question, Sorting, Visible
 from tests.core.analytics.rows import BEGIN, DAYS, EVERYTHING, events, tables
 
@@ -103,7 +103,7 @@ def test_roll_ups_answer_as_events_do(ask):
         "since": BEGIN + 7,
     }
     asked["until"] = BEGIN + DAYS * 86400 - 7
-    of_minutes, of_events = ask(**asked), ask(reach=Reach(), **asked)
+    of_minutes, of_events = ask(**asked), ask(reach=DataRange(), **asked)
     assert of_minutes.rows == [pytest.approx(row) for row in of_events.rows]
     assert of_minutes.totals == pytest.approx(of_events.totals)
     by_day = ask(bucket=86400, limit=2, others=True, **asked)

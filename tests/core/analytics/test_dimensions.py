@@ -35,7 +35,7 @@ def test_what_can_be_grouped_and_compared():
     ],
 )
 def test_values_are_read_and_written(table, name, given, value):
-    found = ColumnFilter.of(table, name)
+    found = ColumnFilter.named(table, name)
     assert found.read(given, "=") == ("=", value)
     assert found.read(found.write(value), "=") == ("=", value)
 
@@ -56,4 +56,4 @@ def test_values_are_read_and_written(table, name, given, value):
 )
 def test_what_is_no_value(table, name, given, operator, message):
     with pytest.raises(ValueError, match=message):
-        ColumnFilter.of(table, name).read(given, operator)
+        ColumnFilter.named(table, name).read(given, operator)

@@ -9,7 +9,7 @@ from spectrum.core.analytics.question import AllOf, AnyOf, Compare, Not
 
 
 def known(name):
-    return ColumnFilter.of(EVENTS, name)
+    return ColumnFilter.named(EVENTS, name)
 
 
 def eq(dimension, *values):

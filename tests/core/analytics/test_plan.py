@@ -1,11 +1,11 @@
 import pytest
 
-from spectrum.core.analytics.plan import Reach, make_plan
+from spectrum.core.analytics.plan import DataRange, make_plan
 from spectrum.core.analytics.question import AllOf, Compare, Question, QuestionFault, Sorting
 
 HOUR, DAY = 3600, 86400
 NOW = 1_700_000_040  # a whole minute
-COMPLETE = Reach(minutes_until=NOW + DAY)
+COMPLETE = DataRange(minutes_until=NOW + DAY)
 
 
 def question(**own):
@@ -30,9 +30,9 @@ def test_long_times_are_asked_of_minutes_and_their_ends_of_events():
 
 
 def test_minutes_end_where_they_are_complete():
-    plan = make_plan(question(since=NOW - DAY), Reach(minutes_until=NOW - HOUR + 30))
+    plan = make_plan(question(since=NOW - DAY), DataRange(minutes_until=NOW - HOUR + 30))
     assert parts(plan) == [("minutes", -DAY, -HOUR), ("events", -HOUR, 0)]
-    assert parts(make_plan(question(since=NOW - DAY), Reach())) == [("events", -DAY, 0)]
+    assert parts(make_plan(question(since=NOW - DAY), DataRange())) == [("events", -DAY, 0)]
 
 
 def test_roll_ups_answer_beyond_an_hour():
@@ -41,7 +41,7 @@ def test_roll_ups_answer_beyond_an_hour():
 
 
 def test_what_is_gone_from_events_is_asked_of_minutes():
-    plan = make_plan(question(since=NOW - 90), Reach(NOW - 30, NOW + 60))
+    plan = make_plan(question(since=NOW - 90), DataRange(NOW - 30, NOW + 60))
     assert parts(plan) == [("minutes", -120, 0)]
     assert plan.partial == ""
 
@@ -58,14 +58,14 @@ def test_what_is_gone_from_events_is_asked_of_minutes():
     ],
 )
 def test_what_roll_ups_do_not_have_is_asked_of_events_and_said(own, what):
-    plan = make_plan(question(since=NOW - DAY, **own), Reach(NOW - HOUR, NOW))
+    plan = make_plan(question(since=NOW - DAY, **own), DataRange(NOW - HOUR, NOW))
     assert parts(plan) == [("events", -DAY, 0)]
     assert plan.partial == f"before 2023-11-14 21:14 only sums of minutes are kept, which do not have {what}"
     assert make_plan(question(since=NOW - DAY, **own), COMPLETE).partial == ""
 
 
 def test_other_tables_have_no_roll_ups():
-    plan = make_plan(question(table="health", dimensions=("pool",), since=0), Reach(NOW, NOW))
+    plan = make_plan(question(table="health", dimensions=("pool",), since=0), DataRange(NOW, NOW))
     assert parts(plan) == [("health", -NOW, 0)]
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from spectrum.core.analytics.dialects import ClickHouse, DuckDb
-from spectrum.core.analytics.plan import Reach, make_plan
+from spectrum.core.analytics.plan import DataRange, make_plan
 from spectrum.core.analytics.question import AllOf, AnyOf, Compare, Not, Question, Visible
 from spectrum.core.analytics.sql import detail_statement, groups_statement, histogram_statement, rows_statement
 
@@ -11,7 +11,7 @@ DAY = 86400
 
 def plan(**own):
     asked = {"table": "events", "metrics": ("count",), "dimensions": ("app",), "since": 0, "until": 3600}
-    return make_plan(Question(**(asked | own)), Reach(minutes_until=1e9))
+    return make_plan(Question(**(asked | own)), DataRange(minutes_until=1e9))
 
 
 def test_the_first_groups_come_with_all_together():

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.core.balancing.objects import OutlierDetection
-from spectrum.core.balancing.outliers import OutlierDetector, Record, Signs, Tally
+from spectrum.core.balancing.outliers import OriginOutcomes, OutlierDetector, Record, Tally
 
 SETTINGS = OutlierDetection(base_ejection_time="10s", max_ejection_time="40s")
-FAILED = Signs(connect_failures=5, reason="connect_refused")
+FAILED = OriginOutcomes(connect_failures=5, reason="connect_refused")
 
 
 def three(number):
@@ -23,34 +23,34 @@ def detector(size=4, settings=SETTINGS):
 @pytest.mark.parametrize(
     ("reports", "ejected"),
     [
-        ([Signs(connect_failures=4)], False),
-        ([Signs(connect_failures=5)], True),
-        ([Signs(connect_failures=3), Signs(connect_failures=2)], True),  # of two workers
-        ([Signs(connect_failures=4), Signs(connected=1), Signs(connect_failures=4)], False),
-        ([Signs(connect_failures=4), Signs(connected=9, connect_failures=5)], True),
-        ([Signs(connected=5, resets=5)], True),  # it accepts and resets: a connect that succeeds is no excuse
-        ([Signs(resets=4), Signs(answered=1, resets=4)], False),
-        ([Signs(resets=3, connect_failures=3)], False),
+        ([OriginOutcomes(connect_failures=4)], False),
+        ([OriginOutcomes(connect_failures=5)], True),
+        ([OriginOutcomes(connect_failures=3), OriginOutcomes(connect_failures=2)], True),  # of two workers
+        ([OriginOutcomes(connect_failures=4), OriginOutcomes(connected=1), OriginOutcomes(connect_failures=4)], False),
+        ([OriginOutcomes(connect_failures=4), OriginOutcomes(connected=9, connect_failures=5)], True),
+        ([OriginOutcomes(connected=5, resets=5)], True),  # it accepts and resets: a connect that succeeds is no excuse
+        ([OriginOutcomes(resets=4), OriginOutcomes(answered=1, resets=4)], False),
+        ([OriginOutcomes(resets=3, connect_failures=3)], False),
     ],
 )
 def test_failures_in_a_row(reports, ejected):
     found = detector()
-    results = [found.take(1, signs, three, 0.0) for signs in reports]
+    results = [found.take(1, outcomes, three, 0.0) for outcomes in reports]
     assert (results[-1] is not None) is ejected is found.ejected(1)
 
 
 def test_signs_of_a_worker():
-    signs = Signs()
-    signs.connect_failed("connect_timeout")
-    signs.connect_succeeded(0)
-    signs.connect_failed("connect_refused")
-    assert (signs.connect_failures, signs.reason) == (2, "connect_refused")
-    signs.connect_succeeded(3)
-    signs.ended(answered=False, reset=True)
-    signs.ended(answered=False, reset=False)
-    assert (signs.connected, signs.connect_failures, signs.resets) == (3, 0, 1)
-    signs.ended(answered=True, reset=True)  # it said something before
-    assert (signs.answered, signs.resets) == (1, 0)
+    outcomes = OriginOutcomes()
+    outcomes.connect_failed("connect_timeout")
+    outcomes.connect_succeeded(0)
+    outcomes.connect_failed("connect_refused")
+    assert (outcomes.connect_failures, outcomes.reason) == (2, "connect_refused")
+    outcomes.connect_succeeded(3)
+    outcomes.ended(answered=False, reset=True)
+    outcomes.ended(answered=False, reset=False)
+    assert (outcomes.connected, outcomes.connect_failures, outcomes.resets) == (3, 0, 1)
+    outcomes.ended(answered=True, reset=True)  # it said something before
+    assert (outcomes.answered, outcomes.resets) == (1, 0)
 
 
 def test_ejections_grow_and_end():
@@ -91,7 +91,7 @@ def test_a_probe_that_passes_brings_it_back():
     assert found.probe_passed(1, 101.0, 102.0)
     assert not found.ejected(1)
     assert not found.probe_passed(1, 103.0, 104.0)
-    assert found.take(1, Signs(resets=7), three, 103.0).reason == "7 sessions reset in a row before a byte"
+    assert found.take(1, OriginOutcomes(resets=7), three, 103.0).reason == "7 sessions reset in a row before a byte"
     assert not found.probe_passed(1, 104.0, 105.0)  # a connect says nothing about resets
 
 
@@ -105,24 +105,24 @@ SHARES = OutlierDetection(consecutive_failures=1000)
 
 
 def sessions(answered, resets):
-    return Signs(connected=answered + resets, answered=answered, all_resets=resets)
+    return OriginOutcomes(connected=answered + resets, answered=answered, all_resets=resets)
 
 
 def connects(connected, failed):
-    return Signs(connected=connected, all_connect_failures=failed)
+    return OriginOutcomes(connected=connected, all_connect_failures=failed)
 
 
-def compared(*signs, settings=SHARES, others=three):
-    """Return which of origins with these signs are ejected after a second."""
-    found = OutlierDetector(settings, len(signs))
+def compared(*outcomes, settings=SHARES, others=three):
+    """Return which of origins with these outcomes are ejected after a second."""
+    found = OutlierDetector(settings, len(outcomes))
     found.window_began = 100.0
-    for number, sign in enumerate(signs):
+    for number, sign in enumerate(outcomes):
         assert found.take(number, sign, others, 100.5) is None
     return found.compare(others, 101.0)
 
 
 @pytest.mark.parametrize(
-    ("signs", "ejected"),
+    ("outcomes", "ejected"),
     [
         ([sessions(100, 0), sessions(50, 50)], [1]),
         ([sessions(100, 0), sessions(71, 29)], []),  # below the threshold
@@ -138,11 +138,14 @@ def compared(*signs, settings=SHARES, others=three):
         ([sessions(100, 0), sessions(0, 100), sessions(50, 50)], [1]),  # half of three is one
         ([sessions(100, 0), sessions(100, 0), sessions(0, 100), sessions(50, 50)], [2, 3]),
         ([sessions(100, 0), sessions(100, 0), connects(0, 50), sessions(50, 50)], [2, 3]),
-        ([Signs(connected=100, answered=3, all_resets=5), sessions(100, 0)], []),  # long ones that have not ended
+        (
+            [OriginOutcomes(connected=100, answered=3, all_resets=5), sessions(100, 0)],
+            [],
+        ),  # long ones that have not ended
     ],
 )
-def test_shares_of_failures(signs, ejected):
-    assert compared(*signs) == ejected
+def test_shares_of_failures(outcomes, ejected):
+    assert compared(*outcomes) == ejected
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,7 @@ def test_fair_origins_are_rarely_ejected_and_a_bad_one_soon():
 
 
 met = st.builds(
-    Signs,
+    OriginOutcomes,
     connected=st.integers(0, 99),
     connect_failures=st.integers(0, 9),
     answered=st.integers(0, 99),
@@ -236,8 +239,8 @@ def test_never_more_than_the_share_and_never_all(size, percent, reports):
     def others(number):
         return sum(not found.ejected(other) for other in range(size) if other != number)
 
-    for now, (number, signs) in enumerate(reports):
-        found.take(number % size, signs, others, float(now))
+    for now, (number, outcomes) in enumerate(reports):
+        found.take(number % size, outcomes, others, float(now))
         found.compare(others, float(now))
         ejected = [number for number in range(size) if found.ejected(number)]
         assert len(ejected) < size

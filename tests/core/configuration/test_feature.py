@@ -1,11 +1,11 @@
 from spectrum.core.configuration.config import App, Config
-from spectrum.core.configuration.feature import Feature, Section, Surroundings
+from spectrum.core.configuration.feature import CheckContext, Feature, Section
 
 
 def test_a_feature_leaves_out_what_it_has_not():
     feature, app = Feature("bare"), App.model_construct()
     assert (feature.sections, feature.fixed) == ((), ())
-    assert not [*feature.check(Config(), Surroundings({}, None, Config())), *feature.misfits(app)]
+    assert not [*feature.check(Config(), CheckContext({}, None, Config())), *feature.misfits(app)]
     assert feature.compile(Config(), {}) == feature.compile_app(app) == {}
     assert not [*feature.draws_in(Config(), Config(), {}), *feature.idle(Config())]
 

@@ -71,13 +71,13 @@ def test_neighbours(one, other, are):
     config = configured(one, other)
     neighbours = known(config)
     apps = config.apps
-    assert ("one" in neighbours.of(apps["other"], config)) == are
-    assert ("other" in neighbours.of(apps["one"], config)) == are
-    assert "third" not in neighbours.of(apps["one"], config)
+    assert ("one" in neighbours.neighbours_of(apps["other"], config)) == are
+    assert ("other" in neighbours.neighbours_of(apps["one"], config)) == are
+    assert "third" not in neighbours.neighbours_of(apps["one"], config)
     neighbours.remove("one", apps["one"], config)
-    assert "one" not in neighbours.of(apps["other"], config)
+    assert "one" not in neighbours.neighbours_of(apps["other"], config)
     neighbours.add("one", apps["one"], config)
-    assert ("one" in neighbours.of(apps["other"], config)) == are
+    assert ("one" in neighbours.neighbours_of(apps["other"], config)) == are
 
 
 def test_who_sends_to_a_pool():

@@ -1,5 +1,5 @@
 from spectrum.core.configuration.config import Config
-from spectrum.core.configuration.feature import Surroundings
+from spectrum.core.configuration.feature import CheckContext
 from spectrum.core.ddos.checks import check_ddos, check_rulesets, idle_rulesets, overrides_of
 
 
@@ -8,7 +8,7 @@ def config(**rulesets):
 
 
 def faults(part, whole):
-    return [(fault.path, fault.message) for fault in check_rulesets(part, Surroundings({}, None, whole))]
+    return [(fault.path, fault.message) for fault in check_rulesets(part, CheckContext({}, None, whole))]
 
 
 def test_a_phase_has_one_entry_point():
@@ -35,10 +35,10 @@ def test_overrides_of_nothing():
 def test_the_guard_is_that_of_the_filter_where_there_is_one():
     for guard in ([], ["192.0.2.0/24"]):
         alone = Config.model_validate({"ddos": {"guard": guard}})
-        assert list(check_ddos(alone, Surroundings({}, None, alone))) == []
+        assert list(check_ddos(alone, CheckContext({}, None, alone))) == []
         seen = {"ddos": {"guard": guard}, "filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"]}}
         both = Config.model_validate(seen)
-        faults = list(check_ddos(both, Surroundings({}, None, both)))
+        faults = list(check_ddos(both, CheckContext({}, None, both)))
         assert [fault.path for fault in faults] == ([("ddos", "guard")] if guard else [])
 
 
@@ -46,17 +46,17 @@ def test_more_places_than_the_kernel_holds():
     app = {"protocol": "udp/1-60000", "origin_direct": ["udp://192.0.2.1:1"], "edge_ips": ["10.0.0.1", "10.0.0.2"]}
     said = {"filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"]}, "apps": {"x": app}}
     many = Config.model_validate(said | {"ddos": {}})
-    (fault,) = check_ddos(many, Surroundings({}, None, many))
+    (fault,) = check_ddos(many, CheckContext({}, None, many))
     assert fault.path == ("ddos",) and "65,536 at most" in fault.message
     without = Config.model_validate(said)
-    assert list(check_ddos(without, Surroundings({}, None, without))) == []
+    assert list(check_ddos(without, CheckContext({}, None, without))) == []
 
 
 def test_rules_about_flows_need_detection():
     rules = {"a": {"ttl": 1}, "b": {"protocol": "udp", "served": False}, "c": {"idle": True, "action": "log"}}
     said = {"filter": {"interfaces": ["lo"], "guard": ["10.0.0.0/8"], "rules": rules}}
     without, with_it = (Config.model_validate(said | more) for more in ({}, {"ddos": {}}))
-    found = list(check_ddos(without, Surroundings({}, None, without)))
+    found = list(check_ddos(without, CheckContext({}, None, without)))
     assert [fault.path for fault in found] == [("filter", "rules", "b"), ("filter", "rules", "c")]
     assert found[0].message.endswith("need attack detection; write ddos: {}")
-    assert list(check_ddos(with_it, Surroundings({}, None, with_it))) == []
+    assert list(check_ddos(with_it, CheckContext({}, None, with_it))) == []

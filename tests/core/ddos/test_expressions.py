@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from spectrum.core.ddos.expressions import (
     FIELDS,
     MAX_LENGTH,
-    Always,
+    Constant,
     ExpressionError,
     Field,
-    Within,
+    FieldIn,
     address_span,
     fields_of,
     holds,
@@ -172,11 +172,11 @@ def test_what_cannot_be_understood_is_told_with_its_place(text, position, part):
 
 def test_fields_and_length_are_the_callers():
     fields = {"tcp.srcport": FIELDS["tcp.srcport"], "n": Field(highest=1)}
-    assert parse("tcp.srcport eq 1", fields) == Within("tcp.srcport", ((1, 1),))
-    assert parse("n gt 1", fields) == Within("n", ())
+    assert parse("tcp.srcport eq 1", fields) == FieldIn("tcp.srcport", ((1, 1),))
+    assert parse("n gt 1", fields) == FieldIn("n", ())
     with pytest.raises(ExpressionError, match=r"there is no field ip\.src here"):
         parse("ip.src eq 192.0.2.1", fields)
-    assert parse("true" + " " * 8_000, max_length=8_192) == Always(True)
+    assert parse("true" + " " * 8_000, max_length=8_192) == Constant(True)
 
 
 numbers = st.integers(0, 65535)

@@ -30,7 +30,7 @@ FLOOD = 400_000
 
 def suspects(*parts, seconds=1.0):
     rows = Packets.joined(parts)
-    return Suspects.of(rows, seconds), rows
+    return Suspects.among(rows, seconds), rows
 
 
 @pytest.mark.parametrize("crowded", [None, *CROWDS])

@@ -1,5 +1,5 @@
 from spectrum.core.configuration.config import Config
-from spectrum.core.configuration.feature import Surroundings
+from spectrum.core.configuration.feature import CheckContext
 from spectrum.core.flow_programs.checks import FLOW_PROGRAMS, check_flow_programs
 
 FILTER = {"interfaces": ["lo"], "guard": ["192.0.2.1"]}
@@ -13,7 +13,7 @@ def faults(programs, **more):
     whole = Config.model_validate({"apps": APPS, "filter": FILTER, "ddos": {}, "flow_programs": programs} | more)
     return [
         (fault.path, fault.message)
-        for fault in check_flow_programs(whole, Surroundings({"apps": list(whole.apps)}, None, whole))
+        for fault in check_flow_programs(whole, CheckContext({"apps": list(whole.apps)}, None, whole))
     ]
 
 

@@ -25,8 +25,8 @@ def test_limits_of_both_transports():
     limits = Config.model_validate(
         {"limits": {"sessions": 5, "flows": 6, "new_per_second": 7, "client": {"flows": 8}, "memory": "64MiB"}}
     ).limits
-    assert limits.of("tcp") == Limits(5, 7, 0, 0)
-    assert limits.of("udp") == Limits(6, 7, 8, 0)
+    assert limits.for_transport("tcp") == Limits(5, 7, 0, 0)
+    assert limits.for_transport("udp") == Limits(6, 7, 8, 0)
     assert (limits.memory, limits.client_prefix.ipv6) == (64 * 2**20, 64)
 
 

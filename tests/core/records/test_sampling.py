@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.core.records.sampling import OneIn, stands_for
+from spectrum.core.records.sampling import RandomSampler, stands_for
 
 
 def lines_of(numbers):
@@ -38,7 +38,7 @@ def test_what_a_line_stands_for(line, made):
 @given(st.integers(0, 6), st.lists(st.integers(0, 40), max_size=20))
 def test_one_of_each_n_is_kept_whatever_the_batches_are(power, batches):
     n = 2**power
-    sampling, numbers, kept = OneIn(n, random.randrange), 0, []
+    sampling, numbers, kept = RandomSampler(n, random.randrange), 0, []
     for size in batches:
         kept += sampled(sampling, lines_of(range(numbers, numbers + size)))
         numbers += size
@@ -50,7 +50,7 @@ def test_one_of_each_n_is_kept_whatever_the_batches_are(power, batches):
 
 def test_each_of_them_as_likely():
     """Also where records alternate, as those of the beginning and the end of short sessions do."""
-    sampling = OneIn(4, random.randrange)
+    sampling = RandomSampler(4, random.randrange)
     found = Counter(one["Number"] % 4 for one in sampled(sampling, lines_of(range(40_000))))
     assert found.total() == 10_000
     # Each is binomial with n = 10,000 and p = 1/4: six standard deviations.
@@ -65,7 +65,7 @@ def test_sums_are_within_the_bound():
     for _ in range(20):
         lines, n = lines_of(amounts), 1
         while n < 16:
-            _, lines = OneIn(2, random.randrange).sample(lines)
+            _, lines = RandomSampler(2, random.randrange).sample(lines)
             n *= 2
         kept = [msgspec.json.decode(line) for line in lines.splitlines()]
         assert abs(sum(one["SampledOneIn"] for one in kept) - len(amounts)) < 16

@@ -1,5 +1,5 @@
 from spectrum.core.configuration.config import Config
-from spectrum.core.configuration.feature import Surroundings
+from spectrum.core.configuration.feature import CheckContext
 from spectrum.core.tcp_protection.checks import check_tcp_protection
 
 FILTER = {"interfaces": ["lo"], "guard": ["192.0.2.1"]}
@@ -9,7 +9,7 @@ RULE = {"component": "syn_protection", "mode": "enabled"}
 def faults(whole, part=None):
     whole = Config.model_validate(whole)
     part = whole if part is None else Config.model_validate(part)
-    return [(fault.path, fault.message) for fault in check_tcp_protection(part, Surroundings({}, None, whole))]
+    return [(fault.path, fault.message) for fault in check_tcp_protection(part, CheckContext({}, None, whole))]
 
 
 def test_it_takes_the_filter():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.core.ddos.expressions import Always, Combination, Negation, Within, holds, parse
+from spectrum.core.ddos.expressions import Combination, Constant, FieldIn, Negation, holds, parse
 from spectrum.core.tcp_protection.objects import FILTER_FIELDS
 from spectrum.core.tcp_protection.terms import (
     ALL_ADDRESSES,
@@ -26,7 +26,7 @@ from spectrum.core.tcp_protection.terms import (
 FIELDS = ("ip.src", "ip.dst", "tcp.srcport", "tcp.dstport")
 NUMBERS = st.integers(0, 40)
 SPANS = st.lists(st.tuples(NUMBERS, NUMBERS).map(sorted).map(tuple), max_size=3).map(tuple)
-LEAVES = st.builds(Within, st.sampled_from(FIELDS), SPANS) | st.builds(Always, st.booleans())
+LEAVES = st.builds(FieldIn, st.sampled_from(FIELDS), SPANS) | st.builds(Constant, st.booleans())
 JOINS = st.sampled_from(["and", "or", "xor"])
 EXPRESSIONS = st.recursive(
     LEAVES,

@@ -13,7 +13,7 @@ PLACES = {"accounts": {"acme": {}, "other": {}}, "zones": {"example.com": {}, "e
 
 def scopes_of(config):
     scopes = AppScopes(config)
-    return {name: scopes.of(one) for name, one in config.apps.items()}
+    return {name: scopes.scopes_of(one) for name, one in config.apps.items()}
 
 
 def test_the_zone_and_the_account_of_each_app():
@@ -28,11 +28,11 @@ def test_what_changes_is_seen():
     config = Config.model_validate({"apps": APPS, **PLACES})
     scopes, first = AppScopes(config), scopes_of(config)
     assert not scopes.take(config.model_copy(update={"apps": {"b": APPS["b"]}}))
-    assert scopes.of(app(dns={"name": "x.example.org"})) == first["b"]
+    assert scopes.scopes_of(app(dns={"name": "x.example.org"})) == first["b"]
     moved = config.model_copy(update={"zones": {"example.com": Zone(account="other"), "example.org": Zone()}})
     assert scopes.take(moved)
-    assert scopes.of(APPS["a"]) == ("zone example.com", "account other")
-    assert scopes.of(APPS["b"]) == ("zone example.org", "account acme")
+    assert scopes.scopes_of(APPS["a"]) == ("zone example.com", "account other")
+    assert scopes.scopes_of(APPS["b"]) == ("zone example.org", "account acme")
     more = moved.model_copy(update={"accounts": {**moved.accounts, "third": Account()}})
     assert scopes.take(more)
 

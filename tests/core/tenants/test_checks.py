@@ -4,7 +4,7 @@ import pytest
 
 from spectrum.control.configuration.loader import load_objects
 from spectrum.core.configuration.checks import ListenerIndex
-from spectrum.core.configuration.feature import Surroundings
+from spectrum.core.configuration.feature import CheckContext
 from spectrum.core.tenants.checks import check_tenants
 
 ORIGINS = [{"name": "a", "address": "192.0.2.9", "port": 22}]
@@ -225,7 +225,7 @@ def test_many_apps_in_many_zones_are_quick():
     config, found = load_objects({"accounts": {"acme": {}, "other": {}}, "zones": zones, "apps": apps})
     assert found == []
     names = {"accounts": ["acme", "other"], "zones": list(zones)}
-    surroundings = Surroundings(names, ListenerIndex({}, ()), config)
+    surroundings = CheckContext(names, ListenerIndex({}, ()), config)
     began = time.perf_counter()
     assert list(check_tenants(config, surroundings)) == []
     assert time.perf_counter() - began < 1.0

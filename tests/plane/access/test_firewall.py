@@ -1,6 +1,6 @@
 from ipaddress import ip_address
 
-from spectrum.plane.access.firewall import Places
+from spectrum.plane.access.firewall import ClientPlaces
 from tests.plane.access.test_geoip import database
 from tests.plane.parts import Parts
 
@@ -71,7 +71,7 @@ access_rules:
 
 
 def test_places_without_files(tmp_path, caplog):
-    places = Places()
+    places = ClientPlaces()
     places.read("", "")
     assert (places.country_of(packed("192.0.2.1")), places.number_of(packed("192.0.2.1"))) == ("", 0)
     places.read(str(tmp_path / "gone"), "")  # the supervisor could read it a moment ago

@@ -25,20 +25,20 @@ def database(path, records, version=6):
 )
 def test_databases_of_several_vendors(tmp_path, record):
     countries = Countries(database(tmp_path / "x.mmdb", [(["192.0.2.0/24", "2001:db8::/32"], record)]))
-    assert [countries.of(packed(a)) for a in ("192.0.2.1", "2001:db8::1", "198.51.100.1")] == ["DE", "DE", ""]
+    assert [countries.lookup(packed(a)) for a in ("192.0.2.1", "2001:db8::1", "198.51.100.1")] == ["DE", "DE", ""]
     countries.close()
 
 
 @pytest.mark.parametrize("record", ["text", {"other": 1}, {"country": {"names": {}}}, {"country": 5}])
 def test_records_without_a_country(tmp_path, record):
     countries = Countries(database(tmp_path / "x.mmdb", [(["192.0.2.0/24"], record)]))
-    assert countries.of(packed("192.0.2.1")) == ""
+    assert countries.lookup(packed("192.0.2.1")) == ""
     countries.close()
 
 
 def test_ipv4_only(tmp_path):
     countries = Countries(database(tmp_path / "x.mmdb", [(["192.0.2.0/24"], {"country": "DE"})], version=4))
-    assert (countries.of(packed("192.0.2.1")), countries.of(packed("2001:db8::1"))) == ("DE", "")
+    assert (countries.lookup(packed("192.0.2.1")), countries.lookup(packed("2001:db8::1"))) == ("DE", "")
     countries.close()
 
 
@@ -62,5 +62,5 @@ def test_what_is_no_database(tmp_path):
 )
 def test_autonomous_systems(tmp_path, record, number):
     networks = Networks(database(tmp_path / "x.mmdb", [(["192.0.2.0/24"], record)]))
-    assert (networks.of(packed("192.0.2.1")), networks.of(packed("198.51.100.1"))) == (number, 0)
+    assert (networks.lookup(packed("192.0.2.1")), networks.lookup(packed("198.51.100.1"))) == (number, 0)
     networks.close()

@@ -262,7 +262,7 @@ apps: {x: {protocol: tcp/1, load_balancer: other}}
         world.balancers["lb"]
 
 
-# --- signs ------------------------------------------------------------------------------------------------------------
+# --- outcomes ----------------------------------------------------------------------------------------------------
 
 
 def test_signs_are_taken_once_and_failures_are_urgent():
@@ -273,9 +273,9 @@ def test_signs_are_taken_once_and_failures_are_urgent():
     world.balancers.failed(number, "connect_refused")
     world.balancers.ended(number, False, True)
     assert world.urgent == 2
-    (sign,) = world.balancers.take_signs().values()
+    (sign,) = world.balancers.take_outcomes().values()
     assert (sign.connect_failures, sign.resets, sign.answered) == (1, 1, 1)
-    assert world.balancers.take_signs() == {}
+    assert world.balancers.take_outcomes() == {}
 
 
 def test_what_is_drained_by_an_operator_keeps_its_flows():

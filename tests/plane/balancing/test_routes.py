@@ -132,7 +132,7 @@ def test_reloads_keep_targets_and_tell_of_those_gone():
     assert made.apply(two % ", enabled: false") == []
     gone = made.apply("p: {origins: [{name: a, address: 192.0.2.1}]}")
     assert places(gone) == ["192.0.2.2:81"]
-    assert places(made.route.to({target.number for target in kept})) == ["192.0.2.1:81"]
+    assert places(made.route.targets_of({target.number for target in kept})) == ["192.0.2.1:81"]
     # An origin that a reload took away while somebody was being connected to it.
     assert places(made.route.after(gone, *CLIENT)) == ["192.0.2.1:81"]
 
@@ -190,7 +190,7 @@ def test_each_port_has_its_route():
     found = routes.find("192.0.2.1", 1001, 1001)
     assert found in routes.targets()
     assert routes.find("192.0.2.1", 1000, 1001) is None
-    assert routes.to({0}) == list(routes.targets())
+    assert routes.targets_of({0}) == list(routes.targets())
 
 
 def test_a_range_that_moves_leads_elsewhere():

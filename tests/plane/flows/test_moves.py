@@ -95,7 +95,7 @@ def test_a_flow_leaves_a_port_where_nobody_listens(make, free_port, origin):
                 assert origin.recv(10) in (b"x", b"y")
         measures = plane.plane.take_measures()["x"]
         assert measures.failovers > 0
-        assert plane.parts.balancers.take_signs()[number(plane, "a")].connect_failures == measures.failovers
+        assert plane.parts.balancers.take_outcomes()[number(plane, "a")].connect_failures == measures.failovers
 
 
 def test_flows_leave_an_origin_that_goes_down(make, free_port, origin):

@@ -8,7 +8,7 @@ from spectrum.core.access.rules import Verdict
 from spectrum.core.records.reasons import Reason
 from spectrum.engine.census import Census, Rates
 from spectrum.engine.flow_keeper import FlowOutcome
-from spectrum.plane.access.firewall import Places
+from spectrum.plane.access.firewall import ClientPlaces
 from spectrum.plane.apps import RunningApp
 from spectrum.plane.flows.records import FlowRecords, flow_reason
 from spectrum.plane.limits import Limiter
@@ -71,7 +71,7 @@ def test_what_a_record_tells(verdict, rule, matched):
     parts = Parts()
     snapshot = parts.compile("apps: {x: {protocol: udp/1, origin_direct: ['udp://127.0.0.1:2']}}")
     app = RunningApp(0, snapshot.apps[0], parts.balancers)
-    records = FlowRecords(Places(), Limiter(Census(), Rates()), parts.firewall, 3)
+    records = FlowRecords(ClientPlaces(), Limiter(Census(), Rates()), parts.firewall, 3)
     records.read_clock()
     now = time.monotonic_ns()
     client, edge = (b"\xc0\0\2\1", 4000), (b"\xc0\0\2\x09", 53)

@@ -6,7 +6,7 @@ import pytest
 from spectrum.link.messages import Ask, Started
 from spectrum.link.takeover import Drain, Take
 from spectrum.link.waiting import waiting_names
-from spectrum.plane.processes.link import Link, News
+from spectrum.plane.processes.link import Link, LinkEvent
 from tests.plane.workers import Supervisor, pair
 
 
@@ -17,7 +17,7 @@ async def test_messages_come_in_order_and_then_the_news_that_the_supervisor_is_g
     supervisor.channel.send(Ask(1))
     supervisor.channel.send(Drain(2))
     supervisor.channel.close()
-    assert [await link.receive() for _ in range(3)] == [(Ask(1), []), (Drain(2), []), News.LOST]
+    assert [await link.receive() for _ in range(3)] == [(Ask(1), []), (Drain(2), []), LinkEvent.LOST]
     assert link.gone and not link.send(Started())
     link.close()
 
@@ -27,7 +27,7 @@ async def test_the_next_supervisor(tmp_path):
     control = tmp_path / "control"
     supervisor, link = pair(control)
     supervisor.channel.close()
-    assert await link.receive() is News.LOST
+    assert await link.receive() is LinkEvent.LOST
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sock.connect(*waiting_names(control))
     following = Supervisor(sock)
@@ -48,7 +48,7 @@ async def test_news_once_the_supervisor_has_read_what_waited(tmp_path):
     while not link.waits:
         link.send(Started())
     asyncio.get_running_loop().add_reader(supervisor.channel.fileno(), supervisor.channel._read)
-    assert await link.receive() is News.SENT
+    assert await link.receive() is LinkEvent.SENT
     assert not link.waits
     link.close()
     supervisor.channel.close()
@@ -63,7 +63,7 @@ async def test_what_a_supervisor_did_not_read_can_be_had_back(tmp_path):
         count += 1
     link.send(Ask(count))
     supervisor.channel.close()
-    assert await link.receive() is News.LOST
+    assert await link.receive() is LinkEvent.LOST
     assert link.undelivered()[-1] == Ask(count)
     link.wait_no_longer()
     assert waiting_names(tmp_path / "control") == []

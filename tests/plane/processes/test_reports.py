@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from spectrum.core.life.service import ServiceEvent
-from spectrum.link.messages import Applied, Met
+from spectrum.link.messages import Applied, OutcomesReport
 from spectrum.link.takeover import Drain, Measures
 from spectrum.plane.worker import work
 from tests.control.keepers import until
@@ -71,7 +71,7 @@ async def test_reports_while_it_is_heard(tmp_path):
 async def test_what_clients_met_at_origins_is_told_soon(tmp_path):
     async with process_parts(tmp_path / "control") as parts:
         parts.serve()
-        parts.planes.balancers.signs_of(7).connect_failed("refused")
-        parts.reports.report_signs_soon()
-        parts.reports.report_signs_soon()
-        assert list((await parts.supervisor.wait_for(Met)).signs) == [7]
+        parts.planes.balancers.outcomes_of(7).connect_failed("refused")
+        parts.reports.report_outcomes_soon()
+        parts.reports.report_outcomes_soon()
+        assert list((await parts.supervisor.wait_for(OutcomesReport)).outcomes) == [7]

@@ -4,7 +4,7 @@ from spectrum.core.life.service import ServiceEvent
 from spectrum.link.channel import MAX_WAITING_BYTES
 from spectrum.link.takeover import Events
 from spectrum.plane.outbox import EVENT_BYTES
-from spectrum.plane.processes.link import News
+from spectrum.plane.processes.link import LinkEvent
 from spectrum.plane.processes.sender import COLLECTED_BYTES
 from tests.plane.processes.parts import process_parts
 
@@ -54,7 +54,7 @@ async def test_one_that_is_not_heard_keeps_them(tmp_path):
     async with process_parts(tmp_path / "control") as parts:
         parts.serve()
         parts.supervisor.channel.close()
-        assert await parts.link.receive() is News.LOST
+        assert await parts.link.receive() is LinkEvent.LOST
         parts.sender.take_back()
         parts.life.handle(ServiceEvent.LOST)
         parts.sender.emit(2, b"{}\n{}\n", False)
@@ -71,6 +71,6 @@ async def test_what_was_sent_to_a_supervisor_that_is_gone_is_kept(tmp_path):
         parts.sender.emit(1, b"{}\n", False)
         parts.sender.flush()
         parts.supervisor.channel.close()
-        assert await parts.link.receive() is News.LOST
+        assert await parts.link.receive() is LinkEvent.LOST
         parts.sender.take_back()
         assert parts.outbox.take().again

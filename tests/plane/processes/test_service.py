@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from spectrum.link.messages import Applied, Started
-from spectrum.link.takeover import Events, Measures, Names, Release, Released, Take, Veteran
+from spectrum.link.takeover import Events, Measures, Names, Release, Released, Take, TakenOver
 from spectrum.link.versions import VERSION, Hello
 from spectrum.link.waiting import waiting_names
 from spectrum.plane.worker import work
@@ -59,7 +59,7 @@ async def test_records_wait_for_the_next_supervisor_with_a_relieved_worker(free_
         sock.connect(*waiting_names(control))
         supervisor = Supervisor(sock)
         supervisor.channel.send(Take())
-        await supervisor.wait_for(Veteran)
+        await supervisor.wait_for(TakenOver)
         return supervisor
 
     async def supervise():

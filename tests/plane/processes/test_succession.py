@@ -6,7 +6,7 @@ from spectrum.core.snapshot import ListenerKey
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.sockets import open_listeners
 from spectrum.link.flow_sockets import receive_sockets
-from spectrum.link.takeover import Measures, Names, Released, Sockets, Veteran
+from spectrum.link.takeover import Measures, Names, Released, Sockets, TakenOver
 from tests.plane.processes.parts import process_parts
 
 
@@ -17,9 +17,9 @@ async def test_introduces_itself_with_all_that_it_serves_with(tmp_path):
         parts.generations.descriptors = {key: sock.detach()}
         parts.planes.resolve({"ANY a tcp 1-1": ("192.0.2.1",)})
         parts.succession.introduce()
-        assert (await parts.supervisor.wait_for(Veteran)).pid == os.getpid()
+        assert (await parts.supervisor.wait_for(TakenOver)).pid == os.getpid()
         kinds = [type(message) for message in parts.supervisor.messages]
-        assert kinds == [Sockets, Names, Veteran]
+        assert kinds == [Sockets, Names, TakenOver]
         assert parts.supervisor.descriptors == 2
         close_all(parts.generations.descriptors.values())
 
@@ -28,7 +28,7 @@ async def test_one_that_was_released_counts_anew(tmp_path):
     async with process_parts(tmp_path / "control") as parts:
         parts.serve()
         parts.succession.introduce_released()
-        await parts.supervisor.wait_for(Veteran)
+        await parts.supervisor.wait_for(TakenOver)
         assert parts.supervisor.descriptors == 0
         assert not [message for message in parts.supervisor.messages if isinstance(message, Measures)]
 

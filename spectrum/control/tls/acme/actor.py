@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs, RolloutError
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked, Resource
+from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.processes.workers import WorkerProcess
 from spectrum.control.tls.acme.folder import AcmeFolder
 from spectrum.control.tls.acme.http_answers import HttpAnswers
@@ -254,7 +254,7 @@ class AcmeActor(Actor):
             Resource("POST", "/certificates/forget", self._forget),
         )
 
-    async def _order_now(self, asked: Asked) -> dict[str, Any]:
+    async def _order_now(self, asked: ResourceRequest) -> dict[str, Any]:
         """Order a certificate that is not there, or whose latest order failed, without the pause after that."""
         name = _name_in(asked)
         acme = dict(_wanted(self._served.config)).get(name)
@@ -270,7 +270,7 @@ class AcmeActor(Actor):
         self._wake.set()
         return {}
 
-    async def _forget(self, asked: Asked) -> dict[str, Any]:
+    async def _forget(self, asked: ResourceRequest) -> dict[str, Any]:
         """Remove what is kept of a certificate that the configuration has no more, with its key."""
         name = _name_in(asked)
         if name in self._served.config.certificates:
@@ -285,7 +285,7 @@ class AcmeActor(Actor):
         await asyncio.to_thread(folder.forget, name)
         return {}
 
-    async def _certificates(self, asked: Asked) -> dict[str, Any]:
+    async def _certificates(self, asked: ResourceRequest) -> dict[str, Any]:
         orders = {one["certificate"]: one for one in (await self.status()).get("acme", ())}
         return {
             "certificates": [
@@ -360,7 +360,7 @@ def _wanted(config: Config) -> Iterator[tuple[str, Acme]]:
             yield name, whole_order(one.acme, config.acme)
 
 
-def _name_in(asked: Asked) -> str:
+def _name_in(asked: ResourceRequest) -> str:
     """Return the name of a certificate that a request is about, which becomes the name of a file.
 
     Raises:

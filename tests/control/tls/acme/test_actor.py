@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from spectrum.control.configuration.actor import Change, RolloutError, Since
+from spectrum.control.configuration.actor import Change, ConfigDifference, RolloutError
 from spectrum.control.configuration.served import Served
-from spectrum.control.http.resource import Asked
+from spectrum.control.http.resource import ResourceRequest
 from spectrum.control.tls.acme.actor import BUSY_PAUSE_S, AcmeActor
 from spectrum.control.tls.acme.folder import AcmeFolder
 from spectrum.control.tls.acme.messages import ChallengeAnswer, Failed, Found, Issued
@@ -188,7 +188,7 @@ async def test_a_change_of_other_objects_has_nothing_looked_at(parts):
     for names, looks in (({"apps": ["x"]}, False), ({"certificates": ["auto"]}, True)):
         parts.actor._wake.clear()
         shutil.rmtree(parts.folder, ignore_errors=True)
-        after = replace(parts.change.after, since=Since(config, names))
+        after = replace(parts.change.after, since=ConfigDifference(config, names))
         one = Change(replace(parts.change.after), after)
         await parts.actor.prepare(one)
         await parts.actor.release(one)
@@ -214,14 +214,14 @@ async def test_nothing_is_there_without_certificates_by_acme(tmp_path):
 async def test_certificates_that_are_served(tmp_path, free_port):
     parts = Parts(tmp_path, free_port())
     resource, *_ = parts.actor.resources()
-    assert (resource.path, await resource.answer(Asked({}))) == ("/certificates", {"certificates": []})
+    assert (resource.path, await resource.answer(ResourceRequest({}))) == ("/certificates", {"certificates": []})
     plan = parts.change.after
     one = CertificateSettings("auto", b"", b"", b"", ("a.example",), "ecdsa", 5, True)
     issued = CertificateSettings("issued", Authority().issue("b.example").chain, b"", b"", ("b.example",))
     tls = msgspec.structs.replace(plan.snapshot.tls, certificates=(one, issued))
     after = replace(plan, snapshot=msgspec.structs.replace(plan.snapshot, tls=tls))
     await parts.actor._served.commit(replace(parts.change, after=after))
-    shown, other = (await resource.answer(Asked({})))["certificates"]
+    shown, other = (await resource.answer(ResourceRequest({})))["certificates"]
     assert (shown["issuer"], other["issuer"][:3]) == ("", "CN=")
     assert (shown["name"], list(shown["names"]), shown["temporary"]) == ("auto", ["a.example"], True)
     assert shown["order"]["certificate"] == "auto"
@@ -230,7 +230,7 @@ async def test_certificates_that_are_served(tmp_path, free_port):
 def asked_for(parts, path, name="auto"):
     """Ask the actor to do something with a certificate."""
     resource = next(one for one in parts.actor.resources() if one.path == path)
-    return resource.answer(Asked({"name": name}))
+    return resource.answer(ResourceRequest({"name": name}))
 
 
 async def test_one_whose_order_failed_is_ordered_again_at_once(parts):

@@ -8,13 +8,13 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from spectrum.core.life.veteran import VeteranCommand, VeteranEvent, VeteranLife
+from spectrum.core.life.former_worker import FormerWorkerCommand, FormerWorkerEvent, FormerWorkerLife
 from spectrum.core.snapshot import ListenerKey
 from spectrum.kernel.peers import Peer, PinnedProcess
 from spectrum.link.channel import Channel
 from spectrum.link.messages import DECODER, Message
 from spectrum.link.succession import GivenWorker
-from spectrum.link.takeover import CrossingMessage, Drain, Kept, Release, Released, Sockets, Take, Veteran
+from spectrum.link.takeover import CrossingMessage, Drain, RecordsKept, Release, Released, Sockets, Take, TakenOver
 from spectrum.link.versions import BEFORE_HELLO
 from spectrum.link.waiting import waiting_names, waiting_path, waiting_paths
 
@@ -28,11 +28,11 @@ NOTICE_STEP_S = 0.005
 NOTICE_TRIES = 1000
 
 
-class NotTaken(Exception):
+class TakeoverRefused(Exception):
     """A worker is not taken over; the message says why."""
 
 
-class VeteranWorker:
+class FormerWorker:
     """A worker of the previous supervisor.
 
     Args:
@@ -50,9 +50,9 @@ class VeteranWorker:
     """
 
     def __init__(
-        self, received: Callable[["VeteranWorker", Message], None], gone: Callable[["VeteranWorker"], None]
+        self, received: Callable[["FormerWorker", Message], None], gone: Callable[["FormerWorker"], None]
     ) -> None:
-        self.life = VeteranLife()
+        self.life = FormerWorkerLife()
         self.place = 0
         self.pid = 0
         self._peer_pid = 0
@@ -79,7 +79,7 @@ class VeteranWorker:
 
     def inherit(self, given: GivenWorker) -> None:
         """Take it from the previous supervisor, which receives its messages until `begin`."""
-        self.life.handle(VeteranEvent.GIVE_RELIEVED if given.relieved else VeteranEvent.GIVE)
+        self.life.handle(FormerWorkerEvent.GIVE_RELIEVED if given.relieved else FormerWorkerEvent.GIVE)
         self.place, self.pid = given.place, given.pid
         self._hello = given.hello
         self._process = PinnedProcess(given.process)
@@ -92,7 +92,7 @@ class VeteranWorker:
         self._channel = channel = Channel(self._given, DECODER, self._message, self._closed, peer=self._hello)
         self._given = None
         # A relieved worker restarts its counters when its identity is requested, others when they are relieved.
-        if self.life.handle(VeteranEvent.BEGIN) is VeteranCommand.LISTEN_AND_ASK:
+        if self.life.handle(FormerWorkerEvent.BEGIN) is FormerWorkerCommand.LISTEN_AND_ASK:
             channel.send(Take())
 
     def give(self) -> GivenWorker | None:
@@ -113,13 +113,13 @@ class VeteranWorker:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await _connect(sock, name)
-            peer = Peer.of(sock)
+            peer = Peer.from_socket(sock)
             if not peer.is_trusted:
-                raise NotTaken(f"pid {peer.pid} belongs to another user (uid {peer.uid}) and is left alone")
-            self._process = PinnedProcess.of(peer.pid)
+                raise TakeoverRefused(f"pid {peer.pid} belongs to another user (uid {peer.uid}) and is left alone")
+            self._process = PinnedProcess.open(peer.pid)
         except TimeoutError as exc:
             sock.close()
-            raise NotTaken("it takes no connections") from exc
+            raise TakeoverRefused("it takes no connections") from exc
         except BaseException:
             sock.close()
             raise
@@ -127,22 +127,22 @@ class VeteranWorker:
         # A worker that waits on a path is of a version that would not understand hello.
         met = None if name.startswith("\0") else BEFORE_HELLO
         self._channel = channel = Channel(sock, DECODER, self._message, self._closed, peer=met)
-        if self.life.handle(VeteranEvent.TAKE) is VeteranCommand.ASK:
+        if self.life.handle(FormerWorkerEvent.TAKE) is FormerWorkerCommand.ASK:
             channel.send(Take())
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await self._answered.wait()
         except TimeoutError as exc:
-            if self.life.handle(VeteranEvent.SILENT) is VeteranCommand.KILL:
+            if self.life.handle(FormerWorkerEvent.SILENT) is FormerWorkerCommand.KILL:
                 self.kill()
                 self.disown()
                 self._drop_descriptors()
-                raise NotTaken(f"pid {peer.pid} does not answer and is killed") from exc
+                raise TakeoverRefused(f"pid {peer.pid} does not answer and is killed") from exc
         if not self.pid:
             self._drop_descriptors()
             if channel.refusal:
-                raise NotTaken(f"pid {peer.pid} is of another version and is left alone; SIGTERM ends it")
-            raise NotTaken(f"pid {peer.pid} has ended, or has a supervisor")
+                raise TakeoverRefused(f"pid {peer.pid} is of another version and is left alone; SIGTERM ends it")
+            raise TakeoverRefused(f"pid {peer.pid} has ended, or has a supervisor")
 
     async def relieve(self, timeout_s: float, way: socket.socket | None) -> None:
         """Let it hand its listeners and flows to the worker at the other end of `way`, if there is one. A worker that
@@ -180,7 +180,7 @@ class VeteranWorker:
 
     def _leave(self) -> None:
         if self.life.lives:
-            self.life.handle(VeteranEvent.DISOWN)
+            self.life.handle(FormerWorkerEvent.DISOWN)
         self._forget_process()
 
     def drain(self, timeout_s: float) -> None:
@@ -196,7 +196,7 @@ class VeteranWorker:
     def tell_kept(self, end: int) -> None:
         """Tell it that its records before a number are journaled, unless many messages wait for it already."""
         if self._channel is not None:
-            self._channel.send(Kept(end), droppable=True)
+            self._channel.send(RecordsKept(end), droppable=True)
 
     def kill(self) -> None:
         """End it at once."""
@@ -208,20 +208,20 @@ class VeteranWorker:
             case Sockets(keys):
                 opened = [socket.socket(fileno=descriptor) for descriptor in descriptors]
                 self.sockets.update(zip(keys, opened, strict=True))
-            case Veteran(number, _):
-                self._says(VeteranEvent.INTRODUCED if descriptors else VeteranEvent.INTRODUCED_RELIEVED)
+            case TakenOver(number, _):
+                self._says(FormerWorkerEvent.INTRODUCED if descriptors else FormerWorkerEvent.INTRODUCED_RELIEVED)
                 if not self.pid:
                     # The kernel knows its identity; its own statement may be about another process.
                     self.place, self.pid = number, self._peer_pid
                     self.flows = descriptors[0] if descriptors else -1
                 self._answered.set()
             case Released():
-                self._says(VeteranEvent.RELIEVED)
+                self._says(FormerWorkerEvent.RELIEVED)
                 self._answered.set()
             case _:
                 self._received(self, message)
 
-    def _says(self, event: VeteranEvent) -> None:
+    def _says(self, event: FormerWorkerEvent) -> None:
         """Process a message; one of another version may be unexpected."""
         try:
             self.life.handle(event)
@@ -230,7 +230,7 @@ class VeteranWorker:
 
     def _closed(self) -> None:
         self._channel = None
-        self.life.handle(VeteranEvent.LOST)
+        self.life.handle(FormerWorkerEvent.LOST)
         self._forget_process()
         self._answered.set()
         self._gone(self)
@@ -276,16 +276,16 @@ def _expected(control: Path, pids: list[int]) -> set[Path]:
 async def take_all(
     control: Path,
     pids: list[int],
-    received: Callable[[VeteranWorker, Message], None],
-    gone: Callable[[VeteranWorker], None],
-) -> list[VeteranWorker]:
+    received: Callable[[FormerWorker, Message], None],
+    gone: Callable[[FormerWorker], None],
+) -> list[FormerWorker]:
     """Take over the workers that wait beside a control socket.
 
     Args:
         control: The control socket's path.
         pids: Workers that will wait there soon, if they do not yet.
-        received: See `VeteranWorker`.
-        gone: See `VeteranWorker`.
+        received: See `FormerWorker`.
+        gone: See `FormerWorker`.
     """
     for _ in range(NOTICE_TRIES):
         if _expected(control, pids) <= set(waiting_paths(control)):
@@ -295,11 +295,11 @@ async def take_all(
         late = sorted(_expected(control, pids) - set(waiting_paths(control)))
         log.error("workers that do not wait to be taken over are left alone: %s", ", ".join(map(str, late)))
 
-    async def take(name: str) -> VeteranWorker | None:
-        veteran = VeteranWorker(received, gone)
+    async def take(name: str) -> FormerWorker | None:
+        former = FormerWorker(received, gone)
         try:
-            await veteran.take(name)
-        except NotTaken as exc:
+            await former.take(name)
+        except TakeoverRefused as exc:
             log.error("a worker of the previous supervisor is not taken over: %s", exc)
         except (ConnectionRefusedError, FileNotFoundError):  # It has ended.
             if not name.startswith("\0"):
@@ -307,12 +307,12 @@ async def take_all(
         except OSError as exc:
             log.error("a worker of the previous supervisor is not taken over: %s", exc.strerror)
         else:
-            return veteran
+            return former
         return None
 
     names = [*waiting_names(control), *map(str, waiting_paths(control))]
     taken = await asyncio.gather(*map(take, names))
-    return sorted((veteran for veteran in taken if veteran), key=lambda veteran: veteran.pid)
+    return sorted((former for former in taken if former), key=lambda former: former.pid)
 
 
 def _remove_stale(path: Path) -> None:

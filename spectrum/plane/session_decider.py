@@ -16,11 +16,11 @@ from spectrum.engine.target import Target
 from spectrum.plane.apps import RunningListener, address_text
 from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.balancing.queues import LOOK_MS, OriginQueues, Waiter
-from spectrum.plane.balancing.routes import Way
-from spectrum.plane.front import Told, header_needs, read_header, read_hello
+from spectrum.plane.balancing.routes import TargetOrder
+from spectrum.plane.first_bytes import HeaderFields, header_needs, read_header, read_hello
 from spectrum.plane.limits import Limiter
 from spectrum.plane.registry import Registry
-from spectrum.plane.session import NOT_BEGUN, Newcomer, Session
+from spectrum.plane.session import NOT_BEGUN, NewSession, Session
 from spectrum.plane.tls import told_of
 from spectrum.wire import ProxyHeaderError, Tlv, TlvType
 from spectrum.wire.client_hello import ClientHello, ClientHelloTooLong, HelloReader
@@ -37,7 +37,7 @@ ORIGIN = 1
 ACME_PROTOCOL = ACME_TLS.encode("ascii")
 
 
-class Passage:
+class SessionDecider:
     """Decides on the sessions of one engine.
 
     Args:
@@ -59,7 +59,7 @@ class Passage:
         self.queues = OriginQueues()
         self.sessions: dict[int, Session] = {}
 
-    def _note(self, name: int, newcomer: Newcomer | None = None) -> Session:
+    def _note(self, name: int, newcomer: NewSession | None = None) -> Session:
         """Return the object of a session, which is created on the first call."""
         session = self.sessions.get(name)
         if session is None:
@@ -69,7 +69,7 @@ class Passage:
             session.recorded = newcomer.terms.recorded
         return session
 
-    def begin(self, name: int, newcomer: Newcomer) -> None:
+    def begin(self, name: int, newcomer: NewSession) -> None:
         """Decide on a session whose app is known."""
         app, client = newcomer.listener.app, newcomer.client
         if app.judge is not None and (verdict := app.judge(client)) is not None:
@@ -101,7 +101,7 @@ class Passage:
             return
         self._secure(name, newcomer)
 
-    def _secure(self, name: int, newcomer: Newcomer) -> None:
+    def _secure(self, name: int, newcomer: NewSession) -> None:
         """Begin the TLS handshake with an admitted client, if its app terminates TLS."""
         terms = newcomer.terms
         if terms.tls is None:
@@ -146,7 +146,7 @@ class Passage:
         self._registry.count_failure(listener, target, error)
         self._note(name).fail(target, connect_failure(error))
 
-    def _lead(self, name: int, newcomer: Newcomer) -> None:
+    def _lead(self, name: int, newcomer: NewSession) -> None:
         """Connect an admitted session to an origin."""
         listener, _, client, client_port, _, edge_port, _ = newcomer
         if self.queues.waiting and self.queues.length(listener.app.queue):
@@ -160,7 +160,7 @@ class Passage:
         else:
             self._connect(name, newcomer, way)
 
-    def _connect(self, name: int, newcomer: Newcomer, way: Way) -> None:
+    def _connect(self, name: int, newcomer: NewSession, way: TargetOrder) -> None:
         """Connect a session to the first of its targets that can be reached."""
         listener, terms, client, client_port, edge, edge_port, tlvs = newcomer
         app = listener.app
@@ -173,7 +173,7 @@ class Passage:
 
     # --- origins with limits --------------------------------------------------------------------------------------
 
-    def _queue(self, name: int, newcomer: Newcomer) -> None:
+    def _queue(self, name: int, newcomer: NewSession) -> None:
         """Queue a session for a full origin, if its load balancer or app has a queue."""
         app = newcomer.listener.app
         balancer = app.settings.load_balancer
@@ -197,7 +197,7 @@ class Passage:
             name, waiting = first
             newcomer, now = self.sessions[name].newcomer, time.monotonic()
             assert newcomer is not None, "it waits"
-            way: Way | Reason = Reason.QUEUE_TIMEOUT
+            way: TargetOrder | Reason = Reason.QUEUE_TIMEOUT
             if now < waiting.until:
                 way = self._look(newcomer)
             if way is Reason.ORIGIN_FULL:
@@ -210,7 +210,7 @@ class Passage:
             else:
                 self._connect(name, self.sessions[name].take_newcomer(SessionState.QUEUED), way)
 
-    def _look(self, newcomer: Newcomer) -> Way | Reason:
+    def _look(self, newcomer: NewSession) -> TargetOrder | Reason:
         """Return the targets for a session that has waited."""
         listener = newcomer.listener
         balancer = listener.app.settings.load_balancer
@@ -283,14 +283,14 @@ class Passage:
         if size:
             self._relay.consume(name, size)
             self._relay.set_client(name, client, client_port)
-        newcomer = Newcomer(running, running.app.terms, client, client_port, edge, edge_port, tlvs)
+        newcomer = NewSession(running, running.app.terms, client, client_port, edge, edge_port, tlvs)
         # A reload may have changed its app since it was accepted.
         if running.app.recorded_at(0) is not running.app.recorded:
             self._note(name, newcomer)
         self.begin(name, newcomer)
         return 0
 
-    def _refuse_told(self, name: int, told: Told, reason: Reason) -> None:
+    def _refuse_told(self, name: int, told: HeaderFields, reason: Reason) -> None:
         """Refuse a client, whose address may come from a PROXY header."""
         if told[4]:
             self._relay.set_client(name, told[0], told[1])

@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from spectrum.control.processes.veterans import VeteranWorker, take_all
-from spectrum.core.life.veteran import VeteranCommand, VeteranEvent
+from spectrum.control.processes.former_workers import FormerWorker, take_all
+from spectrum.core.life.former_worker import FormerWorkerCommand, FormerWorkerEvent
 from spectrum.link.channel import Channel
 from spectrum.link.flow_sockets import receive_sockets
 from spectrum.link.messages import DECODER
 from spectrum.link.succession import GivenWorker
-from spectrum.link.takeover import Drain, Release, Released, Take, Veteran
+from spectrum.link.takeover import Drain, Release, Released, Take, TakenOver
 from spectrum.link.versions import VERSION, Hello
 from spectrum.link.waiting import Waiting, waiting_names, waiting_path
 from tests.control.keepers import until
@@ -30,30 +30,30 @@ def nothing(*given):
 async def test_taken_relieved_heard_and_gone(tmp_path):
     control, heard, gone = tmp_path / "control.sock", [], []
     orphan = Orphan(control)
-    (veteran,) = await take_all(control, [], lambda *given: heard.append(given), gone.append)
+    (former,) = await take_all(control, [], lambda *given: heard.append(given), gone.append)
     pid = os.getpid()  # what the kernel says, not what it says itself
-    assert (veteran.place, veteran.pid, veteran.number, list(veteran.sockets)) == (1, pid, -pid, [KEY])
-    assert os.path.samestat(os.fstat(veteran.flows), os.fstat(orphan.flows))
+    assert (former.place, former.pid, former.number, list(former.sockets)) == (1, pid, -pid, [KEY])
+    assert os.path.samestat(os.fstat(former.flows), os.fstat(orphan.flows))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        await veteran.relieve(5.0, ours)
+        await former.relieve(5.0, ours)
         ours.close()
         (descriptor,) = (await receive_sockets(theirs)).values()
         os.close(descriptor)
     assert orphan.messages == [Take(), Release(5.0)]
     await until(lambda: heard)
-    assert (heard[0][0], heard[0][1].sessions) == (veteran, 3)
-    veteran.drain(1.0)
+    assert (heard[0][0], heard[0][1].sessions) == (former, 3)
+    former.drain(1.0)
     await until(lambda: orphan.messages[-1] == Drain(1.0))
     orphan.close()
     await until(lambda: gone)
-    assert gone == [veteran]
-    await veteran.relieve(1.0, None)  # nobody is there any more
-    veteran.drain(1.0)
-    veteran.kill()
-    for sock in veteran.sockets.values():
+    assert gone == [former]
+    await former.relieve(1.0, None)  # nobody is there any more
+    former.drain(1.0)
+    former.kill()
+    for sock in former.sockets.values():
         sock.close()
-    os.close(veteran.flows)
+    os.close(former.flows)
 
 
 STANDS_STILL = """
@@ -68,23 +68,23 @@ asyncio.run(main())
 
 
 async def test_one_that_stands_still_is_killed_and_the_others_are_taken(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("spectrum.control.processes.veterans.ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("spectrum.control.processes.former_workers.ANSWER_TIMEOUT_S", 0.3)
     control = tmp_path / "control.sock"
     process = subprocess.Popen([sys.executable, "-c", STANDS_STILL, str(control)])
     await until(lambda: waiting_names(control), 10)
     orphan = Orphan(control)
-    (veteran,) = await take_all(control, [], nothing, nothing)
+    (former,) = await take_all(control, [], nothing, nothing)
     assert f"pid {process.pid} does not answer and is killed" in caplog.text
     assert process.wait(5) == -signal.SIGKILL
     orphan.close()
-    end(veteran)
+    end(former)
 
 
-def end(veteran):
-    veteran.disown()
-    for sock in veteran.sockets.values():
+def end(former):
+    former.disown()
+    for sock in former.sockets.values():
         sock.close()
-    os.close(veteran.flows)
+    os.close(former.flows)
 
 
 async def test_one_that_has_a_supervisor_is_left_alone(tmp_path, monkeypatch, caplog):
@@ -109,7 +109,7 @@ async def test_one_of_another_user_is_left_alone(tmp_path, caplog):
 
 
 async def test_a_full_queue_does_not_hold_the_others(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("spectrum.control.processes.veterans.ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("spectrum.control.processes.former_workers.ANSWER_TIMEOUT_S", 0.3)
     control = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as full:
         full.bind(str(waiting_path(control, 1)))
@@ -117,10 +117,10 @@ async def test_a_full_queue_does_not_hold_the_others(tmp_path, monkeypatch, capl
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as first:
             first.connect(str(waiting_path(control, 1)))
             orphan = Orphan(control)
-            (veteran,) = await take_all(control, [], nothing, nothing)
+            (former,) = await take_all(control, [], nothing, nothing)
     assert "it takes no connections" in caplog.text
     orphan.close()
-    end(veteran)
+    end(former)
 
 
 async def test_one_of_a_version_before_abstract_names(tmp_path):
@@ -134,13 +134,13 @@ async def test_one_of_a_version_before_abstract_names(tmp_path):
             waiting.listen(1)
             waiting.setblocking(False)
             connected, _ = await asyncio.get_running_loop().sock_accept(waiting)
-            channel = Channel(connected, DECODER, lambda *given: channel.send(Veteran(0, 1), [flows]), nothing)
+            channel = Channel(connected, DECODER, lambda *given: channel.send(TakenOver(0, 1), [flows]), nothing)
             return channel
 
         flows = os.memfd_create("flows")
-        (veteran,), channel = await asyncio.gather(take_all(control, [os.getpid()], nothing, nothing), wait())
-    assert (veteran.place, veteran.pid) == (0, os.getpid())
-    end(veteran)
+        (former,), channel = await asyncio.gather(take_all(control, [os.getpid()], nothing, nothing), wait())
+    assert (former.place, former.pid) == (0, os.getpid())
+    end(former)
     channel.close()
     os.close(flows)
     # It has ended meanwhile.
@@ -177,14 +177,14 @@ async def test_one_that_ends_meanwhile(tmp_path, caplog):
 async def test_left_to_another_supervisor(tmp_path):
     control, gone = tmp_path / "control.sock", []
     orphan = Orphan(control)
-    (veteran,) = await take_all(control, [], nothing, gone.append)
-    veteran.disown()
+    (former,) = await take_all(control, [], nothing, gone.append)
+    former.disown()
     await until(lambda: orphan.messages[-1] is None)
     assert gone == []
     orphan.close()
-    for sock in veteran.sockets.values():
+    for sock in former.sockets.values():
         sock.close()
-    os.close(veteran.flows)
+    os.close(former.flows)
 
 
 @pytest.mark.parametrize("is_relieved", [False, True])
@@ -192,33 +192,33 @@ async def test_one_that_is_given_and_given_again(is_relieved, caplog):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     messages = []
     worker = Channel(theirs, DECODER, lambda message, _: messages.append(message), nothing)
-    veteran = VeteranWorker(nothing, nothing)
+    former = FormerWorker(nothing, nothing)
     process = os.pidfd_open(os.getpid())
-    veteran.inherit(GivenWorker(1, os.getpid(), is_relieved, ours.detach(), process, Hello(7, 1)))
-    assert veteran.life.awaits_relief == (not is_relieved) and not veteran.life.counts
-    assert veteran.give() is None, "the supervisor before this one has it still"
-    veteran.begin()
-    veteran.begin()
+    former.inherit(GivenWorker(1, os.getpid(), is_relieved, ours.detach(), process, Hello(7, 1)))
+    assert former.life.awaits_relief == (not is_relieved) and not former.life.counts
+    assert former.give() is None, "the supervisor before this one has it still"
+    former.begin()
+    former.begin()
     if is_relieved:
         await until(lambda: messages == [Take()])
-        worker.send(Veteran(1, 5))
+        worker.send(TakenOver(1, 5))
     else:
-        assert veteran.life.handle(VeteranEvent.RELIEVE) is VeteranCommand.RELEASE
+        assert former.life.handle(FormerWorkerEvent.RELIEVE) is FormerWorkerCommand.RELEASE
         worker.send(Released())
-        await veteran.relieve(3.0, None)
+        await former.relieve(3.0, None)
         assert messages == [Release(3.0)]
-    await until(lambda: veteran.life.counts)
+    await until(lambda: former.life.counts)
     worker.send(Released())  # nobody asked
     await until(lambda: "sent an unexpected message: a worker that is relieved: relieved" in caplog.text)
-    again = veteran.give()
+    again = former.give()
     assert (again.place, again.pid, again.relieved, again.hello) == (1, os.getpid(), True, Hello())
-    veteran.detach()
-    assert not veteran.life.lives and veteran.give() is None
+    former.detach()
+    assert not former.life.lives and former.give() is None
     worker.close()
 
 
 async def test_nobody_waits_for_a_worker_that_has_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr("spectrum.control.processes.veterans.NOTICE_STEP_S", 3600.0)
+    monkeypatch.setattr("spectrum.control.processes.former_workers.NOTICE_STEP_S", 3600.0)
     ended = subprocess.Popen(["true"])
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - at once; it stays a zombie
     for _ in range(2):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrum.plane.front import header_needs, read_header, read_plain
+from spectrum.plane.first_bytes import header_needs, read_header, read_plain
 from spectrum.wire import Command, Endpoint, Header, ProxyHeaderError, Tlv, Transport, parse
 from spectrum.wire.address import mapped_bytes
 

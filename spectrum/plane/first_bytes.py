@@ -28,10 +28,10 @@ _HOP_TLVS = frozenset({TlvType.NOOP, TlvType.CRC32C, TlvType.SSL, TlvType.NETNS}
 # Client, client port, edge, edge port, length of the header.
 Plain = tuple[bytes, int, bytes, int, int]
 # The same, and the TLVs that are passed on.
-Told = tuple[bytes, int, bytes, int, int, bytes]
+HeaderFields = tuple[bytes, int, bytes, int, int, bytes]
 
 
-def read_header(data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int) -> Told | None:
+def read_header(data: bytes, client: bytes, client_port: int, edge: bytes, edge_port: int) -> HeaderFields | None:
     """Return the content of a PROXY header, or without one the addresses given; None if more bytes are needed.
 
     Raises:

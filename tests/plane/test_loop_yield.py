@@ -3,12 +3,12 @@
 import time
 from itertools import pairwise
 
-from spectrum.plane.breathing import PACE, PIECE_S, Breath, paced
+from spectrum.plane.loop_yield import PACE, PIECE_S, LoopYield, paced
 
 
 def test_the_engine_goes_on_while_work_takes_long():
     done = []
-    breath = Breath(lambda: done.append(time.monotonic()))
+    breath = LoopYield(lambda: done.append(time.monotonic()))
     breath.is_held = False
     breath.begin()
     began = time.monotonic()
@@ -20,7 +20,7 @@ def test_the_engine_goes_on_while_work_takes_long():
 
 def test_short_work_is_not_disturbed():
     done = []
-    breath = Breath(lambda: done.append(1))
+    breath = LoopYield(lambda: done.append(1))
     breath.is_held = False
     late = 0
     for _ in range(100):
@@ -33,7 +33,7 @@ def test_short_work_is_not_disturbed():
 
 def test_nothing_is_handled_before_the_flows_of_the_worker_before_are_known():
     done = []
-    breath = Breath(lambda: done.append(1))
+    breath = LoopYield(lambda: done.append(1))
     breath.take()  # due for ever so long
     assert done == []
     breath.is_held = False

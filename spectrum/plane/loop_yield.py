@@ -13,7 +13,7 @@ PIECE_S = 0.0005
 PACE = 64
 
 
-class Breath:
+class LoopYield:
     """Called between steps of long work, it lets the engine handle ready events if it has not done so just before. The
     engine's callbacks see every app either in its former or in its new state. Callbacks of asyncio wait until the work
     is done, so no other message of the supervisor is processed in between.

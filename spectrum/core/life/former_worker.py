@@ -1,5 +1,5 @@
 """The life cycle of a worker of the previous supervisor: taken over or inherited, relieved, and connected until it
-ends. The table has no I/O. Its driver (`control/processes/veterans.py`, `fleet.py`) reports events and carries out
+ends. The table has no I/O. Its driver (`control/processes/former_workers.py`, `fleet.py`) reports events and executes
 commands.
 """
 
@@ -8,7 +8,7 @@ from enum import Enum
 from spectrum.core.life.cycle import LifeCycle
 
 
-class VeteranState(Enum):
+class FormerWorkerState(Enum):
     """The state of such a worker."""
 
     # It has not been contacted yet.
@@ -33,7 +33,7 @@ class VeteranState(Enum):
     ENDED = "ended"
 
 
-class VeteranEvent(Enum):
+class FormerWorkerEvent(Enum):
     """What happens to it."""
 
     TAKE = "take"
@@ -50,7 +50,7 @@ class VeteranEvent(Enum):
     LOST = "lost"
 
 
-class VeteranCommand(Enum):
+class FormerWorkerCommand(Enum):
     """A command about it."""
 
     NOTHING = "nothing"
@@ -61,17 +61,17 @@ class VeteranCommand(Enum):
     KILL = "kill"
 
 
-_S, _E, _C = VeteranState, VeteranEvent, VeteranCommand
-Row = tuple[VeteranState, VeteranCommand]
+_S, _E, _C = FormerWorkerState, FormerWorkerEvent, FormerWorkerCommand
+Row = tuple[FormerWorkerState, FormerWorkerCommand]
 
 # There is a channel to it, of this or of the previous supervisor.
 LIVING = (_S.ASKED, _S.GIVEN, _S.GIVEN_RELIEVED, _S.TAKEN, _S.SERVING, _S.LEAVING, _S.RELIEVED_ASKED, _S.RELIEVED)
 ENDS = (_S.LEFT, _S.ENDED)
-_LIVING_ROWS: dict[VeteranEvent, Row] = {
+_LIVING_ROWS: dict[FormerWorkerEvent, Row] = {
     _E.DISOWN: (_S.LEFT, _C.NOTHING),
     _E.LOST: (_S.ENDED, _C.NOTHING),
 }
-_ROWS: dict[tuple[VeteranState, VeteranEvent], Row] = {
+_ROWS: dict[tuple[FormerWorkerState, FormerWorkerEvent], Row] = {
     (_S.FOUND, _E.TAKE): (_S.ASKED, _C.ASK),
     (_S.FOUND, _E.GIVE): (_S.GIVEN, _C.NOTHING),
     (_S.FOUND, _E.GIVE_RELIEVED): (_S.GIVEN_RELIEVED, _C.NOTHING),
@@ -89,17 +89,17 @@ _ROWS: dict[tuple[VeteranState, VeteranEvent], Row] = {
     # It answered, or ended, at that moment.
     **{(state, _E.SILENT): (state, _C.NOTHING) for state in (_S.TAKEN, _S.RELIEVED, _S.ENDED)},
 }
-TABLE: dict[tuple[VeteranState, VeteranEvent], Row] = {
+TABLE: dict[tuple[FormerWorkerState, FormerWorkerEvent], Row] = {
     **{(state, event): row for state in LIVING for event, row in _LIVING_ROWS.items()},
     **_ROWS,
 }
 
 
-class VeteranLife(LifeCycle[VeteranState, VeteranEvent, VeteranCommand]):
+class FormerWorkerLife(LifeCycle[FormerWorkerState, FormerWorkerEvent, FormerWorkerCommand]):
     """One worker of the previous supervisor."""
 
     def __init__(self) -> None:
-        super().__init__("a worker", TABLE, VeteranState.FOUND)
+        super().__init__("a worker", TABLE, FormerWorkerState.FOUND)
 
     @property
     def lives(self) -> bool:
@@ -109,9 +109,9 @@ class VeteranLife(LifeCycle[VeteranState, VeteranEvent, VeteranCommand]):
     @property
     def awaits_relief(self) -> bool:
         """Whether it serves, and has not been told to hand over to another worker."""
-        return self.state in (VeteranState.GIVEN, VeteranState.TAKEN, VeteranState.SERVING)
+        return self.state in (FormerWorkerState.GIVEN, FormerWorkerState.TAKEN, FormerWorkerState.SERVING)
 
     @property
     def counts(self) -> bool:
         """Whether its reports count for this supervisor."""
-        return self.state in (VeteranState.TAKEN, VeteranState.RELIEVED)
+        return self.state in (FormerWorkerState.TAKEN, FormerWorkerState.RELIEVED)

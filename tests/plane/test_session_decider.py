@@ -203,10 +203,13 @@ def test_nobody_notices_an_origin_that_is_gone(make, free_port, origin):
     assert plane.plane._sessions == {}
     assert plane.parts.urgent > 0
     plane.plane.take_connects()
-    signs = plane.parts.balancers.take_signs()
-    good = signs[number(plane, "c")]
+    outcomes = plane.parts.balancers.take_outcomes()
+    good = outcomes[number(plane, "c")]
     assert (good.connected, good.connect_failures, good.answered) == (12, 0, 0)
-    assert signs[number(plane, "a")].connect_failures + signs[number(plane, "b")].connect_failures == measures.failovers
+    assert (
+        outcomes[number(plane, "a")].connect_failures + outcomes[number(plane, "b")].connect_failures
+        == measures.failovers
+    )
 
 
 def test_all_origins_are_gone(make, free_port):
@@ -882,7 +885,7 @@ def test_who_finds_the_origin_of_an_app_full_waits(make, free_port, origin):
         assert sorted(event["Reason"] for event in plane.events()) == ["origin_closed", "origin_closed", "origin_full"]
         measures = plane.plane.take_measures()["x"]
         assert (measures.queued, measures.ended[Reason.ORIGIN_FULL]) == (1, 1)
-        assert plane.parts.balancers.take_signs() == {}  # which are of origins in pools
+        assert plane.parts.balancers.take_outcomes() == {}  # which are of origins in pools
 
 
 # --- retry budgets ----------------------------------------------------------------------------------------------------
