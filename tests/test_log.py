@@ -68,7 +68,7 @@ if sys.stdin.readline():
 
 
 @pytest.mark.parametrize("is_read", [True, False])
-def test_nobody_waits_for_who_does_not_read(is_read):
+def test_a_reader_that_hangs_delays_nothing(is_read):
     command = [sys.executable, "-c", BLOCKED]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(command, text=True, **pipes) as process:
@@ -93,7 +93,7 @@ def test_who_has_gone_is_not_told():
     os.close(write)
 
 
-def test_a_rare_warning_is_said_once_in_a_while(caplog, monkeypatch):
+def test_a_rare_warning_is_reported_once_in_a_while(caplog, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     warning = RareWarning(logging.getLogger("x"), 60)

@@ -92,7 +92,7 @@ async def test_who_asks_at_the_same_time_shares_a_run():
     assert await shared() == 2
 
 
-async def test_a_step_in_a_thread_goes_on_to_its_end():
+async def test_a_step_in_a_thread_continues_to_its_end():
     assert await in_thread(divmod, 7, 2) == (3, 1)
     begun, goes_on, ended = threading.Event(), threading.Event(), []
 
@@ -137,7 +137,7 @@ async def test_background_work_has_threads_of_its_own():
         (OSError(24, "Too many open files"), ""),
     ],
 )
-def test_a_shortage_is_told(exc, says):
+def test_a_shortage_is_named(exc, says):
     assert shortage(exc) == says
 
 
@@ -174,7 +174,7 @@ async def test_a_busy_loop_is_not_a_slow_peer():
     assert await busy_wait_for(ask(), 0.2) == "answer"
 
 
-async def test_what_is_late_is_cancelled_before_the_caller_is_told():
+async def test_a_late_coroutine_is_cancelled_before_the_caller_gets_the_error():
     ended = []
 
     async def never():

@@ -200,7 +200,7 @@ class ClickHouseStore:
             rolling = self._roll_up(day)
         if rolling is None:
             return UpkeepResult(0, sum(self._drop(today)), 0, False)
-        # One that fails begins anew.
+        # After a failure it starts again.
         if (rolled := next(rolling, None)) is not None:
             self._rolling = rolling
         return UpkeepResult(rolled or 0, 0, 0, True)

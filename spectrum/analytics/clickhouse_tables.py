@@ -83,7 +83,7 @@ def _column(column: Column) -> str:
 def roll_up(database: str, day: str, staged: str) -> Iterator[str]:
     """Yield the statements that roll a day up, `20261126`; nobody sees it before `marks` says so.
 
-    None of them may be executed twice: whoever cannot tell whether one was begins anew, with another table.
+    None of them may be executed twice: if it is not known whether one was, start again with another table.
 
     Args:
         database: Where the tables are.

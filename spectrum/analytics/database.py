@@ -75,7 +75,7 @@ class Database:
         file_bytes: How large a file gets.
 
     Attributes:
-        is_broken: DuckDB refuses everything, as it could not write: it has to be opened anew.
+        is_broken: Whether DuckDB refuses everything after a failed write: it must be reopened.
         is_damaged: A file could not be read.
     """
 

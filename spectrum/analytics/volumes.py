@@ -62,7 +62,7 @@ class Volumes:
         """Open all files, and begin those that are missing. Damaged ones are set aside, and said.
 
         Raises:
-            AnalyticsError: If one cannot be had.
+            AnalyticsError: If one cannot be opened.
         """
         self._there, self._leaving = {}, set()
         self._reads.clear()
@@ -154,7 +154,7 @@ class Volumes:
         return selection(table, self._there[number][table.name])
 
     def begin(self, number: int = 0) -> None:
-        """Begin a volume, which goes on where the last one is.
+        """Begin a volume, which continues the last one.
 
         Raises:
             AnalyticsError: If it cannot.
@@ -220,7 +220,7 @@ class Volumes:
             self._there = {other: tables for other, tables in self._there.items() if other != number}
 
     def look_for_damage(self) -> None:
-        """Read all of each file, and set aside those that cannot be read; then the store has to be opened anew."""
+        """Read all of each file, and set aside those that cannot be read; then the store must be reopened."""
         names = {catalog(number): (_file_name(number), OF_VOLUME) for number in self._there}
         for name, (file, tables) in {**names, HISTORY: (HISTORY, OF_HISTORY)}.items():
             try:

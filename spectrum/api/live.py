@@ -134,7 +134,7 @@ class LiveFeed:
             if not self._is_running and not self._is_stopped:
                 self._is_running = True
                 self._next = asyncio.get_running_loop().create_future()
-                self._tasks.start(self._run(), "what is so now")
+                self._tasks.start(self._run(), "live figures")
             elif self._answer is not None:
                 yield self._message(scope)
             while self._next is not None and not self._is_stopped:

@@ -205,7 +205,7 @@ def _detection(control: Path) -> str:
 
 
 def _await_detection(control: Path) -> None:
-    """Wait until attacks are looked for; a trial goes on without, and says so."""
+    """Wait until detection is on; without it a trial continues, and says so."""
     deadline = time.monotonic() + DETECTION_S
     while _detection(control).startswith(("starting", "off", "not known")) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -59,7 +59,7 @@ def doctor(path: Path, makes: bool, removes: bool, as_json: bool) -> None:
 
     Each thing that the apps with `source: client`, `tproxy` or `bindings` need is VERIFIED, or MISSING with the command
     that makes it. So is whether this user may listen on ports below 1024, whether the kernel takes what `bindings`,
-    `filter` and `udp_offload` ask of it, and whether the disk has room for `analytics`. The exit code is 1 where
+    `filter` and `udp_offload` require, and whether the disk has room for `analytics`. The exit code is 1 where
     anything is missing. Rules and routes are gone after a reboot: let a unit run `spectrum doctor --install`.
     """
     config = load(path)

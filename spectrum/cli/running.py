@@ -74,7 +74,7 @@ def explain(socket_path: Path | None, app: str, client: str, port: int, as_json:
 @click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="Maximum number of lines.")
 @AS_JSON
 def samples(socket_path: Path | None, by: str, seconds: float, count: int, as_json: bool) -> None:
-    """Print the most frequent packets of late, by the filter's samples."""
+    """Print the most frequent recent packets, by the filter's samples."""
     answer = ask_daemon(socket_path, "GET", f"/samples?{urlencode({'by': by, 'seconds': seconds, 'count': count})}")
     if "errors" in answer:
         raise failure("\n".join(answer["errors"]))

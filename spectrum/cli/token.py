@@ -198,11 +198,11 @@ def set_token(
     click.echo(json.dumps(changed, indent=2) if as_json else f"changed token {changed['name']}, id {changed['id']}")
 
 
-@token.command(short_help="Make a token good for nothing.")
+@token.command(short_help="Revoke a token.")
 @API_SOCKET
 @click.argument("name_or_id", shell_complete=complete_tokens)
 def revoke(api_path: Path | None, name_or_id: str) -> None:
-    """Delete a token, by its name or id. Whoever uses it gets an error from now on."""
+    """Delete a token, by its name or id. Its clients get an error from now on."""
     found = _one(api_path, name_or_id)
     request(api_path, "DELETE", f"/user/tokens/{found['id']}")
     click.echo(f"revoked token {found['name']}, id {found['id']}")

@@ -35,7 +35,7 @@ class NodeOffload:
 
     Attributes:
         descriptors: The tables for the engine; none without offload.
-        version: Incremented whenever the tables are created anew.
+        version: Incremented whenever the tables are recreated.
         state: "on" with its interfaces, "off", or why it is not on.
     """
 
@@ -59,14 +59,14 @@ class NodeOffload:
         """Number of flows that the kernel can forward; 0 without offload."""
         return self._flows if self.descriptors else 0
 
-    def apply(self, settings: UdpOffload | None, anew: bool = False) -> None:
+    def apply(self, settings: UdpOffload | None, is_empty: bool = False) -> None:
         """Apply the offload of the file.
 
         Args:
             settings: The file's settings; None for off.
-            anew: No worker has flows in the tables: those that a killed daemon left are removed.
+            is_empty: No worker has flows in the tables: those that a killed daemon left are removed.
         """
-        if anew or settings is None:
+        if is_empty or settings is None:
             self.remove()
         if settings is None:
             return
@@ -142,8 +142,8 @@ class OffloadActor(Actor):
     async def prepare(self, change: Change) -> None:
         """Apply the settings."""
         if change.difference is None:
-            anew = change.is_first and not self._has_former_workers()
-            await in_thread(self._offload.apply, change.after.config.udp_offload, anew)
+            is_empty = change.is_first and not self._has_former_workers()
+            await in_thread(self._offload.apply, change.after.config.udp_offload, is_empty)
 
     async def abort(self, change: Change) -> None:
         """Apply the former settings. After a failed start the tables may be those of workers of the previous daemon."""

@@ -87,7 +87,7 @@ class PausesActor(Actor):
         log.warning("app %s is paused by uid %d: new sessions are refused until it is resumed", name, asked.uid)
         return {
             "changed": True,
-            "message": f"app {name} is paused: new sessions are refused, those that are open go on",
+            "message": f"app {name} is paused: new sessions are refused, open ones continue",
         }
 
     async def _resume(self, asked: ResourceRequest) -> dict[str, Any]:

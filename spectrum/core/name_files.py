@@ -94,7 +94,7 @@ def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
     for line in text.splitlines():
         words = line.partition("#")[0].split()
         try:
-            # A zone is left out: whoever uses a link-local address gets a message about it.
+            # A zone is left out: link-local addresses are reported.
             address = str(parse_address(words[0].partition("%")[0])) if words else ""
         except ValueError:
             continue

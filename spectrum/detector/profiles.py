@@ -94,10 +94,10 @@ class ProfileStore:
                     header, memory = decode_profile(file.read(MOST_BYTES + 1))
             except ProfileFileError as exc:
                 aside = path.with_suffix(DAMAGED)
-                log.warning("%s: a profile that is learned anew: %s; it is set aside as %s", path, exc, aside.name)
+                log.warning("%s: the profile is learned again: %s; the file is renamed to %s", path, exc, aside.name)
                 path.replace(aside)
             except OSError as exc:
-                log.warning("%s: a profile that is learned anew, as it cannot be read: %s", path, exc.strerror or exc)
+                log.warning("%s: the profile is learned again, as it cannot be read: %s", path, exc.strerror or exc)
             else:
                 yield path, header, memory
 

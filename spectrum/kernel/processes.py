@@ -27,7 +27,7 @@ def sockets_of(pid: int) -> Iterator[socket.socket]:
                 continue
             copy = library.syscall(_PIDFD_GETFD, process, int(entry.name), 0)
             if copy < 0:
-                raise OSError(ctypes.get_errno(), f"socket {entry.name} of process {pid} cannot be had")
+                raise OSError(ctypes.get_errno(), f"socket {entry.name} of process {pid} cannot be copied")
             yield socket.socket(fileno=copy)
     finally:
         os.close(process)

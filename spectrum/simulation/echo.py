@@ -7,7 +7,7 @@ from typing import cast
 
 HOST = "127.0.0.1"
 QUEUE = 4096
-# asyncio accepts as many connections in a turn as the queue that it is told of may have, before it serves any.
+# asyncio accepts up to `backlog` connections in a turn, before it serves any.
 ACCEPTED_AT_ONCE = 32
 
 

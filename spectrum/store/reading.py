@@ -144,5 +144,5 @@ def damaged(path: Path, what: str) -> StoreCorrupt:
     hint = f"the last copy is {copies[-1]}" if copies else "spectrum import takes what spectrum export wrote"
     return StoreCorrupt(
         f"{path} is damaged: {what}. Nothing in it was changed; "
-        f"move {path.name}* to another folder and start anew; {hint}"
+        f"move {path.name}* to another folder and start again; {hint}"
     )

@@ -46,7 +46,7 @@ def unseal(text: str, belongs_to: bytes, sealing_key: X25519PrivateKey) -> bytes
         sealed = base64.b64decode(text.removeprefix(PREFIX), validate=True)
         return _SUITE.decrypt(sealed, sealing_key, _PURPOSE + belongs_to)
     except (binascii.Error, ValueError, InvalidTag) as exc:
-        raise SealingError("it was not sealed by this installation for this certificate; send the key anew") from exc
+        raise SealingError("it was not sealed by this installation for this certificate; send the key again") from exc
 
 
 def read_sealing_key(path: Path) -> X25519PrivateKey:
@@ -58,7 +58,7 @@ def read_sealing_key(path: Path) -> X25519PrivateKey:
     try:
         return X25519PrivateKey.from_private_bytes(path.read_bytes())
     except FileNotFoundError as exc:
-        raise SealingError(f"{path}, which opens sealed keys, is not there; send the key anew") from exc
+        raise SealingError(f"{path}, which opens sealed keys, is not there; send the key again") from exc
     except OSError as exc:
         raise SealingError(f"{path}, which opens sealed keys: {(exc.strerror or str(exc)).lower()}") from exc
     except ValueError as exc:

@@ -1,7 +1,7 @@
 from spectrum.analytics.cancellation import Cancellation
 
 
-def test_whoever_can_interrupt_is_told():
+def test_running_questions_are_interrupted():
     told = []
     cancellation = Cancellation()
     with cancellation.interrupting(lambda: told.append("now")):
@@ -10,7 +10,7 @@ def test_whoever_can_interrupt_is_told():
     assert told == ["now"] and cancellation.is_set
 
 
-def test_who_comes_later_is_told_at_once():
+def test_later_questions_are_interrupted_at_once():
     told = []
     cancellation = Cancellation()
     cancellation.set()
@@ -18,7 +18,7 @@ def test_who_comes_later_is_told_at_once():
         assert told == ["now"]
 
 
-def test_nobody_is_told_when_it_is_over():
+def test_nothing_is_interrupted_after_the_end():
     told = []
     cancellation = Cancellation()
     with cancellation.interrupting(lambda: told.append("now")):

@@ -222,7 +222,7 @@ def test_a_cursor_without_records_is_noted(opened):
     assert opened.progress().cursor == Cursor(0, 7, 0)
 
 
-def test_a_damaged_note_is_said(opened, url, tmp_path):
+def test_a_damaged_state_file_is_reported(opened, url, tmp_path):
     opened.take([], Cursor(0, 7, 0))
     (file,) = tmp_path.glob("*.json")
     file.write_text("{")

@@ -60,7 +60,7 @@ def test_a_quiet_week_has_one_page():
     assert pdf(report(QUIET)).count(b"/Type /Page\n") == 1
 
 
-def test_what_is_long_goes_on_the_next_page():
+def test_long_texts_continue_on_the_next_page():
     apps = [Volume(f"app-{i}" * 30, sessions=1) for i in range(8)]
     months = [Volume(start=SINCE + i * 86400, bytes_out=i) for i in range(30)]
     long = report(replace(LOST, apps=apps, days=months, missing=["Not everything is in it."] * 200))

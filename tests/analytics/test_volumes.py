@@ -95,7 +95,7 @@ def test_questions_of_a_time_see_its_volumes_alone(opened):
     assert apps(noon + 11, noon + 60) == ["d", "e"], "the last two have the newest row"
 
 
-def test_a_new_volume_goes_on_where_the_one_before_is(opened):
+def test_a_new_volume_continues_where_the_one_before_is(opened):
     with opened.database.writing() as connection:
         connection.execute("INSERT INTO v1.progress VALUES (1, 2, 3)")
         connection.execute("INSERT INTO v1.sources VALUES ('edge1/0/1', 7)")

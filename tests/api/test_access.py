@@ -8,13 +8,13 @@ OTHER = file_id("accounts", "other")
 
 
 @pytest.mark.parametrize("zone", ["0" * 32, "nonsense", "x" * 200])
-async def test_who_may_see_all_zones_is_told_that_there_is_none(api, zone):
+async def test_a_missing_zone_is_reported_to_callers_who_may_read_all(api, zone):
     answer = await api.client().get(f"/zones/{zone}")
     assert answer.status_code == 404 and answer.json()["errors"][0]["code"] == 7003
 
 
 @pytest.mark.parametrize("zone", ["0" * 32, "nonsense", OTHER_ZONE])
-async def test_who_may_not_cannot_tell_what_there_is(api, zone):
+async def test_callers_without_permission_cannot_probe_for_objects(api, zone):
     client = api.client(await api.token("zones:read", zones=["example.com"]))
     assert (await client.get(f"/zones/{ZONE}")).status_code == 200
     answer = await client.get(f"/zones/{zone}")

@@ -23,7 +23,7 @@ async def test_what_goes_wrong_on_the_way_has_the_envelope(api, method, path, st
     assert answer.json()["success"] is False and answer.json()["result"] is None
 
 
-async def test_what_is_wrong_with_a_body_has_its_pointer(api):
+async def test_faults_of_a_body_have_pointers(api):
     answer = await api.client().post("/accounts", json={"name": "", "type": "small"})
     errors = {error["source"]["pointer"]: error["message"] for error in answer.json()["errors"]}
     assert answer.status_code == 400 and set(errors) == {"/name", "/type"}
@@ -31,7 +31,7 @@ async def test_what_is_wrong_with_a_body_has_its_pointer(api):
     assert answer.json()["errors"][0]["message"].startswith("page: ")
 
 
-async def test_what_a_check_says_has_its_pointer(api):
+async def test_faults_of_checks_have_pointers(api):
     api.daemon.refused["third"] = [ObjectFault(("accounts", "third", "type"), "not today")]
     answer = await api.client().post("/accounts", json={"name": "third"})
     assert answer.status_code == 400
@@ -58,7 +58,7 @@ async def test_a_store_that_cannot_be_read(api):
     assert answer.status_code == 503 and "store" in answer.json()["errors"][0]["message"]
 
 
-async def test_a_fault_of_ours(api, monkeypatch, caplog):
+async def test_an_internal_error(api, monkeypatch, caplog):
     monkeypatch.setattr(api.catalogue, "all", lambda _: 1 / 0)
     answer = await api.client().get("/zones")
     assert answer.status_code == 500 and answer.json()["errors"][0]["code"] == 10002

@@ -28,7 +28,7 @@ async def test_a_token_is_known(api):
     assert time.time() - api.tokens.last_used(caller.token) < 60
 
 
-async def test_who_is_on_this_machine(api):
+async def test_callers_on_this_machine(api):
     assert identify(api, {}, Peer(1, 0), "").is_local
     assert str(identify(api, {}, Peer(1, 0), "")) == "user root (0)"
     text = await api.token(PERMISSION)
@@ -80,7 +80,7 @@ async def test_pages_of_other_sites_cannot_use_a_forwarded_socket(api, headers, 
         ({"authorization": "Bearer " + "x" * 46}, 401, 10000, "Authentication error"),
     ],
 )
-async def test_who_is_not_known(api, headers, status, code, words):
+async def test_unauthenticated_callers(api, headers, status, code, words):
     with pytest.raises(ApiError, match=words) as caught:
         identify(api, headers)
     assert (caught.value.status, caught.value.code) == (status, code)
@@ -97,7 +97,7 @@ async def test_who_is_not_known(api, headers, status, code, words):
         ({"not_addresses": ["192.0.2.7"]}, "active", "location"),
     ],
 )
-async def test_a_token_that_is_good_for_nothing_now(api, value, status, words):
+async def test_a_token_that_is_not_valid_now(api, value, status, words):
     text = await api.token(PERMISSION, **value)
     caller = identify(api, bearer(text))
     assert caller.status == status
@@ -109,7 +109,7 @@ async def test_a_token_for_some_addresses_does_not_work_without_one(api):
     assert "this machine" in str(identify(api, bearer(text), address="").fault)
 
 
-async def test_who_guesses_is_slowed_down(api, caplog):
+async def test_guessing_of_tokens_is_slowed_down(api, caplog):
     known = Authentication(api.tokens)
     scope = {"state": {"peer": None}, "client": ("192.0.2.9", 1)}
     errors = []

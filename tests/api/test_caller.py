@@ -31,7 +31,7 @@ def test_what_a_token_may(policy, asked, may):
     assert not one.is_local and str(one) == f"token ci ({'1' * 32})"
 
 
-def test_who_is_on_this_machine_may_everything():
+def test_callers_on_this_machine_have_all_permissions():
     local = Caller(Author("local", "0", "root"))
     assert str(Caller(Author("token", "1", "a\nb"))) == "token a\\nb (1)"
     assert local.is_local and local.may("tokens", True) and str(local) == "user root (0)"

@@ -48,7 +48,7 @@ async def test_a_refused_change_changes_nothing(api):
     assert api.catalogue.all("pools") == [] and list(api.store.objects()) == []
 
 
-async def test_what_waits_goes_together_and_falls_alone(api):
+async def test_waiting_changes_are_applied_together_and_fail_separately(api):
     api.daemon.refused["p3"] = [ObjectFault(("pools", "p3"), "no")]
     done = await asyncio.gather(*(change(api, pool(f"p{i}")) for i in range(10)), return_exceptions=True)
     assert [isinstance(one, ChangeRefused) for one in done] == [i == 3 for i in range(10)]
@@ -117,7 +117,7 @@ async def test_a_daemon_that_does_not_answer_changes_nothing(api):
     await change(api, pool("p"))
 
 
-async def test_what_cannot_be_kept_is_taken_back(api, monkeypatch):
+async def test_changes_that_cannot_be_saved_are_rolled_back(api, monkeypatch):
     (kept,) = await change(api, pool("old", {"n": 1}))
 
     def full(*_):
@@ -132,7 +132,7 @@ async def test_what_cannot_be_kept_is_taken_back(api, monkeypatch):
     assert api.catalogue.all("pools") == [kept]
 
 
-async def test_what_cannot_be_taken_back_is_logged(api, monkeypatch, caplog):
+async def test_failed_rollbacks_are_logged(api, monkeypatch, caplog):
     diverged = []
     monkeypatch.setattr(api.catalogue, "_diverged", lambda: diverged.append(1))
 
@@ -146,7 +146,7 @@ async def test_what_cannot_be_taken_back_is_logged(api, monkeypatch, caplog):
     assert "may still be served" in caplog.text and diverged == [1]
 
 
-async def test_a_change_of_which_nobody_knows_what_became(api, monkeypatch):
+async def test_a_change_with_an_unknown_result(api, monkeypatch):
     diverged = []
     monkeypatch.setattr(api.catalogue, "_diverged", lambda: diverged.append(1))
 
@@ -159,7 +159,7 @@ async def test_a_change_of_which_nobody_knows_what_became(api, monkeypatch):
     assert diverged == [1]
 
 
-async def test_a_fault_of_ours_is_answered_and_the_next_change_goes_on(api, monkeypatch):
+async def test_an_internal_error_is_answered_and_the_next_change_continues(api, monkeypatch):
     monkeypatch.setattr(api.store, "commit", lambda *_: 1 / 0)
     with pytest.raises(NotLive, match="the log has more"):
         await change(api, pool("p"))
@@ -171,7 +171,7 @@ async def test_a_fault_of_ours_is_answered_and_the_next_change_goes_on(api, monk
     await change(api, pool("q"))
 
 
-async def test_objects_are_fetched_anew_between_changes(api):
+async def test_objects_are_fetched_again_between_changes(api):
     async def fill():
         api.catalogue.fill({"pools": {"f": {}}}, api.store.objects())
 
@@ -181,7 +181,7 @@ async def test_objects_are_fetched_anew_between_changes(api):
     assert {one.name for one in api.catalogue.all("pools")} == {"f", "p", "q"}
 
 
-async def test_the_end_answers_who_waits(api):
+async def test_the_end_answers_waiting_changes(api):
     waiting = asyncio.gather(change(api, pool("p")), return_exceptions=True)
     api.catalogue._rollouts = type("Slow", (), {"change": staticmethod(lambda _: asyncio.sleep(3600))})
     await asyncio.sleep(0)

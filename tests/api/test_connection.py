@@ -139,7 +139,7 @@ async def test_a_slow_client_is_given_up(served, monkeypatch, data, status):
     assert all(body == b"" or body is None for _, body in app.got)
 
 
-async def test_a_byte_at_a_time_gains_no_time(served, monkeypatch):
+async def test_sending_byte_by_byte_extends_no_deadline(served, monkeypatch):
     monkeypatch.setattr(connection, "HEADERS_S", 0.3)
     _, where = served
     answer = await talk(where, b"GET", *(bytes([byte]) for byte in b" /a HTTP/1.1"))
@@ -176,7 +176,7 @@ async def test_there_are_no_more_connections_than_fit(served, monkeypatch, caplo
         writer.close()
 
 
-async def test_who_is_idle_for_longest_makes_room(served, monkeypatch):
+async def test_the_connection_idle_for_longest_is_closed(served, monkeypatch):
     monkeypatch.setattr(Connection, "most", 3)
     _, where = served
     idle = []
@@ -191,7 +191,7 @@ async def test_who_is_idle_for_longest_makes_room(served, monkeypatch):
         writer.close()
 
 
-async def test_who_takes_nothing_of_an_answer_is_given_up(served, monkeypatch):
+async def test_a_client_that_does_not_read_its_answer_is_closed(served, monkeypatch):
     monkeypatch.setattr(connection, "TAKE_S", 0.3)
     app, where = served
     app.answer = "x" * 20_000_000

@@ -73,7 +73,7 @@ async def test_strong_tags(dashboard):
     ("accepts", "is_packed"),
     [("gzip", True), ("br, GZIP;q=0.5", True), ("*", True), ("gzip;q=0", False), ("br", False), ("", False)],
 )
-async def test_who_takes_gzip(accepts, is_packed):
+async def test_compression(accepts, is_packed):
     answer = await ask("/static/style.css", accept_encoding=accepts)
     assert ("content-encoding" in answer.headers) is is_packed
     assert answer.headers["vary"] == "accept-encoding"
@@ -108,7 +108,7 @@ async def test_methods():
     assert (await ask("/", "POST")).status_code == 405
 
 
-async def test_who_is_not_known_gets_it_and_nothing_else(api):
+async def test_unauthenticated_callers_get_the_page_only(api):
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(api.app, client=("192.0.2.7", 1)), base_url="http://api"
     ) as client:
@@ -118,7 +118,7 @@ async def test_who_is_not_known_gets_it_and_nothing_else(api):
         assert (await client.get("/client/v4/memberships")).status_code == 400
 
 
-async def test_who_needs_a_token_is_told_by_the_page_and_others_are_not(dashboard):
+async def test_the_page_asks_for_a_token_where_one_is_needed(dashboard):
     for scope, is_asked in (
         ({}, True),
         ({"peer": None}, True),

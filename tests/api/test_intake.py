@@ -62,13 +62,13 @@ async def test_reading_is_not_logged(app, client, caplog):
     assert [record for record in caplog.records if record.name.startswith("spectrum")] == []
 
 
-async def test_who_is_not_known_is_told_to_the_application(app, client):
+async def test_the_application_knows_unauthenticated_callers(app, client):
     app.caller = ApiError(401, 10000, "no")
     assert (await client.get("/x")).status_code == 200
     assert app.seen[2] is app.caller
 
 
-async def test_a_fault_of_ours_says_which_request_it_was(app, client, caplog):
+async def test_an_internal_error_says_which_request_it_was(app, client, caplog):
     app.fails = RuntimeError("secret")
     answer = await client.get("/x")
     assert answer.status_code == 500 and answer.headers["x-should-retry"] == "false"
@@ -76,7 +76,7 @@ async def test_a_fault_of_ours_says_which_request_it_was(app, client, caplog):
     assert "secret" not in answer.text and "secret" in caplog.text
 
 
-async def test_errors_of_ours_are_answered(app, client):
+async def test_internal_errors_are_answered(app, client):
     app.fails = ApiError(418, 1000, "a teapot")
     assert (await client.get("/x")).json()["errors"] == [{"code": 1000, "message": "a teapot"}]
 
@@ -159,7 +159,7 @@ def test_types_of_json(kind):
     assert decoded(b"[1]", {"content-type": kind}) == [1]
 
 
-def test_what_is_wide_is_not_deep():
+def test_wide_bodies_are_not_deep():
     wide = [[{}] for _ in range(50)]
     assert decoded(json.dumps(wide).encode(), {"content-type": "application/json"}) == wide
     deep = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH

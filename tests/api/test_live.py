@@ -105,7 +105,7 @@ def trouble(kind, severity="failed", section="", name="", apps=(), since=0.0, **
     }
 
 
-async def test_nothing_is_asked_while_nobody_looks(live):
+async def test_nothing_is_asked_without_subscribers(live):
     supervisor, feed, look = live
     await asyncio.sleep(0.05)
     assert supervisor.asked == []
@@ -169,7 +169,7 @@ async def test_each_sees_what_is_theirs(live):
     assert zone["totals"]["open"] == 1 and [one["kind"] for one in zone["findings"]] == ["origin_down"]
 
 
-async def test_what_names_paths_or_others_is_for_who_sees_all(live):
+async def test_findings_with_paths_or_other_accounts_need_full_permission(live):
     supervisor, _, look = live
     supervisor.troubles = [
         trouble("analytics_failing", "degraded", why="/var/lib/spectrum/analytics: no space left"),
@@ -262,7 +262,7 @@ async def test_an_app_that_moves_to_another_account(live, api):
     assert (await look(ACME).next())["totals"]["open"] == 0
 
 
-async def test_a_daemon_that_does_not_answer_is_told_of(live):
+async def test_a_daemon_that_does_not_answer_is_reported(live):
     supervisor, _, look = live
     supervisor.turns = asyncio.Semaphore(0)
     watching = look()
@@ -273,7 +273,7 @@ async def test_a_daemon_that_does_not_answer_is_told_of(live):
     assert (await watching.turn(supervisor))["totals"]["new"] is None, "rates begin anew"
 
 
-async def test_only_so_many_apps_are_told(live, api):
+async def test_only_so_many_apps_are_reported(live, api):
     supervisor, _, look = live
     for i in range(2 * MOST_APPS):
         supervisor.apps[f"a{i}"] = counted(opened=i + 1)
@@ -283,7 +283,7 @@ async def test_only_so_many_apps_are_told(live, api):
     assert message["app_count"] == 2 * MOST_APPS
 
 
-async def test_who_may_no_more_sees_no_more(live):
+async def test_a_stream_ends_with_its_authorization(live):
     _, feed, look = live
     good = True
     watching = look(is_good=lambda: good)
@@ -303,7 +303,7 @@ async def test_the_end(live):
         await look().next()
 
 
-async def test_a_fault_of_ours_ends_streams_and_is_logged(live, caplog):
+async def test_an_internal_error_ends_streams_and_is_logged(live, caplog):
     supervisor, _, look = live
     watching = look()
     await watching.next()

@@ -18,7 +18,7 @@ async def lines(api, count):
     return found
 
 
-async def test_who_tried_what_is_in_the_audit_log(api):
+async def test_refused_attempts_are_in_the_audit_log(api):
     token = await api.token("pools:read", accounts=["acme"])
     async with api.client(token) as client, api.client() as local, api.client("nobody's") as stranger:
         assert (await refused(client, "POST", POOLS, POOL))[0] == 403
@@ -40,7 +40,7 @@ async def test_who_tried_what_is_in_the_audit_log(api):
         assert (seen["actor"]["email"], seen["actor"]["id"], seen["actor"]["ip"]) == ("", "", "192.0.2.7")
 
 
-async def test_what_a_stranger_tries_is_not_told_to_the_account(api):
+async def test_attempts_of_strangers_are_not_shown_to_the_account(api):
     token = await api.token("all:edit", accounts=["other"])
     async with api.client(token) as client:
         assert (await refused(client, "POST", POOLS, POOL))[0] == 403

@@ -29,7 +29,7 @@ def test_errors(tmp_path, answer, message):
     assert message in caught.value.message
 
 
-def test_nobody_there(tmp_path):
+def test_no_server(tmp_path):
     with pytest.raises(click.ClickException) as caught:
         request(tmp_path / "none", "GET", "/a")
     assert "does its file have api:" in caught.value.message
@@ -45,7 +45,7 @@ def test_no_permission(tmp_path, monkeypatch):
     assert "sudo" in caught.value.message
 
 
-def test_nobody_answers(tmp_path, monkeypatch):
+def test_no_answer_in_time(tmp_path, monkeypatch):
     monkeypatch.setattr("spectrum.cli.api.READING_TIMEOUT_S", 0.05)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "s"))

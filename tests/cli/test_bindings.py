@@ -68,13 +68,13 @@ def test_the_commands(filesystem, monkeypatch):
         (["web", "tcp", "192.0.2.0/24", "65536"], "'65536' is not a port"),
     ],
 )
-def test_a_wrong_binding_is_told(arguments, says, tmp_path):
+def test_a_wrong_binding_is_reported(arguments, says, tmp_path):
     done = spectrum("bindings", "bind", *arguments, "--bpffs", tmp_path)
     assert done.exit_code == 2
     assert says in done.output
 
 
-def test_a_wrong_line_is_told_with_its_number(tmp_path):
+def test_a_wrong_line_is_reported_with_its_number(tmp_path):
     for text, says in (("web tcp 192.0.2.0/24\n", "1: expected LABEL"), ("\nweb tcp x 1\n", "2: 'x'")):
         done = spectrum("bindings", "apply", "-", "--bpffs", tmp_path, given=text)
         assert done.exit_code == 1

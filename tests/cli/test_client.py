@@ -52,7 +52,7 @@ def test_what_changes_something_is_asked_once(tmp_path, answering):
         ask(tmp_path / "s", "POST", "/reload")
 
 
-def test_nobody_there(tmp_path):
+def test_no_server(tmp_path):
     with pytest.raises(DaemonError, match="no daemon answers on"):
         ask(tmp_path / "none", "GET", "/status")
 

@@ -56,7 +56,7 @@ def test_what_would_have_been_too_much(folder):
     assert json.loads(spectrum("ddos", "preview", "--json").output)["beyond"][0]["app"] == "game"
 
 
-def test_what_is_wrong_is_said(folder):
+def test_faults_are_reported(folder):
     result = spectrum("ddos", "profile", "nobody")
     assert result.exit_code == 1 and "no profile of an app 'nobody'" in result.output
     (folder / "a.profile").write_bytes(b"damaged")

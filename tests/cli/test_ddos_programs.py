@@ -75,7 +75,7 @@ def test_a_long_capture(game, tmp_path, monkeypatch):
     assert "the first 4 of 5 packets are tried" in found.stderr and "and 1 more" in found.stdout
 
 
-def test_what_is_wrong(game, tmp_path, monkeypatch):
+def test_faults(game, tmp_path, monkeypatch):
     no_capture = tmp_path / "no.pcap"
     no_capture.write_bytes(b"none")
     monkeypatch.chdir(tmp_path)

@@ -50,12 +50,12 @@ def test_the_attacks(simulate):
         (("udp_fixed", "--app", "game", "--interface", "eth0"), "No such option"),
     ],
 )
-def test_what_is_refused(simulate, arguments, said):
+def test_refusals(simulate, arguments, said):
     done = simulate(*arguments)
     assert done.exit_code and said in done.output + done.stderr, done.output
 
 
-def test_who_may_not(simulate, monkeypatch):
+def test_missing_permissions(simulate, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "it needs root" in simulate("udp_fixed", "--app", "game").stderr
 

@@ -24,7 +24,7 @@ def test_nothing_to_look_at(tmp_path):
     assert (done.exit_code, done.output) == (0, "the file has no special requirements\n")
 
 
-def test_what_is_missing_is_told_with_its_command(tmp_path):
+def test_what_is_missing_is_reported_with_its_command(tmp_path):
     done = doctor(tmp_path, f"apps: {{x: {{{APP}, source: client}}}}")
     assert done.exit_code == 1
     assert "MISSING   IPv4: a table in which every address is local" in done.output

@@ -51,7 +51,7 @@ def test_it_is_written_for_its_owner_alone(tmp_path):
     assert "no such file" in done.stderr
 
 
-def test_what_does_not_fit_together_is_printed_and_told(tmp_path):
+def test_conflicts_are_printed_and_reported(tmp_path):
     path = file_with_store(tmp_path, apps={"b": {"protocol": "tcp/1", "origin_direct": ["tcp://192.0.2.1:1"]}})
     done = spectrum("export", "-c", str(path))
     assert done.exit_code == 1
@@ -82,7 +82,7 @@ def test_objects_are_brought_into_the_store(tmp_path):
     assert asked == [("POST", "/client/v4/spectrum/import", {"objects": {"apps": {"b": APP}}})]
 
 
-def test_what_is_refused(tmp_path):
+def test_refusals(tmp_path):
     done, _ = import_file(tmp_path, f"apps: {{b: {json.dumps(APP)}}}", error("taken by app a", "/apps/b/protocol"))
     assert (done.exit_code, done.stderr) == (1, "apps.b.protocol: taken by app a\n")
     for text, message in (

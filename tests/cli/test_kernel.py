@@ -27,7 +27,7 @@ print(spectrum("kernel", "detach", "--bpffs", where).output)
 """
 
 
-def test_what_is_attached_is_told(filesystem):
+def test_what_is_attached_is_reported(filesystem):
     said = isolated(ALL, filesystem)
     for line in (
         f"bindings: on ({LAYOUT}): 0 bindings of 0 services, 0 without a socket; 0 lookups",
@@ -42,7 +42,7 @@ def test_what_is_attached_is_told(filesystem):
         assert line in said, (line, said)
 
 
-def test_nothing_can_be_seen_without_a_bpf_file_system(tmp_path):
+def test_nothing_is_shown_without_a_bpf_file_system(tmp_path):
     said = spectrum("kernel", "status", "--bpffs", tmp_path).output
     assert f"{tmp_path}: no BPF file system in this mount namespace, so programs that are attached cannot be" in said
     assert "nsenter -t PID -m -n spectrum kernel status" in said

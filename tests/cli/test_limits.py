@@ -4,7 +4,7 @@ from tests.cli.harness import spectrum
 from tests.e2e.daemon import Daemon
 
 
-def test_which_limit_is_hit_first(tmp_path, free_port):
+def test_the_limit_nearest_to_its_maximum_is_first(tmp_path, free_port):
     text = (
         "limits: {sessions: 1000}\napps: {x: {"
         f"protocol: tcp/{free_port()}, edge_ips: [127.0.0.1], origin_direct: [tcp://127.0.0.1:1]}}}}\n"

@@ -92,7 +92,7 @@ def shown(status):
     return console.file.getvalue()
 
 
-def test_what_people_see():
+def test_status_output():
     text = shown(STATUS)
     assert "spectrum 1.2.3 serving, pid 5, up 1d 1h, generation 1 of /f.yaml" in text
     assert "worker 0: pid 6, 1 session, 2 UDP flows in the kernel (not accepting: out of descriptors)" in text

@@ -24,7 +24,7 @@ def test_lists_become_a_table(tmp_path):
     assert found == [(1,), (2,), ()]
 
 
-def test_what_is_wrong_is_told_with_file_and_line(tmp_path):
+def test_faults_have_file_and_line(tmp_path):
     (tmp_path / "a").write_text("192.0.2.0/24\n192.0.2.1/24\n")
     (tmp_path / "b").write_text("<html>\n" * 10)
     rules = {"a": listed(tmp_path / "a"), "b": listed(tmp_path / "b"), "c": listed(tmp_path / "c")}

@@ -27,7 +27,7 @@ async def used(text, memory):
     return list(await LimitsActor(served, memory, lambda: 7).usage())
 
 
-async def test_only_what_is_limited_is_told():
+async def test_only_limited_resources_are_reported():
     memory = SharedMemory(2, 100)
     assert await used(PLAIN, memory) == [Usage("memory", "node", 7, 512 * 2**20, "limits.memory")]
     memory.close()

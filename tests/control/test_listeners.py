@@ -251,7 +251,7 @@ def test_an_app_on_every_address_uses_what_systemd_passed(free_port, transport, 
     bank.close(keys)
 
 
-def test_a_family_that_may_not_be_opened_beside_a_passed_socket_is_said(free_port, caplog):
+def test_a_family_that_cannot_be_opened_beside_a_passed_socket_is_reported(free_port, caplog):
     port = free_port()
     bank = ListenerBank()
     bank.adopt_passed([passed("tcp", port, socket.AF_INET)])

@@ -54,7 +54,7 @@ with PinnedOffload(filesystem) as one:
         one.set("flows", TUPLE.pack(bytes(16), bytes(16), number, 2), bytes(WAY.size))
 after.apply(UdpOffload(interfaces=("lo",)))
 assert flows() == 1, "workers of the daemon before go on"
-after.apply(UdpOffload(interfaces=("lo",)), anew=True)
+after.apply(UdpOffload(interfaces=("lo",)), is_empty=True)
 assert flows() == 0
 after.apply(UdpOffload(interfaces=("lo", "nowhere")))
 assert after.state.startswith("off: there is no interface nowhere") and after.places == 0
@@ -91,13 +91,13 @@ def test_switches(given, interfaces):
         ("udp_offload: yes", "udp_offload: "),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(given, says):
+def test_faults_have_their_places(given, says):
     with pytest.raises(ConfigError) as caught:
         load_text(f"{APPS}{given}", "f")
     assert says in str(caught.value)
 
 
-async def test_a_helper_that_stands_still_holds_up_nobody(tmp_path, monkeypatch, caplog):
+async def test_a_helper_that_hangs_delays_nothing_else(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(processes, "ANSWER_TIMEOUT_S", 0.5)
     helper = Helper(tmp_path)
     helper.start()
@@ -117,8 +117,8 @@ async def test_a_rollout_takes_settings_and_gives_them_back():
     applied = []
 
     class Applied:
-        def apply(self, settings, anew=False):
-            applied.append((settings is not None, anew))
+        def apply(self, settings, is_empty=False):
+            applied.append((settings is not None, is_empty))
 
     on = f"{APPS}udp_offload: true\n"
     actor = OffloadActor(Applied(), lambda: False, int)
@@ -130,7 +130,7 @@ async def test_a_rollout_takes_settings_and_gives_them_back():
     assert applied == [(True, True), (True, False), (False, False), (True, False)]
 
 
-async def test_what_operators_and_workers_are_told(filesystem):
+async def test_status_and_messages_to_workers(filesystem):
     node = NodeOffload(Helper(filesystem), 5, 1)
     actor, told = OffloadActor(node, lambda: False, lambda: 3), []
 

@@ -46,7 +46,7 @@ async def test_a_pause_is_kept_until_it_is_undone(tmp_path, caplog):
     path = tmp_path / "state" / "pauses.json"
     daemon = await Daemon(path).serve()
     assert (await daemon.actor.status(), daemon.paused) == ({"paused": []}, [])
-    assert "those that are open go on" in (await daemon.pause(WEB))["message"]
+    assert "open ones continue" in (await daemon.pause(WEB))["message"]
     assert "app web is paused by uid 7" in caplog.text
     assert daemon.paused == ["web"]
     after = await Daemon(path).serve()  # a restart

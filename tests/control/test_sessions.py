@@ -160,7 +160,7 @@ async def test_only_workers_that_may_have_them_are_asked():
         ({"ids": ",".join(["1.2"] * 501)}, "ids: 501 are more than 500"),
     ],
 )
-async def test_what_is_not_understood_is_said(query, fault):
+async def test_invalid_questions_are_reported(query, fault):
     daemon = await Daemon().serve()
     with pytest.raises(ValueError) as raised:
         await daemon.show(ResourceRequest(query))

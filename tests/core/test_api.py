@@ -46,7 +46,7 @@ def test_it_is_off():
         (80, "expected text such as 127.0.0.1:8787, found 80"),
     ],
 )
-def test_nobody_could_listen_there(given, why):
+def test_invalid_listening_addresses(given, why):
     with pytest.raises(ValidationError, match=why):
         Api.model_validate({"listen": given})
 
@@ -82,7 +82,7 @@ CERTIFICATE = {"one": {"certificate": "/c", "key": "/k"}}
         ({"listen": "127.0.0.1:80"}, {"apps": {"x": app("tcp/80", "tcp://192.0.2.1:80")}}, "is taken by app x"),
     ],
 )
-def test_what_does_not_fit(api, more, why):
+def test_faults(api, more, why):
     found = faults(api, **more)
     assert len(found) == bool(why)
     assert all(why in message for _, message in found), found

@@ -13,7 +13,7 @@ BOUND = [{"prefix": "192.0.2.0/24"}]
         (app(*UDP, bindings=BOUND, accept_proxy_protocol={"from": ["::/0"]}), ("accept_proxy_protocol",)),
     ],
 )
-def test_what_does_not_fit_an_app(one, path):
+def test_faults_of_an_app(one, path):
     assert [fault.path for fault in faults({"a": one})] == ([("apps", "a", *path)] if path else [])
 
 

@@ -26,6 +26,6 @@ def test_zones_and_names():
         ({"addresses": ["nowhere"]}, "nowhere"),
     ],
 )
-def test_what_is_wrong(more, message):
+def test_faults(more, message):
     with pytest.raises(ValidationError, match=message):
         DnsPublishing.model_validate(LEAST | more)

@@ -66,6 +66,6 @@ def test_names_elsewhere_and_apps_without_a_name_are_not_published():
         ("target: ssh.example.org", NAMED, "would be an alias of itself"),
     ],
 )
-def test_what_does_not_fit(dns, app, message):
+def test_faults(dns, app, message):
     with pytest.raises(ConfigError, match=message):
         config({"ssh": app}, dns)

@@ -108,7 +108,7 @@ def test_a_rate_alone_is_a_limit():
         ("sets: []", 'unknown key "sets"; known here: acknowledgement, action, destination, destination_port, '),
     ],
 )
-def test_what_is_wrong_with_rules(given, says):
+def test_faults_of_rules(given, says):
     with pytest.raises(ConfigError) as caught:
         loaded(given)
     (line,) = str(caught.value).splitlines()

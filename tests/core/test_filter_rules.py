@@ -65,7 +65,7 @@ def test_what_a_rule_matches(rule, those):
     assert " ".join(name for name, packet in ALL.items() if matches(FilterRule(**rule), packet)) == those
 
 
-def test_the_first_rule_that_drops_decides_and_those_that_log_go_on():
+def test_the_first_rule_that_drops_decides_and_those_that_log_continue():
     rules = {
         "ended": FilterRule(expires_ns=5),
         "log": FilterRule(action="log"),
@@ -94,6 +94,6 @@ def test_keys_of_sets_are_those_of_columns():
         ({"sets": (SetTerm("options", frozenset(range(4097))),)}, "2 sets at most, of 4096 values each"),
     ],
 )
-def test_what_is_no_rule(rule, says):
+def test_invalid_rules(rule, says):
     with pytest.raises(ValueError, match=says):
         FilterRule(**rule)

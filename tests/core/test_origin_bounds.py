@@ -3,7 +3,7 @@ import msgspec
 from spectrum.core.origin_bounds import OriginBounds, RetrySettings
 
 
-def test_what_workers_are_told():
+def test_settings_of_workers():
     bounds = OriginBounds(7, 3, 2.5, RetrySettings(20, 10), 4)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(bounds), type=OriginBounds) == bounds
 

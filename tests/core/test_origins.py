@@ -73,7 +73,7 @@ def test_the_engine_has_room_for_as_many():
         ("origin_direct: ['udp://192.0.2.1:90'], retry_budget: {}", "udp/80", "UDP has no connections"),
     ],
 )
-def test_what_does_not_fit(body, protocol, message):
+def test_faults(body, protocol, message):
     with pytest.raises(ConfigError) as caught:
         app(body, protocol)
     assert message in str(caught.value)

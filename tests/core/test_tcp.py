@@ -23,7 +23,7 @@ def test_what_it_comes_to():
         ({"origin": {"fast_open": True}}, "fast_open"),
     ],
 )
-def test_what_is_no_setting(given, message):
+def test_invalid_settings(given, message):
     with pytest.raises(ValueError, match=message):
         app(*TCP, tcp=given)
 
@@ -46,5 +46,5 @@ def test_what_is_no_setting(given, message):
         ),
     ],
 )
-def test_what_does_not_fit(apps, paths):
+def test_faults(apps, paths):
     assert [fault.path for fault in faults(apps)] == paths

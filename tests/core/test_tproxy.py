@@ -14,7 +14,7 @@ TAKES = {"port": 15000, "prefixes": ["192.0.2.0/24"]}
         (app(*TCP, tproxy=TAKES, bindings=[{"prefix": "192.0.2.0/24"}]), ("bindings",)),
     ],
 )
-def test_what_does_not_fit_an_app(one, path):
+def test_faults_of_an_app(one, path):
     assert [fault.path for fault in faults({"a": one})] == ([("apps", "a", *path)] if path else [])
 
 

@@ -141,7 +141,7 @@ def test_an_order_of_the_api_that_failed_is_given_again(look, accessible):
     assert changes == [("PATCH", "/zones/z/ssl/certificate_packs/4"), ("DELETE", "/zones/z/ssl/certificate_packs/4")]
 
 
-def test_who_may_only_read_is_told(look, site, account, screen, accessible):
+def test_read_only_users_are_informed(look, site, account, screen, accessible):
     body = {"mode": "block", "configuration": {"target": "ip", "value": "192.0.2.200"}}
     rule = site.ask("POST", f"{account}/firewall/access_rules/rules", body)["id"]
     page = look(f"/access/{rule}", token=site.make_token("reader", "all:read"))

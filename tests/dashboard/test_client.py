@@ -67,7 +67,7 @@ def test_it_is_let_in(look, site, refused):
     site.ask("DELETE", f"{rules}/{rule['id']}")
 
 
-def test_what_is_no_address(look, accessible, screen):
+def test_invalid_addresses(look, accessible, screen):
     page = look("/clients")
     page.fill("[data-filter]", HOSTILE)
     page.press("[data-filter]", "Enter")

@@ -53,7 +53,7 @@ def test_several_are_ended_by_who_types_which(look, site, client):
         assert (last["action"]["type"], last["resource"]["type"]) == ("kill", "sessions")
 
 
-def test_nobody_is_connected(look, screen):
+def test_no_connections(look, screen):
     page = look("/")
     info = {"count": 0, "total_count": 0, "silent": ["worker pid 7"]}
     answer = {"success": True, "errors": [], "messages": [], "result": [], "result_info": info}

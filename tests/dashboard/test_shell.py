@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 
-def test_who_has_no_token_is_asked_for_one(look, site, screen, accessible):
+def test_a_missing_token_is_asked_for(look, site, screen, accessible):
     page = look("/settings", token="", settled=False)
     asked: list[str] = []
     page.on("request", lambda one: asked.append(one.url))

@@ -7,7 +7,7 @@ TYPED = {"/access/new": "Notes", "/tokens/new": "Name", "/certificates/new": "Pr
 
 
 @pytest.mark.parametrize("view", TYPED)
-def test_who_leaves_is_asked(look, view):
+def test_leaving_with_unsaved_changes_asks(look, view):
     page = look(view)
     page.get_by_label(TYPED[view]).fill("typed")
     page.get_by_role("link", name="Audit log").click()
@@ -46,7 +46,7 @@ def test_by_the_keyboard_back_and_to_another_tab(look, screen, accessible):
     assert asked == ["beforeunload"]
 
 
-def test_nobody_is_asked_for_nothing(look):
+def test_no_question_without_changes(look):
     page = look("/access/new")
     page.get_by_label("Notes").fill("typed")
     page.get_by_role("button", name="Discard").click()

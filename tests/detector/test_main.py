@@ -102,7 +102,7 @@ async def test_it_looks_until_its_supervisor_is_gone(linked, tmp_path):
     assert (folder / "profiles").is_dir()
 
 
-async def test_it_keeps_one_ring_buffer_and_ends_when_it_is_told(linked, tmp_path, monkeypatch):
+async def test_it_keeps_one_ring_buffer_and_ends_on_request(linked, tmp_path, monkeypatch):
     end, theirs = linked
     monkeypatch.setattr(main, "harden", lambda *given: tmp_path.mkdir(exist_ok=True))
     monkeypatch.setattr(main, "log_spare_signals", lambda loop: None)
@@ -166,7 +166,7 @@ async def test_places_come_with_settings(linked, tmp_path, caplog):
     service._client.close()
 
 
-async def test_rules_that_cannot_be_told_are_told_again(linked, tmp_path, monkeypatch, caplog):
+async def test_rules_that_could_not_be_sent_are_sent_again(linked, tmp_path, monkeypatch, caplog):
     def refused(client, found):
         raise OSError("no room")
 

@@ -107,7 +107,7 @@ def test_a_file_of_many_places_is_read_little_by_little(tmp_path, monkeypatch):
     assert known[3] == 3, "what is kept is bounded"
 
 
-def test_what_is_no_database(tmp_path):
+def test_invalid_databases(tmp_path):
     path = tmp_path / "x.mmdb"
     for content in (b"", b"not a database"):
         path.write_bytes(content)

@@ -102,7 +102,7 @@ def test_files_are_saved_each_minute_a_few_at_a_time(store, tmp_path):
     assert header.saved >= NOW + 61
 
 
-def test_a_folder_that_is_gone_is_said_once(tmp_path, caplog):
+def test_a_folder_that_is_gone_is_reported_once(tmp_path, caplog):
     store = ProfileStore(tmp_path / "none")
     _, profile = learned()
     for _ in range(2):

@@ -84,7 +84,7 @@ def test_a_flood_has_a_rule_that_the_kernel_takes_and_an_attack_with_samples(tra
     assert began.samples and began.samples[0].header == bytes([7]) * 60
 
 
-def test_the_end_of_a_rule_is_pushed_forward_while_it_matches_and_comes_then(traffic):
+def test_the_expiry_of_a_rule_is_postponed_while_it_matches(traffic):
     traffic.look(4).taken(DetectorState)
     first, *later = traffic.look(5, "carpet").taken(DetectorRules)
     assert 3 <= len(later) <= 6
@@ -93,7 +93,7 @@ def test_the_end_of_a_rule_is_pushed_forward_while_it_matches_and_comes_then(tra
     assert written[-1].rules == []
 
 
-def test_the_next_detector_goes_on(traffic):
+def test_the_next_detector_continues(traffic):
     traffic.look(4).taken(DetectorState)
     traffic.look(1, "carpet")
     told = [one for one in traffic.found if isinstance(one, DetectorRules)][-1]
@@ -131,7 +131,7 @@ def test_counts_say_how_much_a_rule_matches_and_how_many_looks_were_lost(traffic
     assert watch._scale == 1.0
 
 
-def test_rules_that_nobody_was_told_of_come_again(traffic):
+def test_rules_that_could_not_be_sent_are_sent_again(traffic):
     traffic.look(4).taken(DetectorState)
     told = traffic.look(1, "carpet").taken(DetectorRules)[-1]
     traffic.watch.rules_untold()
@@ -158,7 +158,7 @@ def test_more_than_is_to_be_looked_at_is_looked_at_less(traffic):
     assert first.idle_one_in > 100
 
 
-def test_what_has_no_rule_in_the_filter_is_said(traffic, monkeypatch):
+def test_attacks_without_a_rule_in_the_filter_are_reported(traffic, monkeypatch):
     traffic.look(4).taken(DetectorState)
     real = traffic.watch._made
 

@@ -263,7 +263,7 @@ def test_a_certificate_over_restarts(edge, free_port):
         assert goes_on()
         state_folder(edge.path).joinpath("sealing.key").unlink()
         (refused,) = edge.daemon.reload()
-        assert "sealing.key, which opens sealed keys, is not there; send the key anew" in refused
+        assert "sealing.key, which opens sealed keys, is not there; send the key again" in refused
         assert is_served(), "a reload that is refused changes nothing"
         edge.follow()
         assert goes_on(), "a session of an app that has nothing to do with it"

@@ -354,7 +354,7 @@ def test_other_pools_and_other_countries(origins, tmp_path, free_port):
 # --- what one sees ----------------------------------------------------------------------------------------------------
 
 
-def test_pools_go_down_the_fallback_serves_and_everybody_is_told(origins, tmp_path, free_port):
+def test_pools_go_down_the_fallback_serves_and_that_is_reported(origins, tmp_path, free_port):
     port, metrics = free_port(), free_port()
     made = origins("abc")
     pools = f"one: {made.pool('a', ', monitor: m')}, two: {made.pool('b', ', monitor: m')}, spare: {made.pool('c')}"

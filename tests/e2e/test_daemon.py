@@ -251,7 +251,7 @@ def test_a_second_signal_ends_at_once(tmp_path, free_port, echo):
         assert len(daemon.events()) == 1, "the record of the session that it ended"
 
 
-def test_a_second_daemon_is_told(tmp_path, free_port, echo):
+def test_a_second_daemon_is_refused_with_a_reason(tmp_path, free_port, echo):
     port = free_port()
     with Daemon(tmp_path, one_app(port, echo)) as daemon:
         command = [sys.executable, "-m", "spectrum", "run", "-c"]
@@ -312,7 +312,7 @@ def test_a_name_is_followed(tmp_path, free_port, echo):
         ping(sock)
 
 
-def test_an_unknown_name_is_told_and_counted(tmp_path, free_port):
+def test_an_unknown_name_is_reported_and_counted(tmp_path, free_port):
     port = free_port()
     text = named_app(port, "nowhere.invalid.", 1)
     with Daemon(tmp_path, text) as daemon:

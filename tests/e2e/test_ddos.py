@@ -93,7 +93,7 @@ def near(hosts):
     return re.search(r"link/ether (\S+)", hosts.call("e", "ip", "link", "show", "e1a"))[1]
 
 
-def test_floods_are_met_and_sessions_go_on(hosts, start, tmp_path, filesystem, learned):
+def test_floods_are_mitigated_and_sessions_continue(hosts, start, tmp_path, filesystem, learned):
     start("e", sys.executable, "-c", ORIGIN)
     control = edge(start, tmp_path, text(filesystem, learned))
     start.supervisor = start.running[-1]

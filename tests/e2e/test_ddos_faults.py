@@ -124,7 +124,7 @@ class Attacked:
         )
 
 
-def test_rules_that_wrote_themselves_outlive_every_process(lab, learned):
+def test_automatic_rules_outlive_every_process(lab, learned):
     api = "api: {listen: '127.0.0.1:8800', user: nobody}\n"
     attacked = Attacked(lab, learned, f"  guard: [{GUARDED}/32]\n", api)
     attacked.session = lab.session(1)

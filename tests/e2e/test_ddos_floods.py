@@ -148,7 +148,7 @@ def said(frame):
     return None
 
 
-def test_who_is_guarded_cannot_be_blocked(lab):
+def test_guarded_prefixes_cannot_be_blocked(lab):
     lab.serve(
         f"  guard: [{CLIENTS_4[0].ip}/32]\n"
         "  lists: {all: {prefixes: [0.0.0.0/0]}}\n"
@@ -161,7 +161,7 @@ def test_who_is_guarded_cannot_be_blocked(lab):
     assert echoes(lab.session(0))
 
 
-def test_rules_outlive_who_wrote_them(lab):
+def test_rules_outlive_the_detector(lab):
     """Helper and supervisor are killed in the middle of a flood: it is dropped on and on, and sessions go on."""
     daemon = lab.serve("  guard: [192.0.2.0/24]\n  rules: {flood: {protocol: udp, payload: '41414141'}}\n")
     session = lab.session()

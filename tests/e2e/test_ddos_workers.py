@@ -99,7 +99,7 @@ def run(start, folder, action=""):
     return control
 
 
-def test_floods_are_met_by_the_workers(hosts, start, folder):
+def test_floods_are_mitigated_by_the_workers(hosts, start, folder):
     for last in (10, 11, 12):
         hosts.ip("c", "address", "add", f"10.231.1.{last}/24", "dev", "e1b")
     start("e", sys.executable, "-c", ORIGIN)

@@ -113,7 +113,7 @@ FITS_6, WHOLE_6, PIECES_6 = [100, 1280], [1353, 1452], [1453, 2000, 8000, 60000]
 
 
 @pytest.mark.parametrize("offload", ["false", "true"])
-def test_what_may_be_fragmented_arrives(hosts, place, offload):
+def test_datagrams_that_may_be_fragmented_arrive(hosts, place, offload):
     control = place(offload)
     sizes, sizes_6 = [*FITS, *WHOLE, *PIECES], [*FITS_6, *WHOLE_6, *PIECES_6]
     found = exchange(hosts, *((app, 4, NEVER, sizes, 0) for app in ("plain", "simple", "each", "told")))
@@ -136,7 +136,7 @@ def test_what_may_be_fragmented_arrives(hosts, place, offload):
 
 
 @pytest.mark.parametrize("offload", ["false", "true"])
-def test_what_may_not_is_refused_and_the_client_told(hosts, place, offload):
+def test_other_datagrams_are_dropped_and_answered_by_icmp(hosts, place, offload):
     control = place(offload)
     # A host remembers the least that it is told for an address, so the longest comes first. A proxy in front is told of
     # its own datagrams, with the header that is taken off here.

@@ -18,7 +18,7 @@ SESSIONS = 5
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="its process becomes another user")
-def test_what_happened_is_told(tmp_path, free_port):
+def test_questions_about_past_events(tmp_path, free_port):
     listen, port = free_port(), free_port()
     origin = echoing(socket.SOCK_STREAM)
     text = f"""

@@ -14,7 +14,7 @@ from tests.e2e.test_surroundings import greeter, visit
 from tests.engine.harness import eventually
 
 
-def test_each_sink_gets_them_in_its_form_and_files_are_opened_anew(tmp_path, free_port):
+def test_each_sink_gets_records_in_its_format_and_files_are_reopened(tmp_path, free_port):
     port, kept, local = free_port(), tmp_path / "kept", tmp_path / "log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog, greeter() as origin:
         syslog.bind(str(local))

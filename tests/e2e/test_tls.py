@@ -232,7 +232,7 @@ def test_names_and_apps_on_one_port(tmp_path, free_port, origin):
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_every_worker_resumes_and_goes_on_to_while_keys_rotate(tmp_path, free_port, origin, version):
+def test_every_worker_resumes_sessions_while_keys_rotate(tmp_path, free_port, origin, version):
     port = free_port()
     text = write(tmp_path, a=ISSUED) + "\nsession_tickets: {rotate: 1s}\napps:\n" + app(port, origin)
     with Daemon(tmp_path, text, workers=3) as daemon:

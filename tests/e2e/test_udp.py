@@ -378,7 +378,7 @@ def test_placement_is_stable_while_a_worker_is_replaced(tmp_path, free_port):
             client.close()
 
 
-def test_a_stop_lets_busy_flows_go_on_and_ends_quiet_ones(tmp_path, free_port):
+def test_a_stop_lets_busy_flows_continue_and_ends_quiet_ones(tmp_path, free_port):
     port = free_port()
     with (
         datagrams() as origin,
@@ -413,7 +413,7 @@ def test_ranges_and_both_transports_on_one_port(tmp_path, free_port):
                     assert connection.recv(100) == b"stream"
 
 
-def test_faults_of_udp_apps_are_told(tmp_path, free_port):
+def test_faults_of_udp_apps_are_reported(tmp_path, free_port):
     path = tmp_path / "bad.yaml"
     path.write_text(
         "apps:\n"

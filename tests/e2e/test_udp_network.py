@@ -109,7 +109,7 @@ with socket.socket(family, socket.SOCK_DGRAM) as sock:
 
 
 @pytest.mark.parametrize("ipv6", [False, True], ids=["IPv4", "IPv6"])
-def test_what_does_not_fit_is_counted_and_the_client_is_told(namespace, tmp_path, free_port, ipv6):
+def test_too_big_datagrams_are_counted_and_answered_by_icmp(namespace, tmp_path, free_port, ipv6):
     """The way to the origin takes 1400 bytes; the Simple Proxy header takes 38 of them, and no fragment is made."""
     port, origin_port = free_port(), free_port()
     behind = Namespace(f"spu{os.getpid() % 100000}", number=78)

@@ -73,7 +73,7 @@ def test_workers_count_together_and_a_dead_one_is_forgotten():
     os.close(descriptor)
 
 
-def test_what_is_no_memory_no_worker_no_client():
+def test_invalid_memory_workers_and_clients():
     with pytest.raises(OSError, match="cannot be mapped"):
         Census(0x7FFFFFF0)
     with pytest.raises(OSError, match="cannot be mapped"):
@@ -143,7 +143,7 @@ def test_never_more_than_the_rate_and_a_seconds_worth(per_second, gaps):
     assert passed == len(times) or passed >= min(per_second, len(times))
 
 
-def test_what_is_refused_costs_nothing():
+def test_a_refusal_costs_nothing():
     rates, start = Rates(), 7 * SECOND
     assert let_through(rates, 5, 1, [start] * 1000) == 1
     assert let_through(rates, 5, 1, [start + SECOND]) == 1

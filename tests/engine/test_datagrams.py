@@ -451,7 +451,7 @@ def test_draining_takes_no_new_flows(origin):
         assert recorder.engine.active == 0
 
 
-def test_wrong_arguments_are_told():
+def test_wrong_arguments_are_reported():
     recorder = Recorder()
     with pytest.raises(ValueError, match="4 or 16 bytes"):
         recorder.engine.add_listener(0, 0, b"12", 1)

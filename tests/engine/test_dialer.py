@@ -167,7 +167,7 @@ def test_a_dial_ends_with_its_client(sockets, sent):
         filler.close()
 
 
-def test_a_dial_goes_on_for_a_client_that_half_closed(sockets):
+def test_a_dial_continues_for_a_client_that_half_closed(sockets):
     edge, origin = sockets
     full, fillers = full_listener()
     recorder = Recorder([target(full), target(origin)], connect_timeout_ms=200)

@@ -210,7 +210,7 @@ def test_a_replacement_finds_confirmed_flows_and_their_source_port(origin):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_released_flows_go_on_elsewhere(origin, shared):
+def test_released_flows_continue_elsewhere(origin, shared):
     """With their sockets: what arrived while nobody read is there still. Young ones too."""
     modes = {"mode": Mode.SIMPLE, "shared": True} if shared else {}
     recorder = Recorder([target(origin)], **modes)
@@ -265,7 +265,7 @@ def test_recovered_flows_may_be_discarded(origin):
         assert after.engine.active == 0
 
 
-def test_files_of_another_layout_are_begun_anew():
+def test_files_of_another_layout_are_recreated():
     memory = MemoryFile()
     os.write(memory, b"\xff" * 4096)
     assert Recorder(memory=memory).engine.recovered() == []
@@ -383,7 +383,7 @@ def without(capability):
         assert libc.capset(header, before) == 0
 
 
-def test_queues_that_this_process_may_not_make_long_are_told_once(origin):
+def test_queues_that_this_process_may_not_enlarge_are_reported_once(origin):
     for told, surroundings in ((0, nullcontext()), (1, without(CAP_NET_ADMIN))):
         recorder = Recorder([target(origin)], mode=Mode.SIMPLE, shared=True)
         with recorder.listen() as edge, surroundings, recorder.running(), datagrams() as client:

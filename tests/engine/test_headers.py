@@ -180,7 +180,7 @@ def test_headers_come_in_and_go_out(origin):
         assert proxy.recv(2000) == b"b"
 
 
-def test_a_replacement_goes_on_with_flows_by_their_peer(origin):
+def test_a_replacement_continues_flows_by_their_peer(origin):
     first = Recorder([target(origin)])
     first.trusted = (LOOPBACK,)
     first.engine.set_app(0, 7, True)

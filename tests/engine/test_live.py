@@ -8,7 +8,7 @@ from spectrum.engine.target import Target
 from tests.engine.live import is_counted, live, nothing_left
 
 
-def test_what_is_held_is_counted():
+def test_held_objects_are_counted():
     before = live()
     if not is_counted():  # in another build than the debug one only what Python and the kernel know of is
         held = Loop()
@@ -24,7 +24,7 @@ def test_what_is_held_is_counted():
     assert live() == before
 
 
-def test_what_is_left_is_told():
+def test_leaks_are_reported():
     kept = []
     with pytest.raises(AssertionError, match=r"left behind: .*'descriptors': "), nothing_left():
         kept.append(Loop())

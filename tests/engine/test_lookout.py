@@ -148,7 +148,7 @@ def test_actions(watching):
     assert counts[0] == (1, 14 + 28)
 
 
-def test_what_is_no_rule_is_not_taken(watching):
+def test_invalid_rules_are_refused(watching):
     for wrong in ([(b"x", [])], [(pack_rule(FilterRule()), [b"", b"", b""])], [(pack_rule(FilterRule()), [])] * 65):
         with pytest.raises(ValueError, match=r"a rule has 208 bytes|64 rules at most"):
             watching.lookout.set_rules(wrong)

@@ -214,6 +214,6 @@ def test_flows_where_programs_are_classic_filters(filesystem):
     assert isolated(PLACES, filesystem, "classic") == "ok\n"
 
 
-def test_what_is_no_table():
+def test_invalid_tables():
     with pytest.raises(OSError, match="cannot be mapped"):
         Offload(0, 0, 0, worker=0, workers=1, places=2)

@@ -180,7 +180,7 @@ def test_a_plan_leads_somewhere():
         plan()
 
 
-def test_what_happens_within_a_tick_is_told_together(sockets):
+def test_events_within_a_tick_are_reported_together(sockets):
     edge, origin = sockets
     recorder = Recorder()
     number = serve(recorder, edge, plan(target(origin)))
@@ -202,7 +202,7 @@ def test_what_happens_within_a_tick_is_told_together(sockets):
     assert sum(count for _, count in recorder.begins) == held
 
 
-def test_the_handler_knows_all_sessions_of_a_listener_that_is_removed(sockets):
+def test_sessions_of_a_removed_listener_are_reported(sockets):
     edge, origin = sockets
     recorder = Recorder()
     number = serve(recorder, edge, plan(target(origin)))
@@ -213,7 +213,7 @@ def test_the_handler_knows_all_sessions_of_a_listener_that_is_removed(sockets):
         assert sum(total[5] for total in recorder.sums) == 2
 
 
-def test_ends_at_origins_whose_sessions_are_counted_are_told_at_once(sockets):
+def test_ends_at_origins_whose_sessions_are_counted_are_reported_at_once(sockets):
     """Clients may wait for their places."""
     edge, origin = sockets
     recorder = Recorder()
@@ -228,7 +228,7 @@ def test_ends_at_origins_whose_sessions_are_counted_are_told_at_once(sockets):
         assert sum(total[5] for total in recorder.sums) == count
 
 
-def test_more_listeners_than_are_told_of_together(sockets):
+def test_more_listeners_than_are_reported_together(sockets):
     _, origin = sockets
     recorder = Recorder()
     followed = plan(target(origin))

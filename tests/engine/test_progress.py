@@ -42,7 +42,7 @@ class Telling(Recorder):
         return [json.loads(line) for line in self.records]
 
 
-def test_nothing_is_told_unasked(sockets):
+def test_nothing_is_reported_by_default(sockets):
     edge, origin = sockets
     recorder = Telling(origin)
     add(recorder, edge)
@@ -53,7 +53,7 @@ def test_nothing_is_told_unasked(sockets):
     assert recorder.relay.progress_ms == 0
 
 
-def test_the_handler_is_told(sockets):
+def test_the_handler_gets_reports(sockets):
     edge, origin = sockets
     recorder = Telling(origin)
     recorder.relay.tells_connects, recorder.relay.progress_ms = True, 50
@@ -111,7 +111,7 @@ def test_records_are_written_by_the_form(sockets):
     assert recorder.told_of == []
 
 
-def test_of_many_each_has_its_turn_and_a_session_that_comes_and_goes_is_told_of_first(sockets):
+def test_of_many_sessions_each_has_its_turn_and_short_ones_are_reported_first(sockets):
     edge, origin = sockets
     recorder = Telling(origin, RecordForm(template))
     recorder.relay.tells_connects, recorder.relay.progress_ms = True, 100
@@ -134,7 +134,7 @@ def test_of_many_each_has_its_turn_and_a_session_that_comes_and_goes_is_told_of_
         assert outcomes.count(Outcome.CONNECTED) == 1
 
 
-def test_where_records_are_not_wanted_nothing_is_told(sockets):
+def test_nothing_is_reported_without_records(sockets):
     edge, origin = sockets
     recorder = Telling(origin)
     recorder.relay.tells_connects, recorder.relay.progress_ms, recorder.relay.recorded = True, 50, False

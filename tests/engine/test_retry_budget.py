@@ -38,7 +38,7 @@ def test_what_was_counted_decays():
     assert spent(budget, 200_000) == 0
 
 
-def test_a_clock_that_stands_still_or_goes_back_changes_nothing():
+def test_a_clock_that_stops_or_goes_back_changes_nothing():
     budget = RetryBudget(100, 0)
     budget.begin(5000)
     assert budget.allows(5000)

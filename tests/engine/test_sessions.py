@@ -128,7 +128,7 @@ def test_a_client_that_half_closed_before_it_is_accepted_is_served(sockets, sent
     assert recorder.passed_over == []
 
 
-def test_clients_that_are_gone_are_told_by_listener_and_address(sockets):
+def test_clients_that_are_gone_are_reported_by_listener_and_address(sockets):
     edge, origin = sockets
     recorder = Recorder([target(origin)])
     with listening() as other:
@@ -194,7 +194,7 @@ def test_a_listener_rests_while_many_of_its_clients_are_gone(sockets):
         eventually(lambda: edge.fileno() in watched(recorder.loop))
 
 
-def test_clients_that_are_gone_are_told_of_together(sockets):
+def test_clients_that_are_gone_are_reported_together(sockets):
     edge, origin = sockets
     recorder = Recorder([target(origin)])
     add(recorder, edge)

@@ -39,7 +39,7 @@ def test_no_such_worker(workers, worker):
         Loads().clear(3)
 
 
-def test_what_is_no_memory():
+def test_invalid_memory():
     with pytest.raises(OSError, match="cannot be mapped"):
         Loads(0x7FFFFFF0)
     with pytest.raises(OSError, match="cannot be mapped"):

@@ -31,7 +31,7 @@ OTHER = AUTHORITY.issue("b.example")
         (ONE.chain, OTHER.key, "not the certificate's"),
     ],
 )
-def test_what_is_no_certificate_with_its_key_is_said(chain, key, says):
+def test_invalid_certificates_and_keys_are_reported(chain, key, says):
     with pytest.raises(TlsError, match=says):
         CertificateKeyPair(chain, key)
 

@@ -270,7 +270,7 @@ def _load(context, issued):
         (b"", "the client left"),
     ],
 )
-def test_who_does_not_speak_tls_is_told_and_the_reason_kept(tickets, edge, sends, reason):
+def test_a_client_without_tls_gets_an_alert_and_the_reason_is_recorded(tickets, edge, sends, reason):
     with running(Securing([], server_of(tickets)), edge) as recorder:
         with client(edge) as c:
             c.sendall(sends)
@@ -340,7 +340,7 @@ def test_a_client_gets_the_certificate_of_the_name_it_asks_for(tickets, edge, or
     assert [facts[3] for facts in recorder.secure] == [b"a.example", b"b.example", b""]
 
 
-def test_a_find_that_fails_is_a_fault_of_ours(tickets, edge):
+def test_a_failing_find_is_an_internal_error(tickets, edge):
     def find(name):
         raise RuntimeError(name)
 
@@ -543,7 +543,7 @@ def test_certificates_of_clients(tickets, edge, origin, shown, must, gets_in):
 _DISTRUST = "unable to get local issuer certificate"
 
 
-def test_staples_are_shown_to_who_asks(tickets, edge, require):
+def test_staples_are_sent_on_request(tickets, edge, require):
     require("openssl")
     with listening() as origin, running(Securing([target(origin)], server_of(tickets)), edge):
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{edge.getsockname()[1]}", "-status"]
@@ -674,7 +674,7 @@ def test_an_origin_that_leaves_during_its_handshake(tickets, edge, origin, leave
     assert recorder.reports[0][5] is way
 
 
-def test_an_origin_that_shakes_no_hands_is_left_for_the_next_one(tickets, edge):
+def test_an_origin_without_a_handshake_is_followed_by_the_next_one(tickets, edge):
     """One that speaks in clear, one that says nothing, then one that does."""
     with Origin(EC) as good, listening() as mute, listening() as clear:
 

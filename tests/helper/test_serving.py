@@ -60,7 +60,7 @@ def test_what_it_does_not_understand_ends_nothing(line):
     assert line.ask(Greet())[0] == Greeting(PROTOCOL, os.getpid())
 
 
-def test_a_successor_goes_on(line):
+def test_a_successor_continues(line):
     successor = one_more(line)
     assert successor.ask(Greet())[0] == Greeting(PROTOCOL, os.getpid())
     line.close()

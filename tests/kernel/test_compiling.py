@@ -88,7 +88,7 @@ def test_one_that_does_not_end(false_clang, tmp_path, monkeypatch):
     assert "does not end within 1 s" in said(SOURCE, tmp_path / "game.c")
 
 
-def test_one_that_fails_without_a_word(false_clang, tmp_path):
+def test_one_that_fails_without_output(false_clang, tmp_path):
     false_clang("exit 3")
     assert "clang fails: it ends with 3" in said(SOURCE, tmp_path / "game.c")
     false_clang("kill -9 $$")

@@ -152,7 +152,7 @@ def test_another_project_of_this_name(here, metadata):
         ("spectrum-2.dist-info/RECORD", "spectrum-2.dist-info/METADATA,,\nother/spectrum/x.py,,\n"),
     ],
 )
-def test_what_is_no_fault(here, metadata, text):
+def test_unmixed_installations(here, metadata, text):
     path = here.parent / metadata
     path.parent.mkdir()
     path.write_text(text)

@@ -95,7 +95,7 @@ def kernel(monkeypatch):
 
 
 @pytest.mark.parametrize(("version", "truncate"), [(1, 0), (3, 1 << 14), (6, 1 << 14)])
-def test_what_the_kernel_is_told(kernel, tmp_path, version, truncate):
+def test_system_calls(kernel, tmp_path, version, truncate):
     told = kernel(version)
     for name in ("readable", "writable", "own"):
         (tmp_path / name).mkdir()

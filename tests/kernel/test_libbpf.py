@@ -25,7 +25,7 @@ from spectrum.kernel.libbpf import (
 CODE = Path(libbpf.__file__).with_name("bpf").joinpath("bindings.bpf.o").read_bytes()
 
 
-def test_what_cannot_be_read_is_told():
+def test_errors_are_reported():
     assert int(version().split(".")[0]) >= 1
     with pytest.raises(BpfError, match="a BPF object that cannot be read"):
         Object(b"none", {})

@@ -81,6 +81,6 @@ def test_the_buffer_goes_round_and_what_is_old_is_forgotten(ring):
         assert looks.read() == b""
 
 
-def test_what_is_no_ring_buffer():
+def test_invalid_ring_buffers():
     with open("/dev/null") as nothing, pytest.raises(LooksError, match="cannot be mapped"):
         Looks(nothing.fileno())

@@ -46,7 +46,7 @@ def test_shapes_are_those_of_the_kernel(folder):
         Object.shapes(b"none", MAPS)
 
 
-def test_what_fits_stays(folder):
+def test_maps_of_the_same_shape_stay(folder):
     before = Map.pinned(folder / "filter_settings", 4, 64)
     load_over("filter", folder, MAPS).close()
     before.set(bytes(4), b"\x07" * 64)
@@ -70,7 +70,7 @@ def test_what_was_set_aside_by_one_that_was_killed_is_put_back(folder, has_succe
     assert not (folder / "filter_settings-former").exists()
 
 
-def test_what_does_not_fit_is_taken_over(folder, monkeypatch):
+def test_maps_of_another_shape_are_taken_over(folder, monkeypatch):
     other_shape(monkeypatch, settings={"flags": 99}, counts={"entries": 5})
     before = Map.pinned(folder / "filter_settings", 4, 64)
     load_over("filter", folder, MAPS).close()

@@ -53,6 +53,6 @@ def test_samples(filesystem):
     assert isolated(SCRIPT, filesystem) == "ok\n"
 
 
-def test_what_is_no_ring_buffer():
+def test_invalid_ring_buffers():
     with pytest.raises(BpfError, match="a ring buffer cannot be mapped"):
         RingBuffer(-1)

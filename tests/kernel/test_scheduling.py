@@ -37,7 +37,7 @@ def test_shorter_turns():
     assert int(turn_ns) == 200_000 < int(before)
 
 
-def test_another_policy_is_left_alone():
+def test_another_policy_is_not_changed():
     taken, same, turn_ns, before = run("batch")
     assert (taken, same) == ("False", "True")
     assert turn_ns == before

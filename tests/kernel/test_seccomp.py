@@ -17,7 +17,7 @@ def _present():
         pytest.fail("libseccomp2 is on every Debian: systemd needs it")
 
 
-def test_what_is_forbidden_fails_and_the_rest_goes_on():
+def test_forbidden_calls_fail_and_others_succeed():
     done = run(
         """
 import os, socket, threading

@@ -16,7 +16,7 @@ def test_commands(require):
     assert "lo" in run(("ip", "link", "show"))
 
 
-def test_failures_are_told(require):
+def test_failures_are_reported(require):
     require("ip")
     with pytest.raises(NetworkError, match="table"):
         run(("ip", "route", "show", "table", "54321x"))
@@ -47,7 +47,7 @@ def test_without_a_path_nothing_is_run_from_the_current_folder(tmp_path, path):
     assert "hostile" not in done.stdout
 
 
-def test_a_command_that_does_not_end_is_told(monkeypatch):
+def test_a_command_that_does_not_end_is_reported(monkeypatch):
     monkeypatch.setattr("spectrum.kernel.transparent.COMMAND_TIMEOUT_S", 0.1)
     with pytest.raises(NetworkError, match=r"sleep 9 did not end within 0\.1 s"):
         run(("sleep", "9"))

@@ -48,7 +48,7 @@ async def ends():
     assert len(os.listdir("/proc/self/fd")) == before - 2
 
 
-async def test_what_the_detector_is_told(ends):
+async def test_messages_to_the_detector(ends):
     told = [
         DetectorSettings({0: ("x", "udp/7000")}, Setting("low"), (OVERRIDE,)),
         DetectorHeld([RULE], 7, (ATTACK,)),

@@ -85,7 +85,7 @@ async def test_nobody_receives(caplog):
     assert "do not reach the worker that follows" in caplog.text
 
 
-async def test_a_peer_that_stands_still_holds_nobody(monkeypatch, caplog):
+async def test_a_peer_that_hangs_delays_nothing_else(monkeypatch, caplog):
     """The loop turns meanwhile, and either end gives up."""
     monkeypatch.setattr("spectrum.link.flow_sockets.SOCKETS_TIMEOUT_S", 0.2)
     tasks = Tasks()

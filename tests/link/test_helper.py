@@ -248,7 +248,7 @@ def test_the_end(ends):
         (bytes(helper.MAX_PACKET_BYTES + 2), LineError, "lost"),
     ],
 )
-def test_what_is_no_request(ends, packet, error, says):
+def test_invalid_requests(ends, packet, error, says):
     """Its descriptors are closed."""
     _, worker, sock, _ = ends
     before = len(os.listdir("/proc/self/fd"))

@@ -31,7 +31,7 @@ def test_round_trip(count):
 
 
 @pytest.mark.parametrize("data", [b"", b"\x90", msgspec.msgpack.encode([1, 2])])
-def test_what_is_no_snapshot(data):
+def test_invalid_snapshots(data):
     file = memory_file("snapshot", data)
     try:
         with pytest.raises(msgspec.DecodeError):

@@ -34,7 +34,7 @@ def test_in_json():
 
 
 @pytest.mark.parametrize("wrong", [{"version": "2", "oldest": 1}, {"version": 2}, {"version": 2, "oldest": None}])
-def test_what_is_no_version(wrong):
+def test_invalid_versions(wrong):
     with pytest.raises(ValueError, match="Expected `int`"):
         from_json(wrong)
 

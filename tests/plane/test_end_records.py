@@ -32,7 +32,7 @@ def item(now_ns, connected_ns=0, target=None, since=None):
 
 
 def test_the_clock(records):
-    assert abs(records.at(time.monotonic()) - datetime.now(UTC)).total_seconds() < 5
+    assert abs(records.wall_time(time.monotonic()) - datetime.now(UTC)).total_seconds() < 5
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

@@ -50,7 +50,7 @@ def test_one_that_is_not_watched_is_mended_logged_and_counted(served, caplog):
     assert (plane.hearing.take_mended(), plane.hearing.take_mended()) == (1, 0)
 
 
-def test_one_that_cannot_be_watched_is_said_once_and_counted_until_it_is(served, caplog):
+def test_one_that_cannot_be_watched_is_reported_once_and_counted_until_it_is(served, caplog):
     plane, _, _, apply = served
     in_refused_thread(apply)
     for _ in range(3):

@@ -6,7 +6,7 @@ from itertools import pairwise
 from spectrum.plane.loop_yield import PACE, PIECE_S, LoopYield, paced
 
 
-def test_the_engine_goes_on_while_work_takes_long():
+def test_the_engine_continues_while_work_takes_long():
     done = []
     breath = LoopYield(lambda: done.append(time.monotonic()))
     breath.is_held = False

@@ -81,7 +81,7 @@ def test_a_reload_keeps_what_did_not_change():
     assert engine.removed[1:] == [(0, False)]
 
 
-def test_a_listener_whose_descriptor_is_another_one_is_begun_anew():
+def test_a_listener_whose_descriptor_is_another_one_is_begun_again():
     engine = Engine()
     snapshot = engine.parts.compile(f"apps: {{a: {{{body()}}}}}")
     for descriptor, removed in ((3, []), (3, []), (4, [(0, False)])):
@@ -90,7 +90,7 @@ def test_a_listener_whose_descriptor_is_another_one_is_begun_anew():
         assert [listener.descriptor for listener in engine.registry.listeners.values()] == [descriptor]
 
 
-def test_targets_that_are_gone_are_told_and_others_kept():
+def test_removed_targets_are_reported_and_others_kept():
     engine = Engine()
     told = []
     two = "protocol: udp/53, origin_direct: ['udp://192.0.2.1:53', 'udp://192.0.2.2:53']"

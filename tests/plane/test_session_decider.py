@@ -595,7 +595,7 @@ def test_a_hello_in_many_records(make, free_port, origin, size):
 @pytest.mark.parametrize(
     "asked", [long_hello("a.example", 16384 + 100), in_records(long_hello("a.example", 16000)[5:], 5)]
 )
-def test_a_hello_that_is_too_long_is_for_nobody(make, free_port, origin, asked):
+def test_a_hello_that_is_too_long_is_refused(make, free_port, origin, asked):
     port = free_port()
     with listening() as rest:
         plane = make({"a": body(port, origin, ", sni: [a.example]"), "rest": body(port, rest)})
@@ -829,7 +829,7 @@ def test_who_finds_every_origin_full_waits_in_order(make, free_port, origin):
         assert plane.plane._sessions == {}
 
 
-def test_who_waits_too_long_is_told_and_who_leaves_is_forgotten(make, free_port, origin):
+def test_waiting_clients_time_out_and_those_that_leave_are_forgotten(make, free_port, origin):
     port = free_port()
     made = make({"x": led(port)}, more=bounded(origin, queue="timeout: 300ms"))
     with connect(port), connect(port) as late, connect(port) as leaves, made.running() as plane:

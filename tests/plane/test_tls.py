@@ -95,7 +95,7 @@ def test_there_is_something_to_choose_or_not():
     assert find is not None and tls._finder(Edge, given)("c.example") is None
 
 
-def test_what_origins_are_told():
+def test_headers_to_origins():
     front = [
         Tlv(TlvType.SSL, bytes(5)),  # of the hop before
         Tlv(TlvType.AUTHORITY, b"front.example"),

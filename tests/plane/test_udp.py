@@ -46,7 +46,7 @@ def test_a_reload_keeps_flows_and_moves_those_of_removed_origins(make, free_port
 
 @pytest.mark.stands_for_a_process
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_replacement_goes_on(make, free_port, origin, shared):
+def test_a_replacement_continues(make, free_port, origin, shared):
     port = free_port()
     more = ", proxy_protocol: simple, origin_socket: shared" if shared else ""
     bodies = {"x": body(port, origin, more=more)}
@@ -95,7 +95,7 @@ def test_draining(make, free_port, origin):
         eventually(lambda: (measures := plane.plane.take_measures().get("x")) and measures.dropped == {4: 1})
 
 
-def test_too_big_is_told_and_broken_is_logged_once(make, free_port, origin, caplog):
+def test_too_big_is_reported_and_broken_is_logged_once(make, free_port, origin, caplog):
     plane = make({"x": body(free_port(), origin)})
     plane.plane.too_big(0, b"\x7f\0\0\1", 5, b"\x7f\0\0\2", 6, 1000)
     assert plane.answers == [(b"\x7f\0\0\1", 5, b"\x7f\0\0\2", 6, 1000)]

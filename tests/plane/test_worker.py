@@ -102,7 +102,7 @@ async def test_goes_by_each_message(tmp_path, free_port, caplog):
 
 
 @pytest.mark.stands_for_a_process
-async def test_goes_on_without_its_supervisor(tmp_path, free_port):
+async def test_continues_without_its_supervisor(tmp_path, free_port):
     """SIGTERM ends it then."""
     port = free_port()
     supervisor, link = pair(tmp_path / "control")

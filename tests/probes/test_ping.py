@@ -48,7 +48,7 @@ async def test_an_unprivileged_socket_is_enough(pinger, monkeypatch):
             await pinger.probe(target(type="icmp_ping"))
 
 
-async def test_what_is_no_reply_is_passed_over(pinger):
+async def test_other_messages_are_skipped(pinger):
     """Another program's pings reach a raw socket too."""
     other = Pinger()
     first = asyncio.create_task(pinger.probe(target(type="icmp_ping")))  # noqa: TID251

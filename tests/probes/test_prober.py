@@ -107,7 +107,7 @@ def _answer_one(server, body):
         connection.sendall(body)
 
 
-async def test_what_is_refused_is_not_tried_again(make):
+async def test_a_refused_connect_is_not_retried(make):
     prober, _ = make()
     async with asyncio.timeout(10):
         result = await prober.probe(target(closed_port(), type="tcp", timeout=60, retries=9))

@@ -50,7 +50,7 @@ async def test_an_answer_is_health_at_once(pinger):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-async def test_nobody_listens(pinger, address):
+async def test_no_listener(pinger, address):
     with bound(address) as sock:
         port = sock.getsockname()[1]
     with pytest.raises(ProbeFailure, match="port unreachable"):

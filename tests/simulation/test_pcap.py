@@ -63,7 +63,7 @@ def test_raw_packets_get_a_link(tmp_path, link):
         (struct.pack("<IHHiIIIII", 0xA1B2C3D4, 2, 4, 0, 0, 0, 1, 0, 0), "ends within"),
     ],
 )
-def test_what_is_no_capture(tmp_path, data, said):
+def test_invalid_captures(tmp_path, data, said):
     (tmp_path / "f").write_bytes(data)
     with pytest.raises(CaptureError, match=said):
         read(tmp_path / "f")

@@ -50,7 +50,7 @@ def test_its_key_is_made_once_and_for_its_owner_alone(sealing, tmp_path):
 
 
 def test_a_key_that_cannot_be_had(tmp_path):
-    with pytest.raises(SealingError, match="is not there; send the key anew"):
+    with pytest.raises(SealingError, match="is not there; send the key again"):
         read_sealing_key(tmp_path / "none")
     (tmp_path / "short").write_bytes(b"x")
     with pytest.raises(SealingError, match="is damaged"):

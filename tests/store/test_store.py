@@ -93,7 +93,7 @@ def test_the_revision_orders_where_the_clock_is_set_back(store):
     assert [one.number for one in store.audit(AuditFilter(), 10)] == [3, 2, 1]
 
 
-def test_what_is_no_json_is_refused(store):
+def test_values_without_a_json_form_are_refused(store):
     with pytest.raises(ValueError):
         store.commit([put("a"), put("b", {"n": float("nan")})], [], 1.0)
     assert list(store.objects()) == []
@@ -139,7 +139,7 @@ def test_last_uses_of_tokens(store):
     assert store.token_uses() == {}
 
 
-def test_a_store_of_the_first_version_goes_on(tmp_path):
+def test_a_store_of_the_first_version_continues(tmp_path):
     first_store(tmp_path / FILE_NAME)
     store = Store(tmp_path)
     store.open()

@@ -24,7 +24,7 @@ def test_a_token_is_found_by_its_text():
 
 
 @pytest.mark.parametrize("text", ["", "sp_", "x" * 39, "x" * 81, "ü" * 40, "x" * 40 + "\n", " " * 40, "x" * 1_000_000])
-def test_what_is_no_token(text):
+def test_invalid_tokens(text):
     assert TokenIndex([stored("x" * 40)]).find(text) is None
 
 

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 _DECODER = msgspec.json.Decoder(dict[str, Override])
 # The actions, the state that each gives an origin, and the words for it.
 _OUT: dict[str, tuple[Out, str]] = {
-    "disable": ("disable", "is disabled: no new sessions, UDP flows get another origin, TCP sessions go on"),
-    "drain": ("drain", "is drained: no new sessions, those that are open go on"),
+    "disable": ("disable", "is disabled: no new sessions, UDP flows get another origin, TCP sessions continue"),
+    "drain": ("drain", "is drained: no new sessions, open ones continue"),
     "enable": ("", "serves again, as far as it is healthy"),
 }
 

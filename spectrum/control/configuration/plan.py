@@ -99,7 +99,7 @@ class Planner(Actor):
         try:
             return self._numbers.plan(number_labels(config), self._in_use)
         except NumbersExhausted as exc:
-            replaced = "too many origins were replaced while sessions of the old ones go on; reload again later"
+            replaced = "too many origins were replaced while sessions of the old ones continue; reload again later"
             raise RolloutError(too_many(config) or replaced) from exc
 
     def again(self, plan: Plan) -> Plan:

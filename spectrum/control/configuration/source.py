@@ -152,7 +152,7 @@ class FileSource:
         paths = list(paths)
         self._files.reading(paths)
         for path in paths:
-            with suppress(OSError):  # Whoever reads the file reports it.
+            with suppress(OSError):  # The reader of the file reports it.
                 if path.is_fifo():
                     raise RolloutError(f"{path}: it is a pipe, which cannot be read again; write a file")
 

@@ -28,7 +28,7 @@ States = dict[Path, _State]
 class FilesRead:
     """The state of files when they were last read, whether or not their content was accepted.
 
-    Whoever reads files calls `reading` before, so that what changes while it reads counts as a change.
+    Readers of files call `reading` first, so that a change during the read counts as a change.
 
     Attributes:
         readings: The number of calls of `reading`.

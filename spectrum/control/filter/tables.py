@@ -57,7 +57,7 @@ class FilterTablesActor(Actor, ABC, Generic[Tables]):
         self._config = change.after.config
 
     async def abort(self, change: Change) -> None:
-        """Put the former tables back: the filter may have been loaded anew meanwhile."""
+        """Put the former tables back: the filter may have been loaded again meanwhile."""
         self._config = change.before.config
         if not change.is_first:
             self._held = None

@@ -103,7 +103,7 @@ def _kept(source: FlowSource, kept: KeptObjects | None) -> ReadProgram | None:
             return None
         return _read_program(source, built)
     except (KeptObjectError, ProgramError) as exc:
-        log.warning("%s is compiled anew, as what was kept of it cannot be used: %s", source.path, exc)
+        log.warning("%s is compiled again, as its stored object cannot be used: %s", source.path, exc)
         return None
 
 

@@ -23,7 +23,7 @@ from spectrum.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# Deadline for the head of a request, and between requests. A scraper with a longer interval connects anew.
+# Deadline for the head of a request, and between requests. A scraper with a longer interval reconnects.
 IDLE_S = 10.0
 # Deadline for the rest of an unread body: closing earlier would reset the answer.
 LINGER_S = 2.0

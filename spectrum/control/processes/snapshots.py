@@ -46,7 +46,7 @@ class Snapshots:
         self._prepared: _Prepared | None = None
 
     async def prepare(self, plan: Plan, workers: Iterable[WorkerProcess]) -> None:
-        """Prepare a plan that workers will be told of as a whole: of thousands of apps that would hold up the loop."""
+        """Prepare a plan that workers will get as a whole: with thousands of apps that would block the loop."""
         self.forget()
         self._prepared = _Prepared(plan)
         await in_background(self._prepared.have_whole, [worker.known for worker in workers])
@@ -97,7 +97,7 @@ class Snapshots:
 
 
 class _Prepared:
-    """A plan as workers are told of it. Each part is made when it is first needed; all workers read the same files.
+    """A plan in the form of messages to workers. Parts are made on demand; all workers read the same files.
 
     Args:
         plan: The plan.
@@ -213,7 +213,7 @@ class WorkersActor(Actor):
             faults = ["all workers ended when they received it; see the log"]
         if faults:
             former = change.before.snapshot.generation
-            raise RolloutError("\n".join([*faults, f"all workers go on with generation {former}"]))
+            raise RolloutError("\n".join([*faults, f"all workers continue with generation {former}"]))
 
     async def abort(self, change: Change) -> None:
         """Let workers serve the former plan again; everything else that they were sent is restored by now."""

@@ -1,6 +1,6 @@
 """The journal: keeps records on disk until all sinks have them, within its bound.
 
-A thread writes, so that a slow or full disk holds up nobody. What it cannot write waits in memory, up to a bound.
+A thread writes, so that a slow or full disk delays nothing else. Unwritten records wait in memory, up to a limit.
 Beyond it one record in N is kept and stands for N, which is counted and logged.
 """
 
@@ -112,7 +112,7 @@ class Journal:
             self._lose(records, why)
 
     def _has_room(self, lines: bytes) -> bool:
-        """Whether there is room for what is none of many."""
+        """Whether there is room for records that are never sampled."""
         being_written = sum(len(entry.batch.lines) for entry in self._taken if entry.is_whole)
         return self._backlog.whole_size + being_written + len(lines) <= MAX_WAITING_BYTES
 

@@ -30,7 +30,7 @@ def answer(question: Question, dialect: Dialect, reach: DataRange, run: _Run) ->
         run: Returns the rows of a statement.
 
     Raises:
-        QuestionFault: If the question makes no sense.
+        QuestionFault: If the question is invalid.
     """
     plan = make_plan(question, reach)
     if question.is_raw:

@@ -95,7 +95,7 @@ def make_plan(question: Question, reach: DataRange) -> QuestionPlan:
     """Return the plan for a question.
 
     Raises:
-        QuestionFault: If it makes no sense.
+        QuestionFault: If it is invalid.
     """
     table, metrics, dimensions = _checked(question)
     parts, partial = _parts(question, table, metrics, dimensions, reach)

@@ -239,7 +239,7 @@ class AttackTracker:
         """Take the kernel's counters of rules in force; return what is to be told.
 
         Args:
-            counts: Packets and bytes of each rule, by its name. A counter that is less than before began anew.
+            counts: Packets and bytes of each rule, by its name. A counter that is less than before was reset.
             seconds: Since the call before.
             at: Now, in seconds since 1970.
         """

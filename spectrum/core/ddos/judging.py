@@ -109,8 +109,8 @@ class Judgement:
     waits: bool = False
 
 
-_CROWD = "who comes goes on as clients do: a crowd"
-_UNCLEAR = Judgement(None, why="who comes has had no time to go on", waits=True)
+_CROWD = "new sources continue as clients do: a crowd"
+_UNCLEAR = Judgement(None, why="new sources have had no time to continue", waits=True)
 
 
 def judge(

@@ -167,7 +167,7 @@ def _ranges(*ports: int | Range) -> tuple[Range, ...]:
 def _reflection(
     ref: str, name: str, tag: str, what: str, *ports: int | Range, length: Range | None = None
 ) -> ManagedRule:
-    """Return the rule about answers of servers that were asked in the name of whoever is attacked."""
+    """Return the rule for answers of servers to queries forged in the name of the target."""
     shown = " or ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in _ranges(*ports))
     return ManagedRule(
         ref,

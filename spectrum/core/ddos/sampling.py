@@ -44,7 +44,7 @@ class SamplingControl:
         return max(float(MIN_SAMPLES), self.most * self._share)
 
     def spend(self, cpu: float) -> None:
-        """Take into account which share of a core was used of late."""
+        """Adapt to the share of a core that was used recently."""
         if cpu > MOST_CPU:
             self._share = max(0.8 * self._share, MIN_SAMPLES / self.most)
         elif cpu < MOST_CPU / 2:

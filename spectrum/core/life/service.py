@@ -65,10 +65,10 @@ class ServiceCommand(Enum):
     WAIT = "wait for a supervisor"
     INTRODUCE = "say who it is"
     # And report that it was released: its counters are for this supervisor from now on.
-    INTRODUCE_RELEASED = "say who it is, count anew"
+    INTRODUCE_RELEASED = "introduce itself, count again"
     INTRODUCE_AND_TELL = "say who it is, tell what is left"
     LEAVE = "leave listeners and flows"
-    SAY_LEFT = "say so, count anew"
+    SAY_LEFT = "report, count again"
     DRAIN = "drain"
     TELL = "tell what is left"
     END = "end"

@@ -95,7 +95,7 @@ class SyslogForm:
         return f"<{priority}>1 {at} {self._origin} {kind} - ".encode() + text
 
     def local_message(self, fields: Mapping[str, Any], text: bytes) -> bytes:
-        """Return a record as syslog(3) writes it to /dev/log; whoever reads it there adds time and host."""
+        """Return a record as syslog(3) writes it to /dev/log; the reader adds time and host."""
         return f"<{self._facility + severity_of(fields)}>{self._tag}".encode() + text
 
 

@@ -98,7 +98,7 @@ def in_slots(rules: Mapping[str, bytes]) -> list[Slot | None]:
     for name, packed in rules.items():
         (automatic if owned(name)[0] == AUTOMATIC else own).append(Slot.unpacked(packed))
     if max(len(own), len(automatic)) > MAX_RULES:
-        raise PinError(f"there are {MAX_RULES} rules at most, and {MAX_RULES} that write themselves")
+        raise PinError(f"there are {MAX_RULES} rules at most, and {MAX_RULES} of detection")
     return [
         *own,
         *[None] * (MAX_RULES - len(own)),

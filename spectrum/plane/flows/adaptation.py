@@ -21,7 +21,7 @@ class Adaptation:
     Args:
         engine: The engine of the flows.
         registry: The listeners.
-        moves: Opens sockets for them anew.
+        moves: Opens new sockets for them.
         verdicts: Keeps the verdict of access rules on a flow's client, by the name of the flow.
     """
 

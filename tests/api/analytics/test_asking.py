@@ -74,7 +74,7 @@ async def test_few_questions_are_asked_at_once(store):
     assert store.timeouts == [MAX_S] * 5
 
 
-async def test_too_many_that_wait_are_turned_away(store):
+async def test_too_many_that_wait_are_refused(store):
     asking = Asking(store)
     async with asyncio.TaskGroup() as group:
         for _ in range(MAX_WAITING_OF_ONE):
@@ -131,7 +131,7 @@ async def test_a_token_has_a_budget(store):
     await asking.ask(ROOT, QUESTION, stays)
 
 
-def test_a_budget_begins_anew():
+def test_a_budget_begins_again():
     budget = QueryBudget(10.0, 100.0)
     budget.spend("a", 9.0, 0.0)
     assert budget.left("a", 50.0) == 1.0

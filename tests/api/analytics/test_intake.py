@@ -53,7 +53,7 @@ def numbers(store):
     return [number for _, number in store.kept["ids"]]
 
 
-async def test_records_are_taken_and_the_supervisor_is_told(daemon):
+async def test_records_are_taken_and_reported_to_the_supervisor(daemon):
     store = MemoryStore()
     daemon.add(3)
     async with taking(daemon, store) as intake:
@@ -90,7 +90,7 @@ async def test_what_comes_again_is_passed_over(daemon):
 
 
 @pytest.mark.parametrize("reason", ["full", "locked", "corrupt"])
-async def test_a_store_that_takes_nothing_says_why_and_loses_nothing(daemon, caplog, reason):
+async def test_a_store_that_refuses_records_says_why_and_loses_nothing(daemon, caplog, reason):
     store = MemoryStore()
     store.faults = [AnalyticsError("there is no room", reason)] * 2
     daemon.add(3)
@@ -103,7 +103,7 @@ async def test_a_store_that_takes_nothing_says_why_and_loses_nothing(daemon, cap
     assert "analytics: records are taken again" in caplog.text
 
 
-async def test_one_that_fails_on_is_opened_anew(daemon):
+async def test_one_that_fails_on_is_opened_again(daemon):
     broken = MemoryStore()
     broken.faults = [AnalyticsError("gone", "corrupt")] * 100
     whole = MemoryStore()
@@ -125,7 +125,7 @@ async def test_one_that_cannot_be_opened_is_tried_again(daemon, caplog):
         await until(lambda: numbers(store) == [1])
 
 
-async def test_a_record_that_is_a_fault_of_ours_holds_up_no_other(daemon, caplog):
+async def test_a_record_with_an_internal_error_delays_no_other(daemon, caplog):
     store = MemoryStore()
     for line in (b"{}\n", b"{}\n", b"poison\n", b"{}\n", b"{}\n"):
         daemon.add(2, line=line)
@@ -135,7 +135,7 @@ async def test_a_record_that_is_a_fault_of_ours_holds_up_no_other(daemon, caplog
     assert "2 records of n/0/a from 5 on are skipped" in caplog.text
 
 
-async def test_what_the_journal_dropped_is_told_once(daemon, caplog):
+async def test_what_the_journal_dropped_is_reported_once(daemon, caplog):
     store = MemoryStore()
     store.kept["cursor"] = daemon.segments.extent.end
     daemon.begun = True
@@ -192,7 +192,7 @@ async def test_samples_of_packets_come_with_the_answers(daemon):
         await until(lambda: numbers(store) == [1] and report(daemon).failures == {"full": 1, "fault": 1})
 
 
-async def test_its_thread_gives_way(daemon):
+async def test_its_thread_has_low_priority(daemon):
     seen = []
 
     class Curious(MemoryStore):

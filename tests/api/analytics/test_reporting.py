@@ -47,7 +47,7 @@ async def test_what_was_carried_in_a_day_and_the_day_before(store):
     assert sum(one.sessions for one in facts.failures) == facts.total.failed
 
 
-async def test_a_longer_time_is_told_by_day(store):
+async def test_a_longer_time_is_reported_by_day(store):
     facts = await facts_of(asking(store), SUBJECT, BEGIN, BEGIN + 2 * DAY_S)
     assert [one.start for one in facts.days] == [BEGIN - BEGIN % DAY_S + i * DAY_S for i in range(3)][: len(facts.days)]
     assert sum(one.carried for one in facts.days) == facts.total.carried

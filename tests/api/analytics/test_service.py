@@ -51,7 +51,7 @@ async def linked(tmp_path, monkeypatch):
     daemon.segments.close()
 
 
-async def test_it_is_off_until_it_is_told(linked):
+async def test_it_is_off_until_it_is_configured(linked):
     service, _, stores = linked
     assert (service.is_on, service.store, service.why) == (False, None, OFF)
     service.configure(None)

@@ -116,7 +116,7 @@ async def test_what_was_dropped_before_it_began_is_lost(daemon):
     reader.tail.close()
 
 
-async def test_damage_is_told_and_passed_over(daemon, reader):
+async def test_damage_is_reported_and_passed_over(daemon, reader):
     daemon.add(10)
     assert await reader.rest() == [1]
     place = daemon.segments.extent.end
@@ -132,7 +132,7 @@ async def test_damage_is_told_and_passed_over(daemon, reader):
     assert await reader.rest() == [41]
 
 
-async def test_a_file_that_is_replaced_is_opened_anew(daemon, reader):
+async def test_a_file_that_is_replaced_is_opened_again(daemon, reader):
     daemon.add(10)
     assert await reader.rest() == [1]
     path = daemon.folder / f"{0:020}.journal"

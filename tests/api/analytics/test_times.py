@@ -26,6 +26,6 @@ def test_a_time_is_read(given, at):
 
 
 @pytest.mark.parametrize("given", ["", "now", "2026-13-01", "-5", -5, True, None, [], 1e300, float("nan"), "9" * 400])
-def test_what_is_no_time(given):
+def test_invalid_times(given):
     with pytest.raises(ValueError, match="is not a time: write RFC 3339"):
         instant(given)

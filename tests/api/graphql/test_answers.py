@@ -272,7 +272,7 @@ NO_QUERIES = (
 )
 
 
-async def test_what_is_no_query(client):
+async def test_invalid_queries(client):
     for body in NO_QUERIES:
         answer = await client.post("/graphql", json=body)
         assert answer.status_code == 400 and answer.json()["data"] is None, body

@@ -62,7 +62,7 @@ def test_an_order_is_a_certificate_of_the_file(body, acme):
         ({"directory": "https://ca.example"}, "/directory", "unknown field"),
     ],
 )
-def test_what_is_no_order(more, pointer, says):
+def test_invalid_orders(more, pointer, says):
     with pytest.raises(BodyFault, match=says) as caught:
         PACKS.to_value(order(**more), Refs())
     (detail,) = caught.value.details

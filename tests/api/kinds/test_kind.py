@@ -24,7 +24,7 @@ def test_what_is_not_allowed_has_another_status():
     assert (refuse(1, "no", "a", 0).status, refuse(1, "no", "a", 0).details[0].pointer) == (400, "/a/0")
 
 
-def test_each_fault_of_a_value_is_told_with_its_place_in_the_body():
+def test_each_fault_of_a_value_is_reported_with_its_place_in_the_body():
     body = {"origins": [{"name": "a", "address": "no host"}], "name": "eu", "enabled": "yes"}
     with pytest.raises(ApiError) as caught:
         POOLS.checked(body, Known())

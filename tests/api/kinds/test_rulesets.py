@@ -110,7 +110,7 @@ def test_a_ruleset_of_the_file_is_told_in_the_form_of_the_api():
         ({"rules": [rule(ref=7)]}, "/rules/0/ref", "expected text"),
     ],
 )
-def test_what_is_refused_is_told_with_its_place(body, pointer, part):
+def test_refusals_are_reported_with_their_place(body, pointer, part):
     with pytest.raises(ApiError) as raised:
         RULESETS.checked(body, REFS)
     (detail,) = raised.value.details

@@ -84,7 +84,7 @@ def test_other_ways_to_say_it(resources, account, policies):
         ({"policies": [policy({f"{A}*": "*"})], "condition": {"request_ip": 1}}, None, "/condition"),
     ],
 )
-def test_what_cannot_be(body, account, pointer):
+def test_invalid_requests(body, account, pointer):
     with pytest.raises(BodyFault) as caught:
         to_value(body, OWNED, account)
     assert caught.value.details[0].pointer == pointer

@@ -101,7 +101,7 @@ async def ids(api):
 
 
 @pytest.mark.parametrize(("method", "template"), MINE, ids=" ".join)
-async def test_no_answer_is_our_fault(api, ids, method, template):
+async def test_no_answer_is_an_internal_error(api, ids, method, template):
     api.rates.requests = 0
     path, calls = path_of(template, ACCOUNT, ZONE, ids), []
     body = st.none() if method in ("GET", "DELETE") and "/items" not in template else bodies(nearly(template))

@@ -56,7 +56,7 @@ async def test_an_account_sees_attacks_on_its_apps(api):
         assert await done(client, "GET", f"{ATTACKS}?state=ended") == []
 
 
-async def test_who_may_see_everything_sees_all(api):
+async def test_callers_who_may_read_everything_see_all(api):
     async with api.client() as client:
         assert {one["id"] for one in await done(client, "GET", ATTACKS)} == {MINE, THEIRS, STRAY}
         assert (await done(client, "GET", f"{ATTACKS}/{STRAY}"))["app_id"] is None
@@ -65,6 +65,6 @@ async def test_who_may_see_everything_sees_all(api):
         assert answer.content.endswith(frame(1))
 
 
-async def test_who_may_not(api):
+async def test_missing_permissions(api):
     async with api.client(await api.token("diagnostics:read", accounts=["acme"])) as client:
         assert (await refused(client, "GET", ATTACKS))[0] == 403

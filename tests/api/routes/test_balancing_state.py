@@ -61,7 +61,7 @@ async def test_an_origin_is_set_by_hand_and_that_is_in_the_audit_log(api, asked)
         ({"origin": "a", "weight": 2}, "/weight"),
     ],
 )
-async def test_what_cannot_be(api, asked, body, pointer):
+async def test_invalid_requests(api, asked, body, pointer):
     async with api.client() as client:
         _, pool, _ = await balancing(client)
         status, code, _, where = await refused(client, "POST", f"{POOLS}/{pool}/by_hand", body)

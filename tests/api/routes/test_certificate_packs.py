@@ -101,7 +101,7 @@ async def test_ordered_ones_and_sent_ones_are_apart(api, ordering):
         assert (await refused(client, "GET", f"{PATH}/{of_file}"))[:2] == (404, 7003)
 
 
-async def test_what_is_refused(api, ordering):
+async def test_refusals(api, ordering):
     async with api.client() as client:
         path = f"{PATH}/order"
         for body, pointer, says in (
@@ -178,7 +178,7 @@ async def test_an_order_is_changed(api, ordering, told):
         assert (await client.patch(path, json={"hosts": ["c.example.com"]})).status_code == 429
 
 
-async def test_who_may(api, ordering):
+async def test_permissions(api, ordering):
     reader = await api.token("certificates:read", accounts=["acme"])
     async with api.client(reader) as client:
         assert await done(client, "GET", PATH) == []

@@ -43,7 +43,7 @@ async def test_a_certificate_is_sent_changed_and_deleted(api, sealing):
     assert "BEGIN CERTIFICATE" in audit
 
 
-async def test_what_is_refused(api, sealing):
+async def test_refusals(api, sealing):
     async with api.client() as client:
         foreign = body(AUTHORITY.issue("a.example.org"))
         assert (await refused(client, "POST", PATH, foreign))[:2] == (400, 1002)

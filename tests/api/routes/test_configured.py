@@ -50,7 +50,7 @@ async def test_one_says_where_it_stands(api, monkeypatch):
         assert (await refused(client, "GET", f"{OBJECTS}/apps/{'0' * 32}"))[:2] == (404, 7003)
 
 
-async def test_what_a_change_would_make_is_told_and_not_made(api):
+async def test_a_preview_reports_a_change_and_does_not_make_it(api):
     async with api.client() as client:
         made = await done(client, "POST", APPS, app(timeouts={"idle": "1h"}))
         preview = f"{ZONE}/spectrum/objects/apps/preview"

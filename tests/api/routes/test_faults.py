@@ -29,13 +29,13 @@ GAME = {
         ("ssh.example.com is not in zone example.net", "ssh.example.com is not in zone example.net"),
     ],
 )
-async def test_names_of_another_account_are_not_told(api, message, told):
+async def test_names_of_another_account_are_hidden(api, message, told):
     api.daemon.refused["x.example.net"] = [ObjectFault(("apps", "x.example.net", "protocol"), message)]
     async with api.client() as client:
         assert (await refused(client, "POST", f"{OTHER_ZONE}/spectrum/apps", GAME))[2] == told
 
 
-async def test_one_s_own_are_told(api):
+async def test_names_of_the_own_account_are_shown(api):
     api.daemon.refused["a.example.com"] = [ObjectFault(("apps", "ssh.example.com"), "app ssh.example.com is taken")]
     async with api.client() as client:
         assert await refused(client, "POST", APPS, app()) == (

@@ -1,7 +1,7 @@
 from tests.api.routes.calls import MONITORS, balancing, done
 
 
-async def test_a_monitor_is_changed_and_its_pools_are_told(api):
+async def test_a_monitor_is_changed_and_its_pools_are_notified(api):
     async with api.client() as client:
         monitor, pool, _ = await balancing(client)
         assert [one["id"] for one in await done(client, "GET", MONITORS)] == [monitor]

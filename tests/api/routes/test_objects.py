@@ -97,7 +97,7 @@ async def test_what_others_need_is_not_deleted(api):
             assert "is referenced by other objects" in message
 
 
-async def test_faults_of_checks_are_told_at_their_place_in_the_body(api):
+async def test_faults_of_checks_are_reported_at_their_place_in_the_body(api):
     faults = [
         ObjectFault(("apps", "a.example.com", "origin_direct", 0), "a loop"),
         ObjectFault(("apps", "a.example.com", "protocol"), "taken"),

@@ -98,7 +98,7 @@ async def test_kept_reports(api, tmp_path):
         assert (await refused(client, "GET", f"{kept}/2026-11-23"))[:2] == (404, 7003)
 
 
-async def test_what_is_no_time(api):
+async def test_invalid_times(api):
     async with api.client() as client:
         for query in ("since=x", "until=x", f"since={BEGIN}.0&until={BEGIN}.0", "since=1.0&until=100000000.0"):
             assert (await refused(client, "GET", f"{REPORT}?{query}"))[:2] == (400, 1002)

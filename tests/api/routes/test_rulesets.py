@@ -106,7 +106,7 @@ async def test_a_dry_run_changes_nothing(api):
         assert len(list(api.store.objects())) == 1
 
 
-async def test_what_is_refused(api):
+async def test_refusals(api):
     async with api.client() as client:
         made = await done(client, "PUT", ENTRY, {"rules": [rule(ref="a"), rule(ref="b")]})
         one, nobody = f"{RULESETS}/{made['id']}", "0" * 32

@@ -112,7 +112,7 @@ async def test_apps_of_others_are_none(api, asked):
     assert questions == []
 
 
-async def test_who_may(api, asked):
+async def test_permissions(api, asked):
     reads = await api.token("diagnostics:read", accounts=["acme"])
     other = await api.token("apps:edit", "analytics:edit", accounts=["acme"])
     async with api.client(reads) as reader, api.client(other) as nobody:

@@ -57,7 +57,7 @@ async def test_the_story_of_a_client_from_the_journal(api, asked):
         assert (await refused(client, "GET", STORY))[:3] == (429, 10429, "other searches are running: please wait")
 
 
-async def test_who_may(api, asked):
+async def test_permissions(api, asked):
     reads = await api.token("analytics:read", accounts=["acme"])
     other = await api.token("diagnostics:edit", accounts=["acme"])
     async with api.client(reads) as reader, api.client(other) as nobody:

@@ -85,7 +85,7 @@ async def test_prefixes_in_bulk_and_in_order(api):
         assert [one["mode"] for one in await done(client, "GET", f"{listed}?mode=disabled")] == ["disabled"]
 
 
-async def test_what_is_wrong_is_told_where_it_stands(api):
+async def test_faults_have_their_places(api):
     async with api.client() as client:
         for path, body, pointer in (
             ("prefixes", {"prefix": "x"}, "/prefix"),

@@ -96,7 +96,7 @@ async def test_who_begins_sees_what_was_there_at_the_start_until_it_has_taken_so
     assert part.ask(begins=True)[0].extent.end.record == 3
 
 
-async def test_counts_go_on_over_processes(part):
+async def test_counts_continue_over_processes(part):
     part.open()
     part.ask(begins=True, intake=1)
     part.ask(intake=1, rows=5, lost=1, failures={"full": 2}, failure="no room")
@@ -148,7 +148,7 @@ async def test_what_an_operator_should_look_at(part):
     assert (trouble.kind, trouble.facts["why"]) == ("analytics_failing", "no room")
 
 
-async def test_what_one_sees_of_it(part):
+async def test_status_and_metrics_of_it(part):
     part.ask(rows=5, size=1 << 29)
     (shown,) = (await part.actor.status()).values()
     assert shown == {
@@ -189,7 +189,7 @@ async def test_its_folder_is_made_or_the_rollout_refused(config, tmp_path):
         await actor.prepare(towards(config))
 
 
-def test_what_the_process_is_told(config, tmp_path):
+def test_settings_of_the_process(config, tmp_path):
     assert store_settings(config) == {
         "folder": f"{tmp_path}/store",
         "reports": None,

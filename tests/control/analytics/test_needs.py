@@ -8,7 +8,7 @@ ON = Config.model_validate({"analytics": {"store": "/var/x"}})
 SERVER = Config.model_validate({"analytics": {"clickhouse": {"url": "http://h"}}})
 
 
-def test_its_library_is_told_of_where_it_is_missing(monkeypatch):
+def test_a_missing_library_is_reported(monkeypatch):
     monkeypatch.setattr(needs, "find_spec", lambda name: None)
     (fault,) = analytics_faults(ON)
     assert fault.path == ("analytics",)

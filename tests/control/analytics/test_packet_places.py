@@ -40,7 +40,7 @@ async def test_samples_have_their_app_and_where_they_came_from(tmp_path):
     known.close()
 
 
-def test_what_is_no_ip_packet_stays_as_it_is():
+def test_other_packets_are_unchanged():
     arp = SampledPacket(5, "malformed", 60, bytes(12) + b"\x08\x06" + bytes(46), 1, True)
     assert PacketPlaces(Served(Config())).told([arp]) == [arp]
 

@@ -40,7 +40,7 @@ async def started(tmp_path, monkeypatch):
         await one.end()
 
 
-async def test_it_serves_asks_and_is_told(started):
+async def test_it_serves_asks_and_receives_settings(started):
     one, path = started()
     assert one.lives and not one.is_serving
     await one.ready()

@@ -34,7 +34,7 @@ async def test_what_is_wanted_is_open_and_the_rest_closed(tmp_path, free_port):
     assert not own.exists()
 
 
-async def test_a_successor_goes_on_with_them(tmp_path, free_port):
+async def test_a_successor_continues_with_them(tmp_path, free_port):
     own, one = tmp_path / "api.sock", parse_api_address(f"127.0.0.1:{free_port()}")
     before, after = ApiSockets(own), ApiSockets(own)
     await before.open([one], may_wait=False)

@@ -58,7 +58,7 @@ class Told:
         self.health.append(standings)
 
 
-async def test_a_worker_is_told_of_the_origins_that_differ(made):
+async def test_a_worker_receives_the_origins_that_differ(made):
     one, _, health, actor = made
     await actor.commit(one)
     worker = Told()
@@ -101,7 +101,7 @@ async def test_an_app_of_a_load_balancer_concerns_it_by_its_header(made, setting
     assert (health.members is not members) is applied
 
 
-async def test_what_one_sees(made):
+async def test_status_and_metrics(made):
     one, served, _, actor = made
     resource, pool, balancing, *_ = actor.resources()
     asked = ResourceRequest({"app": "x", "client": "192.0.2.1"})

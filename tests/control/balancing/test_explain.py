@@ -179,7 +179,7 @@ async def test_questions_that_cannot_be_answered(make):
         world.explain("nobody")
 
 
-async def test_what_operators_set_is_told(make):
+async def test_what_operators_set_is_reported(make):
     world = make("default_pools: [eu, us]", third=", {name: d, address: 192.0.2.4}")
     world.keeper.health.override(
         {("eu", "a"): Override(0.0, 7, "drain"), ("eu", "b"): Override(0.0, 8, "", 0.5), ("x", "y"): Override(0.0, 9)}

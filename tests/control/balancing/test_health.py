@@ -272,7 +272,7 @@ async def test_a_start_with_many_is_a_few_messages(keeper, origin):
     assert len(told) <= 20
 
 
-async def test_what_operators_set_is_told_at_once(keeper, origin):
+async def test_what_operators_set_is_reported_at_once(keeper, origin):
     a = origin()
     keeper.apply(text(a))
     await until(lambda: keeper.usable("p/o0") and keeper.health.pool_health.get("p"))
@@ -331,7 +331,7 @@ async def test_a_member_that_must_be_healthy_decides_alone(keeper, origin):
 
 
 @pytest.mark.parametrize("members", ["{monitor: m}, {monitor: n, monitoring_only: true}", "{monitor: m}, {monitor: n}"])
-async def test_a_member_that_does_not_decide_is_told_of(keeper, origin, members):
+async def test_a_member_that_does_not_decide_is_reported(keeper, origin, members):
     a, b = origin(), origin()
     b.close()
     keeper.apply(grouped(a, extra=b, members=members))

@@ -60,9 +60,9 @@ async def test_what_is_set_is_kept_until_it_is_undone(make, caplog):
     assert await daemon.status() == []
     assert (await daemon.set("drain", "p/one")) == {
         "changed": True,
-        "message": "origin p/one is drained: no new sessions, those that are open go on",
+        "message": "origin p/one is drained: no new sessions, open ones continue",
     }
-    assert "origin p/one is drained: no new sessions, those that are open go on, by uid 7" in caplog.text
+    assert "origin p/one is drained: no new sessions, open ones continue, by uid 7" in caplog.text
     assert daemon.standing("p/one") == Standing(False, 0.0, "drain")
     assert (await daemon.set("drain", "p/one"))["message"].endswith(" already")
     await daemon.set("weight", "p/one", value="0.25")
@@ -93,7 +93,7 @@ async def test_what_is_set_is_kept_until_it_is_undone(make, caplog):
     assert not (await after.set("enable", "p/one"))["changed"]
 
 
-async def test_what_cannot_be(make, tmp_path):
+async def test_invalid_requests(make, tmp_path):
     daemon = await make()
     for what in ("disable", "drain", "enable", "weight"):
         with pytest.raises(ValueError, match='no origin "p/onee" in a pool; did you mean p/one\\?'):

@@ -134,7 +134,7 @@ def test_tokens_are_exported_by_their_hash(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["a: [", "include: [none.yaml]", "[]"])
-def test_what_is_no_file(tmp_path, text):
+def test_invalid_files(tmp_path, text):
     with pytest.raises((ConfigError, ValueError)):
         exported(text, tmp_path)
 

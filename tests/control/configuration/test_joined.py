@@ -253,7 +253,7 @@ async def _nothing():
     pass
 
 
-def test_where_the_files_place_is_told_of_the_stored_one_is_found(tmp_path):
+def test_a_fault_at_the_files_object_is_assigned_to_the_stored_one(tmp_path):
     """`api.listen` has port 8787."""
     daemon = Daemon(tmp_path, {"x": app(1)})
     put(daemon.store, {"apps": {f"a{port}": app(port) for port in range(8780, 8795)}})

@@ -130,7 +130,7 @@ def test_other_objects_are_planned_without_files(planned):
         lambda config: config.model_copy(update={"workers": 3}),
     ],
 )
-def test_what_may_name_other_files_is_planned_anew(planned, change):
+def test_what_may_name_other_files_is_planned_again(planned, change):
     planner, read, before = planned
     after = planner.change(before, change(before.config))
     assert read

@@ -85,7 +85,7 @@ async def test_a_configuration_that_cannot_be_read_concerns_no_actor():
     assert notes == []
 
 
-async def test_the_first_failure_is_told_and_others_are_logged(caplog):
+async def test_the_first_failure_is_reported_and_others_are_logged(caplog):
     one, notes = rollout((), ("commit", "abort"))
     with pytest.raises(RolloutError, match="b cannot commit"):
         await one.run(plan)
@@ -241,5 +241,5 @@ async def test_what_actors_use_may_fail(tmp_path, free_port, monkeypatch):
             patch.setattr("spectrum.control.configuration.plan.load_tls", lambda config: broken)
             *lines, last = await refused(daemon, port, new, expected)
             assert [line.split(" (pid")[0] for line in lines] == ["worker 0", "worker 1"]
-            assert last == "all workers go on with generation 1"
+            assert last == "all workers continue with generation 1"
         await serves_at_last(daemon, new)

@@ -71,7 +71,7 @@ def test_files_in_the_docs_are_right(page):
         (f"apps: {{a: {APP}}}\ninclude: 5", "$.include"),
     ],
 )
-def test_what_is_wrong(text, path):
+def test_faults(text, path):
     assert path in faults(text)
 
 

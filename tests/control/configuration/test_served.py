@@ -4,7 +4,7 @@ from tests.control.plans import change
 APPS = "apps: {x: {protocol: tcp/80, origin_direct: ['tcp://192.0.2.1:80']}}\n"
 
 
-async def test_what_does_nothing_is_told_once(caplog):
+async def test_what_does_nothing_is_reported_once(caplog):
     overrides = f"{APPS}rulesets: {{default: {{}}}}\n"
     one = change(APPS, overrides)
     served = Served(one.before.config)

@@ -82,7 +82,7 @@ async def test_what_a_program_gives():
     assert (wrong.config, wrong.faults) == (None, ("protocol: [::]:80 is taken by app x",))
 
 
-def test_files_that_are_other_ones_are_told(tmp_path):
+def test_files_that_are_other_ones_are_reported(tmp_path):
     source, config, _, listed = made(tmp_path)
     listed.write_text("192.0.2.1\n192.0.2.2\n")
     assert source.took(config, was_read=False) == []  # nobody has read it yet

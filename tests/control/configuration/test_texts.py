@@ -24,7 +24,7 @@ def test_a_text(tmp_path):
     assert (name_of_file(tmp_path), name_of_file(STANDARD_INPUT)) == (str(tmp_path), "standard input")
 
 
-def test_what_is_no_text(tmp_path, monkeypatch):
+def test_invalid_texts(tmp_path, monkeypatch):
     assert fault(tmp_path / "none") == f"{tmp_path}/none:1:1: cannot be read: no such file or directory"
     assert fault(tmp_path) == f"{tmp_path}:1:1: cannot be read: is a directory"
     (tmp_path / "latin").write_bytes(b"a: 1\nb: \xe4")

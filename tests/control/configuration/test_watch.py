@@ -247,7 +247,7 @@ async def test_what_cannot_be_looked_at_is_passed_over(start, tmp_path, name, ca
     assert not caplog.records
 
 
-async def test_a_file_that_is_gone_is_said_once(start, tmp_path, caplog):
+async def test_a_file_that_is_gone_is_reported_once(start, tmp_path, caplog):
     path = tmp_path / "file"
     path.write_text("one")
     looks, _ = start([path])
@@ -258,7 +258,7 @@ async def test_a_file_that_is_gone_is_said_once(start, tmp_path, caplog):
     assert caplog.text.count("is missing") == 1
 
 
-async def test_a_file_that_never_stops_changing_holds_nobody_up(start, tmp_path):
+async def test_a_file_that_never_stops_changing_delays_nothing_else(start, tmp_path):
     busy, path, files = tmp_path / "busy", tmp_path / "file", FilesRead()
     for one in (busy, path):
         one.write_text("one")

@@ -37,7 +37,7 @@ def fault(text):
         ("a: b: c\n", (1, 5), "mapping values are not allowed"),
     ],
 )
-def test_what_is_said(text, place, says):
+def test_messages(text, place, says):
     found = fault(text)
     assert says in found.message
     assert found.place == Position(*place)

@@ -184,7 +184,7 @@ async def test_a_daemon_that_was_killed_left_its_rules(daemon):
     assert "text of the last" in other.told("DetectorHeld")[1]
 
 
-async def test_where_sources_are_is_told_with_the_files(daemon):
+async def test_places_of_sources_are_sent_with_the_files(daemon):
     one = daemon()
     places = {"geoip": {"database": "/nowhere.mmdb", "asn_database": __file__}}
     await one.serve(**on(one), **places)
@@ -196,7 +196,7 @@ async def test_where_sources_are_is_told_with_the_files(daemon):
     await until(lambda: len(one.told("DetectorSettings")) == 2)
 
 
-async def test_other_settings_are_told_and_none_end_it(daemon):
+async def test_other_settings_are_sent_and_none_ends_detection(daemon):
     one = daemon()
     await one.serve(**on(one))
     await until(lambda: one.actor.processes())

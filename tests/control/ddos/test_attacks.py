@@ -29,7 +29,7 @@ class Daemon:
         return await self._answers[path](ResourceRequest(query))
 
 
-def test_attacks_are_told_of_among_what_is_wrong(tmp_path, monkeypatch):
+def test_attacks_are_among_the_findings(tmp_path, monkeypatch):
     one = Daemon(tmp_path / "attacks")
     now = ENDED["ended"] + TOLD_S
     monkeypatch.setattr("spectrum.control.ddos.attacks.time.time", lambda: now)
@@ -124,7 +124,7 @@ def test_ids_that_are_none_and_too_many_samples(tmp_path, caplog):
     assert len(daemon.book.find("0").samples) == MOST_SAMPLES
 
 
-def test_a_failure_is_said_once_and_tried_again(tmp_path, caplog):
+def test_a_failure_is_reported_once_and_tried_again(tmp_path, caplog):
     (tmp_path / "attacks").write_text("a file, not a folder")
     daemon = Daemon(tmp_path / "attacks")
     daemon.book.take([event()])

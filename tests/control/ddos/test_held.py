@@ -23,7 +23,7 @@ def test_rules_outlive_a_daemon_and_end_by_themselves(tmp_path, caplog):
     assert not caplog.records
 
 
-def test_a_machine_that_was_started_anew_has_no_rules(tmp_path):
+def test_a_restarted_machine_has_no_rules(tmp_path):
     keeper = RuleKeeper(tmp_path / "rules.json", lambda: 10)
     keeper.take([rule("a", 20)], 5)
     keeper.held.boot = "another"
@@ -32,7 +32,7 @@ def test_a_machine_that_was_started_anew_has_no_rules(tmp_path):
     assert (again.read().rules, again.held.last) == ([], 5)
 
 
-def test_what_cannot_be_read_or_written_is_told(tmp_path, caplog):
+def test_errors_of_reading_and_writing_are_reported(tmp_path, caplog):
     path = tmp_path / "rules.json"
     path.write_bytes(b"{")
     keeper = RuleKeeper(path)

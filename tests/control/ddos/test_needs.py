@@ -10,7 +10,7 @@ from spectrum.core.configuration.config import Config
 ON = Config.model_validate({"ddos": {"store": "/var/x", "user": "nobody"}})
 
 
-def test_its_library_is_told_of_where_it_is_missing(monkeypatch):
+def test_a_missing_library_is_reported(monkeypatch):
     assert ddos_faults(ON) == []
     monkeypatch.setattr(needs, "find_spec", lambda name: None)
     (fault,) = ddos_faults(ON)

@@ -23,7 +23,7 @@ async def started(tmp_path, monkeypatch):
     await one.end()
 
 
-async def test_it_is_told_and_says_what_it_finds(started, tmp_path, caplog):
+async def test_it_receives_settings_and_reports_findings(started, tmp_path, caplog):
     await started.ready()
     file = memory_file("looks", b"")
     await started.serve(Orders(DetectorSettings({0: ("x", "udp/1-1")}), [file]))
@@ -64,7 +64,7 @@ async def test_files_that_it_could_not_open_come_with_its_settings(started, tmp_
     assert "without /nowhere, which cannot be read: No such file" in caplog.text
 
 
-async def test_what_it_cannot_be_told_is_logged(started, monkeypatch, caplog):
+async def test_messages_that_cannot_be_sent_are_logged(started, monkeypatch, caplog):
     await started.ready()
 
     def full(*given):

@@ -88,7 +88,7 @@ def test_what_would_have_been_too_much(tmp_path):
     }
 
 
-def test_what_is_wrong_is_said(tmp_path):
+def test_faults_are_reported(tmp_path):
     assert asked(None, "/ddos/profiles") == (422, {"errors": ["attacks are not detected: the file has no ddos"]})
     assert "no profile of an app 'x' was saved yet" in asked(tmp_path, "/ddos/profiles", app="x")[1]["errors"][0]
     (tmp_path / "a.profile").write_bytes(b"damaged")

@@ -90,7 +90,7 @@ def test_rules_are_numbered_and_counted(world):
     assert new.rules == workers[1].rules
 
 
-def test_what_is_no_rule_changes_nothing(world):
+def test_invalid_rules_change_nothing(world):
     one, workers = world
     one.apply(config())
     one.write([rule("a")])

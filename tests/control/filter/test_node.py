@@ -137,7 +137,7 @@ def test_the_kernel_has_what_the_file_says(filesystem):
         ("interfaces: [lo], guard: ['::/0'], packets_per_second: 0", "filter.packets_per_second: "),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(given, says):
+def test_faults_have_their_places(given, says):
     with pytest.raises(ConfigError) as caught:
         load_text(f"{APPS}filter: {{{given}}}", "f")
     assert says in str(caught.value)

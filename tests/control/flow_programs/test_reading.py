@@ -109,14 +109,14 @@ def test_it_is_of_one_file_and_of_one_version_of_our_headers(game, kept, tmp_pat
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:100], lambda data: reading.sha256(data[40:]).digest() + data[40:]]
 )
-def test_a_damaged_one_is_compiled_anew(game, kept, damage, caplog):
+def test_a_damaged_one_is_compiled_again(game, kept, damage, caplog):
     before = read_program(game, True, kept)
     keep(kept, before)
     (path,) = kept.folder.iterdir()
     path.write_bytes(damage(path.read_bytes()))
     reading._built.cache_clear()
     assert read_program(game, True, kept) == before
-    assert f"{game} is compiled anew, as what was kept of it cannot be used: " in caplog.text
+    assert f"{game} is compiled again, as its stored object cannot be used: " in caplog.text
 
 
 def test_one_that_was_made_by_others_is_checked_as_any(game, kept, caplog):

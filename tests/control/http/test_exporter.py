@@ -15,7 +15,7 @@ from tests.control.http.scraping import samples
 NOTHING = ({}, [])
 
 
-async def test_what_prometheus_reads():
+async def test_metrics():
     totals, state = Totals(), NodeState()
     totals.add(0, {}, WorkerMeasures(3, 0.5, 2, 4))
     state.workers_ready = 2

@@ -195,7 +195,7 @@ async def test_a_body_is_not_waited_for(serve, connect):
     assert text == "a page\n"
 
 
-async def test_a_fault_of_ours_is_in_the_log_and_not_in_the_answer(serve, connect, caplog):
+async def test_an_internal_error_is_in_the_log_and_not_in_the_answer(serve, connect, caplog):
     _, address = await serve()
     for _ in range(3):
         head, text = await (await connect(address)).ask(b"GET /fault HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -57,7 +57,7 @@ def test_what_is_counted_of_an_app():
     assert counts(measures) == [8, 20, 3, 3, 5, 7, 6, {"connect_refused": 2, "unresolved": 1}]
 
 
-async def test_what_is_wrong_with_workers_and_the_configuration(daemon, tmp_path):
+async def test_findings_of_workers_and_the_configuration(daemon, tmp_path):
     answer = ask(daemon)
     assert (await answer())["troubles"] == []
     worker = daemon.fleet.workers[0] = WorkerProcess(0, daemon.fleet._heard, print, tmp_path / "control.sock")
@@ -99,7 +99,7 @@ class Limited:
         return ()
 
 
-async def test_limits_that_are_near_are_told_and_seldom_looked_at(daemon):
+async def test_limits_that_are_near_are_reported_and_seldom_looked_at(daemon):
     actor = Limited()
     view = LiveView(daemon.served, daemon.reloads, daemon.fleet, daemon.fleet._totals, [actor])
     answer = ask(daemon, view)

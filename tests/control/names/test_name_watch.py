@@ -107,7 +107,7 @@ async def test_when_it_is_looked_up_again(make, bound_s, answer, least_s, most_s
     assert least_s <= await watch._look(module.Watched("x", "", frozenset([a_name(ttl_s=bound_s)]))) <= most_s
 
 
-async def test_failures_are_tried_later_each_time_and_success_begins_anew(make):
+async def test_failures_are_tried_later_each_time_and_success_begins_again(make):
     resolver = Scripted()
     resolver.answer = LookupFailure("no answer", "no_answer")
     watch, _ = make(resolver)
@@ -179,7 +179,7 @@ def files(tmp_path):
     return tmp_path / "resolv.conf", tmp_path / "hosts"
 
 
-async def test_dead_names_hold_up_nobody(make, files, monkeypatch, caplog):
+async def test_dead_names_delay_nothing_else(make, files, monkeypatch, caplog):
     """However many there are: each has one look-up, and those without an answer have room of their own.
 
     No look-up of theirs ends in this test: that takes `MAX_LOOKUP_S`, more than `until` waits.
@@ -295,7 +295,7 @@ async def test_names_of_both_configurations_are_looked_up_until_one_is_served(ma
     assert names() == {"b.test"}
 
 
-async def test_a_name_that_cannot_be_looked_up_is_told_of(make):
+async def test_a_name_that_cannot_be_looked_up_is_reported(make):
     resolver = Scripted("192.0.2.1")
     watch, _ = make(resolver)
     actor = NamesActor(watch, OwnListeners(plan(apps(2222)).config))

@@ -174,7 +174,7 @@ async def test_silence(make):
         assert why == ("no answer from 127.0.0.1 within 1 s", "no_answer", 0)
 
 
-async def test_nobody_listens(make):
+async def test_no_listener(make):
     async with DnsServer({}).running() as server:
         port = server.port
     assert (await failure(make(port, "options timeout:1 attempts:1\n"), "a.test"))[1] in ("no_answer", "server_failure")

@@ -27,7 +27,7 @@ def nothing(*given):
     """What is heard, and of whom, is of no interest."""
 
 
-async def test_taken_relieved_heard_and_gone(tmp_path):
+async def test_a_worker_is_taken_over_relieved_and_ends(tmp_path):
     control, heard, gone = tmp_path / "control.sock", [], []
     orphan = Orphan(control)
     (former,) = await take_all(control, [], lambda *given: heard.append(given), gone.append)
@@ -67,7 +67,7 @@ asyncio.run(main())
 """
 
 
-async def test_one_that_stands_still_is_killed_and_the_others_are_taken(tmp_path, monkeypatch, caplog):
+async def test_a_worker_that_hangs_is_killed_and_the_others_are_taken_over(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("spectrum.control.processes.former_workers.ANSWER_TIMEOUT_S", 0.3)
     control = tmp_path / "control.sock"
     process = subprocess.Popen([sys.executable, "-c", STANDS_STILL, str(control)])
@@ -87,7 +87,7 @@ def end(former):
     os.close(former.flows)
 
 
-async def test_one_that_has_a_supervisor_is_left_alone(tmp_path, monkeypatch, caplog):
+async def test_a_worker_with_a_supervisor_is_not_taken_over(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("spectrum.link.waiting.NOTICE_S", 0.05)
     control = tmp_path / "control.sock"
     waiting = Waiting(control, pytest.fail)
@@ -96,7 +96,7 @@ async def test_one_that_has_a_supervisor_is_left_alone(tmp_path, monkeypatch, ca
     waiting.close()
 
 
-async def test_one_of_another_user_is_left_alone(tmp_path, caplog):
+async def test_a_worker_of_another_user_is_not_taken_over(tmp_path, caplog):
     control = Path("/") / tmp_path.name / "control.sock"
     code = STANDS_STILL.replace("async def main", "os.setresuid(65534, 65534, 65534)\nasync def main")
     process = subprocess.Popen([sys.executable, "-c", code, str(control)])
@@ -149,7 +149,7 @@ async def test_one_of_a_version_before_abstract_names(tmp_path):
     assert [left.name for left in tmp_path.iterdir()] == ["control.sock.worker-x"]
 
 
-async def test_one_of_a_version_that_does_not_fit_is_left_alone(tmp_path, caplog):
+async def test_a_worker_of_an_incompatible_version_is_not_taken_over(tmp_path, caplog):
     control = tmp_path / "control.sock"
     later = msgspec.msgpack.encode(Hello(VERSION + 1, VERSION + 1))
     with ExitStack() as opened:
@@ -161,7 +161,7 @@ async def test_one_of_a_version_that_does_not_fit_is_left_alone(tmp_path, caplog
     assert f"pid {os.getpid()} is of another version and is left alone; SIGTERM ends it" in caplog.text
 
 
-async def test_one_that_ends_meanwhile(tmp_path, caplog):
+async def test_a_worker_that_ends_meanwhile(tmp_path, caplog):
     control = tmp_path / "control.sock"
     orphan = Orphan(control, silent=True)
 
@@ -217,7 +217,7 @@ async def test_one_that_is_given_and_given_again(is_relieved, caplog):
     worker.close()
 
 
-async def test_nobody_waits_for_a_worker_that_has_ended(tmp_path, monkeypatch):
+async def test_a_worker_that_has_ended_delays_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("spectrum.control.processes.former_workers.NOTICE_STEP_S", 3600.0)
     ended = subprocess.Popen(["true"])
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - at once; it stays a zombie

@@ -69,7 +69,7 @@ def test_it_keeps_three_capabilities_and_no_other_right(helper):
     assert sorted(os.listdir(f"/proc/{pid}/fd"), key=int)[3:] == [os.listdir(f"/proc/{pid}/fd")[-1]]
 
 
-async def test_a_killed_one_is_told_and_another_one_started_by_root(helper, monkeypatch, caplog):
+async def test_a_killed_one_is_reported_and_another_one_started_by_root(helper, monkeypatch, caplog):
     monkeypatch.setattr(module, "WATCH_INTERVAL_S", 0.01)
     helper.start()
     first = pid_of(helper)
@@ -101,7 +101,7 @@ def test_once_root_is_left_it_is_lost(helper, caplog):
         helper.start()
 
 
-def test_one_that_stands_still_is_killed_by_root(helper, monkeypatch, caplog):
+def test_one_that_hangs_is_killed_by_root(helper, monkeypatch, caplog):
     """Another one does what it was asked for."""
     helper.start()
     first = pid_of(helper)
@@ -113,7 +113,7 @@ def test_one_that_stands_still_is_killed_by_root(helper, monkeypatch, caplog):
     assert pid_of(helper) != first
 
 
-def test_once_root_is_left_one_that_stands_still_is_lost(helper, monkeypatch, caplog):
+def test_once_root_is_left_one_that_hangs_is_lost(helper, monkeypatch, caplog):
     """What was its last work is still done then: whoever changes something else goes on."""
     helper.start()
     helper.leave_root()
@@ -148,7 +148,7 @@ def test_what_is_undone_is_not_done(helper, monkeypatch):
         helper.ensure(other, Filtered)
 
 
-def test_it_goes_on_with_a_successor(helper, tmp_path):
+def test_it_continues_with_a_successor(helper, tmp_path):
     helper.start()
     helper.leave_root()
     descriptor = helper.another()
@@ -166,7 +166,7 @@ def test_it_goes_on_with_a_successor(helper, tmp_path):
     process.wait(5)
 
 
-def test_one_of_another_version_is_left_alone(helper, tmp_path, monkeypatch, caplog):
+def test_a_helper_of_another_version_is_not_used(helper, tmp_path, monkeypatch, caplog):
     helper.start()
     helper.leave_root()
     successor = Helper(tmp_path)

@@ -21,7 +21,7 @@ class Helper:
         return self.answer, []
 
 
-async def test_nobody_waits_for_a_busy_helper(monkeypatch):
+async def test_a_busy_helper_delays_nothing_else(monkeypatch):
     monkeypatch.setattr(kernel_counts, "PATIENCE_S", 0.05)
     helper = Helper()
     counts = KernelCounts(helper, "filter")

@@ -64,7 +64,7 @@ async def test_it_does_not_start(started, monkeypatch):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_one_that_stands_still_is_seen(started, monkeypatch):
+async def test_one_that_hangs_is_seen(started, monkeypatch):
     monkeypatch.setattr(linked, "BEAT_S", 0.02)
     one, _ = started()
     await one.ready()

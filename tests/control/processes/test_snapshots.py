@@ -11,7 +11,7 @@ from tests.control.keepers import until
 from tests.control.supervised import app, supervised
 
 
-async def test_a_worker_that_stands_still_is_told_and_replaced(tmp_path, free_port, monkeypatch):
+async def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path, free_port, monkeypatch):
     monkeypatch.setattr(snapshots, "ANSWER_TIMEOUT_S", 0.3)
     monkeypatch.setattr("spectrum.control.processes.fleet.SILENT_S", 1.5)
     monkeypatch.setattr("spectrum.control.processes.fleet.LOOK_EVERY_S", 0.5)
@@ -32,7 +32,7 @@ async def test_a_worker_that_stands_still_is_told_and_replaced(tmp_path, free_po
         assert [one["generation"] for one in (await daemon.pages.status())["workers"]] == [2, 2]
 
 
-async def test_a_whole_snapshot_is_prepared_before_it_is_told(tmp_path, free_port, monkeypatch):
+async def test_a_whole_snapshot_is_prepared_before_it_is_sent(tmp_path, free_port, monkeypatch):
     told, port = [], free_port()
     of_snapshot = snapshots._Prepared.of_snapshot
     monkeypatch.setattr(

@@ -21,7 +21,7 @@ def config(port, tmp_path):
     )
 
 
-async def test_workers_that_do_not_start_are_told(tmp_path, free_port, monkeypatch):
+async def test_workers_that_do_not_start_are_reported(tmp_path, free_port, monkeypatch):
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho no engine here >&2\nexit 3\n")
     broken.chmod(0o755)
@@ -33,7 +33,7 @@ async def test_workers_that_do_not_start_are_told(tmp_path, free_port, monkeypat
     assert not (tmp_path / "control.sock").exists()
 
 
-async def test_workers_that_cannot_be_started_are_told_at_once(tmp_path, free_port, monkeypatch):
+async def test_workers_that_cannot_be_started_are_reported_at_once(tmp_path, free_port, monkeypatch):
     """So it is when the package is changed during a start: the first worker refuses, and no other one is started."""
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\nexit 1\n")
@@ -48,7 +48,7 @@ async def test_workers_that_cannot_be_started_are_told_at_once(tmp_path, free_po
         await made(config(free_port(), tmp_path)).run()
 
 
-async def test_workers_that_do_not_answer_are_told(tmp_path, free_port, monkeypatch):
+async def test_workers_that_do_not_answer_are_reported(tmp_path, free_port, monkeypatch):
     silent = tmp_path / "silent"
     silent.write_text("#!/bin/sh\nexec sleep 60\n")
     silent.chmod(0o755)
@@ -58,7 +58,7 @@ async def test_workers_that_do_not_answer_are_told(tmp_path, free_port, monkeypa
         await made(config(free_port(), tmp_path)).run()
 
 
-async def test_what_cannot_be_served_is_told_and_nothing_is_left(tmp_path, free_port):
+async def test_a_failed_start_is_reported_and_leaves_nothing(tmp_path, free_port):
     port = free_port()
     with socket.create_server(("127.0.0.1", port)), pytest.raises(StartError, match=r"^app x: .*already in use"):
         await made(config(port, tmp_path)).run()

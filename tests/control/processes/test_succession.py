@@ -201,7 +201,7 @@ async def test_a_predecessor_of_a_version_that_gives_nothing():
 
 
 @pytest.mark.parametrize("said", [[], [predecessor_hello()]])
-async def test_nobody_follows_a_predecessor_that_ended_before_it_gave_anything(said):
+async def test_a_predecessor_that_ended_before_the_hand_over_is_not_followed(said):
     """It was told to stop, and what it had begun would serve in its place."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     predecessor, line = Predecessor(theirs.detach()), SupervisorSocket(ours)

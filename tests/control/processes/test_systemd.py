@@ -62,7 +62,7 @@ async def test_no_watchdog_of_ours(systemd, more):
         sock.recv(100)
 
 
-def test_nobody_asked(caplog):
+def test_no_watchdog_requested(caplog):
     Notifier({}).ready("x")
     assert caplog.text == ""
     Notifier({"NOTIFY_SOCKET": "/nowhere/notify"}).ready("x")

@@ -10,7 +10,7 @@ from tests.control.keepers import until
 from tests.control.supervised import app, supervised
 
 
-async def test_a_successor_that_takes_nothing_leaves_all_as_it_was(tmp_path, free_port, monkeypatch, caplog):
+async def test_a_successor_that_takes_nothing_over_changes_nothing(tmp_path, free_port, monkeypatch, caplog):
     async with supervised(tmp_path, f"apps:\n{app('x', free_port())}") as (daemon, _):
         given, restored, gone = [], [], []
 

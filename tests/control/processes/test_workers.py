@@ -128,7 +128,7 @@ async def test_a_worker_that_cannot_be_started(flows, shared, monkeypatch):
     assert os.listdir("/proc/self/fd") == before
 
 
-async def test_a_killed_worker_is_told(flows, shared):
+async def test_a_killed_worker_is_reported(flows, shared):
     exits = []
     worker = WorkerProcess(4, lambda *_: None, lambda _, status: exits.append(status), Path("/x"))
     worker.start(flows, shared)

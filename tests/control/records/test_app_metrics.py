@@ -10,7 +10,7 @@ from tests.control.http.scraping import samples
 NAMES = {7: ("eu", "one")}
 
 
-async def test_what_prometheus_reads():
+async def test_metrics():
     totals = Totals()
     measures = AppMeasures(started=10, bytes_from_client=5, bytes_from_origin=6)
     for reason in (Reason.CLIENT_CLOSED, Reason.CLIENT_CLOSED, Reason.CONNECT_REFUSED, Reason.HEADER_UNTRUSTED):
@@ -82,7 +82,7 @@ async def test_what_is_counted_meanwhile_does_not_hurt():
         assert samples(page)["spectrum_sessions_started_total", ("app", "app0")] == 2
 
 
-async def test_apps_of_which_there_are_many_hold_up_nobody():
+async def test_many_apps_delay_nothing_else():
     totals = Totals()
     apps = {f"app{i}": AppMeasures(started=i, ended={Reason.CLIENT_CLOSED: 1}) for i in range(2000)}
     totals.add(0, apps, WorkerMeasures())

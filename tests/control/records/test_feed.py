@@ -64,7 +64,7 @@ def add(journal, *sequences, size=100):
         journal.add("n/0/a", sequence, 1, bytes(size))
 
 
-def test_a_sink_gets_all_and_goes_on_after_a_restart(run):
+def test_a_sink_gets_all_and_continues_after_a_restart(run):
     journal, feed, sink = run()
     add(journal, 0, 1, 2)
     end(journal, feed)
@@ -92,7 +92,7 @@ def test_a_crash_brings_the_last_ones_again(run, tmp_path):
     assert sink.sequences == [1, 2]
 
 
-def test_a_sink_opens_anew_what_it_has_open(run):
+def test_a_sink_reopens_its_files(run):
     journal, feed, sink = run()
     add(journal, 0)
     soon(lambda: sink.flushed)

@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, sink, monkeypatch):
     assert ids(tmp_path / "records") == [1, 2, 3, 4]
 
 
-def test_what_is_no_file_is_refused(tmp_path, sink):
+def test_other_kinds_of_files_are_refused(tmp_path, sink):
     path = tmp_path / "records"
     os.mkfifo(path)
     with pytest.raises(OSError, match="is not a file"):

@@ -235,7 +235,7 @@ def test_sums_that_stand_for_others_are_added_up():
     assert found == [(16, None), (2, 8)]
 
 
-def test_what_the_writer_drops_is_told(caplog):
+def test_lines_that_the_writer_drops_are_reported(caplog):
     now = [100.0]
     log, writer, stream, left_out = session_log(clock=lambda: now[0])
     write = writer.write
@@ -259,7 +259,7 @@ def test_what_the_writer_drops_is_told(caplog):
     ]
 
 
-def test_what_workers_left_out_is_told_by_the_next_line(caplog):
+def test_records_that_workers_left_out_are_reported_by_the_next_line(caplog):
     log, writer, stream, left_out = session_log(per_second=1)
     log.leave_out({"a": 3})
     log.leave_out({"a": 2, "b": 4})
@@ -300,7 +300,7 @@ def test_apps_that_have_no_more_lines_are_forgotten():
     writer.close()
 
 
-def test_what_an_app_has_to_tell_does_not_slow_down_the_others(monkeypatch):
+def test_an_app_with_many_lines_does_not_slow_down_the_others(monkeypatch):
     log, writer, stream, _ = session_log()
     log._untold["quiet"] = 3
     monkeypatch.setattr(log, "_take", None)

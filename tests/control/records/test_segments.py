@@ -94,7 +94,7 @@ def test_a_crash_at_any_byte(tmp_path_factory, sizes, data):
     shutil.rmtree(folder)
 
 
-def test_what_was_cut_is_said(tmp_path, caplog):
+def test_truncation_is_reported(tmp_path, caplog):
     journal = Segments(tmp_path, BOUND)
     journal.append([batch(0), batch(1)])
     journal.close()

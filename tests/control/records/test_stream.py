@@ -108,7 +108,7 @@ def test_the_journal_gets_all_and_its_sinks_too(start, tmp_path):
     assert found[8][2] == "60"
 
 
-def test_what_is_journaled_is_told_and_what_comes_again_is_not_logged_again(start, tmp_path):
+def test_journaled_records_are_confirmed_and_repeated_ones_not_logged_again(start, tmp_path):
     stream, out = start(kept(tmp_path))
     stream.add(Events(2, LINE * 2, "0/5f", 1))
     stream.add(Events(1, LINE, "0/5f", 3))

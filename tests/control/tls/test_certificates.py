@@ -86,7 +86,7 @@ def test_files_become_what_workers_run_on(files, tmp_path):
         ),
     ],
 )
-def test_what_is_wrong_is_told_where_it_stands(files, tmp_path, key, content, says):
+def test_faults_have_their_places(files, tmp_path, key, content, says):
     named, _ = files
     path = tmp_path / "wrong"
     if content is not None:
@@ -133,7 +133,7 @@ def test_what_cannot_be_opened(sealing):
     assert fault == Fault(("certificates", "a", "chain"), "chain: not a certificate in PEM form")
     path.unlink()
     (fault,) = tls_faults(config({"a": own}))
-    assert "is not there; send the key anew" in fault.message
+    assert "is not there; send the key again" in fault.message
 
 
 def test_authorities_that_cannot_be_read(files, tmp_path):
@@ -150,7 +150,7 @@ def test_authorities_that_cannot_be_read(files, tmp_path):
     ]
 
 
-def test_a_file_that_several_use_is_told_of_once(files, tmp_path):
+def test_a_file_that_several_use_is_reported_once(files, tmp_path):
     named, _ = files
     (tmp_path / "other.pem").write_bytes(b"nothing")
     broken = named | {"key": str(tmp_path / "other.pem")}
@@ -159,7 +159,7 @@ def test_a_file_that_several_use_is_told_of_once(files, tmp_path):
     assert [fault.path for fault in faults] == [("certificates", "a", "key"), ("apps", "x", "edge_tls", "client_ca")]
 
 
-def test_certificates_that_end_are_spoken_of(tmp_path):
+def test_expiring_certificates_are_reported(tmp_path):
     named = {}
     for days in (-3, -1, 2, 60):
         chain, key = AUTHORITY.issue("a.example", days=days).write(tmp_path, str(days))
@@ -177,7 +177,7 @@ def test_names():
     assert names_of(RSA.certificate) == ("old.example",)
 
 
-async def test_a_rollout_speaks_of_those_that_end_soon(files, caplog):
+async def test_a_rollout_reports_certificates_that_expire_soon(files, caplog):
     named, _ = files
     given = config({"a": named}, x={"tls": "flexible"})
     (certificate,) = load_tls(given).certificates

@@ -174,12 +174,12 @@ def test_so_many_faults_are_enough():
 @pytest.mark.parametrize(
     "wrong", [(b"123", 8, 1), (b"1234", 33, 1), (b"1234", 32, 0), (b"1234", 32, 2**24), (b"1234", 8, 1)]
 )
-def test_what_is_no_prefix(wrong):
+def test_invalid_prefixes(wrong):
     with pytest.raises(ValueError):
         PrefixTableBuilder().add(*wrong)
 
 
-def test_what_is_no_table():
+def test_invalid_tables():
     good = PrefixTableBuilder().build()
     for wrong in (b"", b"x" * 100, good[:-1], b"x" + good[1:]):
         with pytest.raises(ValueError, match="not a table of prefixes"):

@@ -96,7 +96,7 @@ def test_lists():
     assert app.any
 
 
-def test_faults_of_a_list_are_told_by_line():
+def test_faults_of_a_list_are_reported_by_line():
     rule = AccessRule.model_validate({"target": "ip_range", "action": "block", "file": "list"})
     _, _, faults = gather({"spam": rule}, {"spam": b"192.0.2.0/24\nnonsense\n"})
     assert [line for line, _ in faults["spam"]] == [2]

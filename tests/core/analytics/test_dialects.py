@@ -41,7 +41,7 @@ def test_an_address_is_in_a_prefix_or_not(connection, prefix, data):
 
 
 @pytest.mark.parametrize("text", ["", "x", "::ffff:10.0.0.1"])
-def test_what_is_no_address_of_a_family_is_in_none_of_its_prefixes(connection, text):
+def test_invalid_address_of_a_family_is_in_none_of_its_prefixes(connection, text):
     for prefix in ("10.0.0.0/9", "0.0.0.0/0", "2001::/16"):
         assert not true(connection, lambda s, prefix=prefix: DuckDb().in_prefix(s, "x", prefix), text)
 

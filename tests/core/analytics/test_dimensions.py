@@ -54,6 +54,6 @@ def test_values_are_read_and_written(table, name, given, value):
         (HEALTH, "healthy", "yes", "=", "true or false"),
     ],
 )
-def test_what_is_no_value(table, name, given, operator, message):
+def test_invalid_values(table, name, given, operator, message):
     with pytest.raises(ValueError, match=message):
         ColumnFilter.named(table, name).read(given, operator)

@@ -58,7 +58,7 @@ MONDAY = 1_795_392_000.0  # 2026-11-23T00:00:00Z
         (figures.listed(("a", "b", "c", "d", "e")), "a, b, c and 2 more"),
     ],
 )
-def test_what_is_told(told, text):
+def test_what_is_reported(told, text):
     assert told.replace(figures.NB, " ") == text
 
 
@@ -70,5 +70,5 @@ def test_a_share_is_100_percent_of_the_whole_alone(part, whole):
 
 
 @given(st.floats(0, 1e10))
-def test_each_length_is_told(seconds):
+def test_each_length_is_reported(seconds):
     assert figures.length(seconds)

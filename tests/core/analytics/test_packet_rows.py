@@ -40,7 +40,7 @@ def test_a_row_has_what_the_headers_say():
     }
 
 
-def test_what_is_no_ip_packet_is_no_row():
+def test_other_packets_make_no_row():
     assert packet_row(SampledPacket(1, "malformed", 60, bytes(12) + b"\x08\x06" + bytes(114), 1, True), "n") is None
 
 

@@ -211,7 +211,7 @@ def test_attacks(database, tmp_path):
     assert len(rows(database, tmp_path, EVENTS, [record(), *made])) == 1
 
 
-def test_what_is_no_record_is_no_row(database, tmp_path):
+def test_other_lines_make_no_row(database, tmp_path):
     path = tmp_path / "lines.json"
     fields = ", ".join(f"'{name}': '{kind}'" for name, kind in fields_of(EVENTS).items())
     path.write_bytes(

@@ -44,7 +44,7 @@ ORIGIN = {"name": "a", "address": "192.0.2.1"}
         (Node, {"latitude": 91}, "less than or equal to 90"),
     ],
 )
-def test_what_is_refused(model, body, message):
+def test_refusals(model, body, message):
     with pytest.raises(ValidationError, match=message):
         model.model_validate(body)
 

@@ -36,7 +36,7 @@ def test_overlaps(one, other, collide):
         assert "taken by app one" in found[0].message
 
 
-def test_overlapping_ranges_are_told_once():
+def test_overlapping_ranges_are_reported_once():
     ranges = [app(f"tcp/{first}-{first + 9}", f"tcp://203.0.113.1:{first}-{first + 9}") for first in (8000, 8005)]
     found = check_apps({"a": ranges[0], "b": ranges[1]}, [])
     assert [fault.message for fault in found] == ["[::]:8005 is taken by app a"]

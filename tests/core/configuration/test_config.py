@@ -95,7 +95,7 @@ def test_wrong_names(dns):
         ("a..example", "'a..example' is not a host name"),
     ],
 )
-def test_what_is_wrong_with_a_name(name, why):
+def test_faults_of_a_name(name, why):
     with pytest.raises(ValidationError, match=re.escape(why)):
         App.model_validate({"protocol": "tcp/22", "origin_dns": {"name": name}, "origin_port": 22})
 

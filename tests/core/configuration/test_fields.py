@@ -98,12 +98,12 @@ def test_values_are_read(read, given, found):
         (network, "fe80::1%eth0", "a zone is not supported"),
     ],
 )
-def test_what_is_wrong_is_told(read, given, says):
+def test_faults_are_reported(read, given, says):
     with pytest.raises(ValueError, match=re.escape(says)):
         read(given)
 
 
-def test_faulty_lines_of_a_list_are_told_with_their_numbers():
+def test_faulty_lines_of_a_list_are_reported_with_their_numbers():
     found, wrong = read_networks(b"# none\n\n192.0.2.1\nx\n2001:db8::/32 ; ours\n")
     assert found == [ip_network("192.0.2.1"), ip_network("2001:db8::/32")]
     assert [(number, message[:20]) for number, message in wrong] == [(4, "'x' is not a prefix;")]

@@ -43,7 +43,7 @@ def test_each_dimension_has_the_maximum_of_each_day():
     assert adaptive.maxima_of(7) == []
 
 
-def test_an_ordinary_fortnight_is_never_too_much_and_a_flood_is_said_once():
+def test_a_normal_fortnight_causes_no_deviation_and_a_flood_causes_one():
     adaptive = Adaptive()
     assert days(adaptive, 14) == []
     found = days(adaptive, 1, begin=14, busy={14 * 24 + 3: 20.0})
@@ -53,7 +53,7 @@ def test_an_ordinary_fortnight_is_never_too_much_and_a_flood_is_said_once():
     assert deviation.beyond == pytest.approx(10 * (24_000 - 3_000)) and deviation.ended - deviation.began == 10
 
 
-def test_what_goes_on_is_one_deviation():
+def test_a_continuing_excess_is_one_deviation():
     adaptive = Adaptive()
     days(adaptive, 8)
     begin = 8 * DAY_S
@@ -90,7 +90,7 @@ def test_openings_are_counted_apart_and_what_no_app_gets_is_not():
     assert adaptive.maxima_of(NO_APP) == []
 
 
-def test_countries_where_they_are_told():
+def test_countries_where_they_are_reported():
     adaptive = Adaptive()
     adaptive.places = {"country": lambda rows: np.where(rows["source_low"] % 2 == 0, "DE", "FR")}
     adaptive.take(packets(100, source_low=[2, 2, 2, 3, 4]), 10.0, 10.0)

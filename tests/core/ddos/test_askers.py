@@ -52,7 +52,7 @@ def test_nothing_is_known_of_no_rows():
     assert who_asks(asked(ANYWHERE), nothing, 0.0, 2.0, waited=False) is Askers.OTHERS
 
 
-def test_how_many_there_are_is_told_by_those_that_were_seen_once_and_twice():
+def test_the_number_of_sources_is_estimated_from_those_seen_once_and_twice():
     assert unseen(np.array([1, 1, 2, 3])) == 0.5
     assert missed(np.array([1] * 100 + [2] * 10)) == 500
     assert are_too_many(np.arange(4_000)) and not are_too_many(np.arange(4_000) // 2)

@@ -130,7 +130,7 @@ def test_a_rule_that_changes_what_it_does_stays_one_rule():
     assert changed.attack.state is AttackState.MITIGATED and changed.attack.mitigated_after == 3.0
 
 
-def test_what_is_left_alone_is_told_once_and_ends_when_it_is_seen_no_more():
+def test_an_attack_without_a_rule_is_reported_once_and_ends_when_it_is_not_seen():
     ruling = Ruling("eoff", "ddos_dynamic", "ours", "0" * 32)
     track, left = tracker(), LeftAlone(Conjunction(), 30_000.0, "it looks as a crowd does", UDP, ruling)
     (begin,) = track.take([left], packets(), 1.0, NOW, samples_of)
@@ -153,7 +153,7 @@ def test_what_is_left_alone_is_told_once_and_ends_when_it_is_seen_no_more():
 
 
 @pytest.mark.parametrize(("pause", "recurs"), [(10.0, True), (RECURRENCE_S + 1, False)])
-def test_a_fingerprint_that_comes_back_within_a_day_is_told(pause, recurs):
+def test_a_fingerprint_that_comes_back_within_a_day_is_reported(pause, recurs):
     track = tracker()
     track.take([RuleWritten(rule(1))], packets(), 1.0, NOW)
     track.take([RuleEnded(rule(1))], packets(), 1.0, NOW + 60)
@@ -168,7 +168,7 @@ def test_a_fingerprint_that_comes_back_within_a_day_is_told(pause, recurs):
     assert third.attack.recurs == f"{2:016x}"
 
 
-def test_an_attack_goes_on_in_the_next_process_as_long_as_the_kernel_counts_its_rules():
+def test_an_attack_continues_in_the_next_process_as_long_as_the_kernel_counts_its_rules():
     track, following = tracker(), tracker()
     track.take([RuleWritten(rule(1))], packets(), 1.0, NOW)
     following.resume(track.open, NOW + 2)

@@ -107,7 +107,7 @@ def test_an_app_of_which_nothing_is_known_is_left_out_of_what_is_dropped_beside_
     assert actions[Action.BLOCK] == (~some).sum()
 
 
-def test_a_crowd_is_left_alone_and_that_is_said():
+def test_a_crowd_gets_no_rule_and_is_reported():
     world, detector = learned(3)
     events = []
     for number in range(8):
@@ -140,7 +140,7 @@ def come_new(detector, world, make, per_s, clients, network, seconds=3.0, one_in
         (lambda world, count: web(world, count, 1.0), 20_000, True),  # they open, and never go on
     ],
 )
-def test_clients_from_new_networks_are_a_crowd_if_they_go_on_or_ask_again(make, clients, written):
+def test_clients_from_new_networks_are_a_crowd_if_they_continue_or_ask_again(make, clients, written):
     world, detector = learned(3)
     events = come_new(detector, world, make, 48_000, clients, MAPPED | 10 << 24 | 77 << 16)
     assert any(isinstance(event, RuleWritten) for event in events) is written, list(map(str, detector.rules))
@@ -152,7 +152,7 @@ def seen_by_workers(packets):
     return packets.where((packets["protocol"] == PROTOCOLS["tcp"]) | (packets["state"] != IN_USE))
 
 
-def test_a_crowd_whose_flows_the_kernel_forwards_is_left_alone():
+def test_a_crowd_whose_flows_the_kernel_forwards_gets_no_rule():
     world, detector = World(3), Detector(Profile(3, settle_s=0), by_workers=True)
     for number in range(LEARN_LOOKS):
         detector.look(seen_by_workers(normal(world, SUB_WINDOW_S, 10)), SUB_WINDOW_S, number * SUB_WINDOW_S)
@@ -182,7 +182,7 @@ def test_few_samples_are_no_alarm():
     assert detector.look(flood(world, "udp_fixed", 500_000, 0.005, ONE_IN), SUB_WINDOW_S, 1000.0) == []
 
 
-def test_without_a_profile_what_clients_may_send_is_left_alone_until_flows_are_known():
+def test_without_a_profile_packets_that_clients_may_send_get_no_rule_until_flows_are_known():
     """Else the first clients after a start would be an attack."""
     world, _ = learned(3)
     detector = Detector(Profile(1))
@@ -249,7 +249,7 @@ def test_rules_about_an_app_that_is_new_are_in_the_log_alone_unless_they_need_no
     assert detector.rules[-1].action is Action.RETRY  # it is judged again each second
 
 
-def test_a_rule_that_needs_no_profile_ends_when_what_matches_goes_on_as_clients_do():
+def test_a_rule_that_needs_no_profile_ends_when_what_matches_continues_as_clients_do():
     """It may match all openings of an app, of which there are always some."""
     world, detector = World(3), Detector(Profile(3))
     _, now = floods(detector, world, "game_replay", 3, 0.0)
@@ -261,7 +261,7 @@ def test_a_rule_that_needs_no_profile_ends_when_what_matches_goes_on_as_clients_
     assert [type(event) for event in events] == [RuleEnded]
 
 
-def test_a_rule_that_needs_no_profile_stays_where_nothing_goes_on():
+def test_a_rule_that_needs_no_profile_stays_where_nothing_continues():
     """As after a restart in an attack. A quarter of a second has too few sources to tell forged ones from clients."""
     world, detector, now = World(3), Detector(Profile(3), first_expiry_s=5.0), 0.0
     for _ in range(int(12 / SUB_WINDOW_S)):
@@ -362,7 +362,7 @@ def test_an_override_blocks_what_would_be_challenged_and_it_stays_so():
     assert [rule.action for rule in detector.rules] == [Action.BLOCK]
 
 
-def test_what_is_too_little_for_its_sensitivity_is_left_alone_and_not_learned():
+def test_traffic_below_its_sensitivity_gets_no_rule_and_is_not_learned():
     world, detector, events, now = under(said("udp.dstport eq 7000", sensitivity_level="eoff"), rate=40_000)
     assert not detector.rules and {type(event) for event in events} == {LeftAlone}
     assert "the rate is below the threshold of Mirai UDP plain flood at sensitivity eoff" in events[0].why
@@ -397,7 +397,7 @@ def test_other_overrides_hold_for_rules_in_force():
 
 
 @pytest.mark.parametrize(("rule", "ref"), [("TCP-0001", "PULSE-0001"), ("UDP-0001", "UDP-0001")])
-def test_what_comes_again_and_again_is_pulses_unless_an_override_is_about_it(rule, ref):
+def test_repeated_bursts_are_pulses_unless_an_override_matches(rule, ref):
     (before,) = under(Overrides(), "udp_random")[1].rules
     assert before.managed.ref == "UDP-0001"
     world, detector = learned(3)
@@ -408,7 +408,7 @@ def test_what_comes_again_and_again_is_pulses_unless_an_override_is_about_it(rul
     assert (again.times, again.managed.ref, again.ruling.override) == (5, ref, "ours" if ref == rule else "")
 
 
-def test_an_attack_that_goes_on_over_a_restart_is_stopped_at_once():
+def test_an_attack_that_continues_over_a_restart_is_stopped_at_once():
     world, before = learned(3)
     _, now = floods(before, world, "udp_fixed", 1, 1000.0)
     after = Detector(before.profile)

@@ -162,7 +162,7 @@ def test_a_field_that_may_be_several_numbers(known, expected):
         (" " * MAX_LENGTH + "true", MAX_LENGTH + 1, "4,004 characters; at most 4,000"),
     ],
 )
-def test_what_cannot_be_understood_is_told_with_its_place(text, position, part):
+def test_invalid_expressions_are_reported_with_their_place(text, position, part):
     with pytest.raises(ExpressionError) as raised:
         parse(text)
     assert str(raised.value).startswith(f"at character {position}: ")
@@ -242,7 +242,7 @@ def test_expressions_are_what_python_makes_of_them(tree, length, port, syn):
 
 
 @given(trees, numbers, st.lists(numbers, min_size=1, max_size=3))
-def test_what_is_told_of_several_packets_is_so_of_each(tree, port, lengths):
+def test_an_expression_over_several_packets_is_evaluated_for_each(tree, port, lengths):
     known = {"ip.len": tuple((one, one) for one in lengths), "tcp.dstport": ((port, port),)}
     told = holds(parse(written(tree), max_length=100_000), known.get)
     for length in lengths:

@@ -85,7 +85,7 @@ def test_crowds(given, crowd):
         (excess(1_000, 0, 0, usual=(3_000.0, 0.0, 0.0), askers=Askers.CLIENTS), False),
     ],
 )
-def test_what_may_be_a_crowd_has_time_to_go_on(given, waits):
+def test_what_may_be_a_crowd_has_time_to_continue(given, waits):
     there = (Predicate("source/16", "is", (1,)),)
     for found in (finding(), finding(hit=0.001, what=there)):
         judged = judge(found, rows(source_low=MANY, protocol=17, served=1), given)

@@ -39,7 +39,7 @@ def sealed(body):
         (bytes(MOST_BYTES + 1), "more than"),
     ],
 )
-def test_what_is_wrong_is_said(data, why):
+def test_faults_are_reported(data, why):
     with pytest.raises(ProfileFileError, match=why):
         read_header(data)
 

@@ -76,7 +76,7 @@ def test_the_id_of_a_rule_is_its_ref_where_that_is_one():
         ({"name": "x"}, ("name",), 'unknown key "name"'),
     ],
 )
-def test_faults_are_told_with_their_place(rule, place, part):
+def test_faults_are_reported_with_their_place(rule, place, part):
     with pytest.raises(ValidationError) as raised:
         Ruleset.model_validate({"rules": [rule]})
     fault = next(iter(faults_of(raised.value, Ruleset, ())))

@@ -37,6 +37,6 @@ def test_what_holds_everywhere():
         ({"mode": "log"}, "mode"),
     ],
 )
-def test_what_cannot_be(given, why):
+def test_invalid_requests(given, why):
     with pytest.raises(ValidationError, match=why):
         Ddos.model_validate(given)

@@ -97,7 +97,7 @@ def test_answers_that_nobody_asked_for_are_no_clients_also_where_an_app_listens(
     assert found.of_no_client(attack).all() == is_suspect and not found.of_no_client(used).any()
 
 
-def test_a_port_whose_packets_go_on_is_a_client_s():
+def test_a_port_whose_packets_continue_is_a_client_s():
     world = World(3)
     asked = answers(world, 5_000, 0, 123, 7000)
     found, _ = suspects(asked, asked.replaced(state=np.full(5_000, IN_USE, np.uint8)))

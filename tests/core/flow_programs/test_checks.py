@@ -21,7 +21,7 @@ def one(*apps, **more):
     return {"source": "/game.c", "apps": list(apps)} | more
 
 
-def test_what_fits():
+def test_valid_configurations():
     assert faults({"a": one("game"), "b": one("voice", mode="enabled")}) == []
 
 

@@ -94,7 +94,7 @@ def test_what_a_program_may_not_do(built, source, why):
         read_flow_code(built(source))
 
 
-def test_what_is_no_object(built):
+def test_invalid_objects(built):
     whole = built("FLOW_PROGRAM(p) { return 0; }")
     machine = whole[:18] + struct.pack("<H", 62) + whole[20:]
     for data, why in (

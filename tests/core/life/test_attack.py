@@ -19,7 +19,7 @@ def test_each_state_that_is_no_end_has_a_way_out_and_can_be_reached():
     assert {command for _, command in TABLE.values()} == set(AttackCommand)
 
 
-def test_the_begin_is_told_once_and_so_is_the_end():
+def test_the_begin_is_reported_once_and_so_is_the_end():
     life = AttackLife()
     steps = [AttackChange.TOLERATED, AttackChange.RULED, AttackChange.QUIETED, AttackChange.QUIETED, AttackChange.OVER]
     assert [life.handle(step) for step in steps] == [
@@ -33,5 +33,5 @@ def test_the_begin_is_told_once_and_so_is_the_end():
         life.handle(AttackChange.RULED)
 
 
-def test_goes_on_where_another_process_was():
+def test_continues_where_another_process_was():
     assert AttackLife(AttackState.FADING).handle(AttackChange.OVER) is AttackCommand.END

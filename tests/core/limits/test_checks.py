@@ -16,7 +16,7 @@ from tests.core.configuration.checking import TCP, UDP, app, faults
         (app(*TCP, limits={"sessions": 5, "client": {"new_per_second": 1}}), None),
     ],
 )
-def test_what_does_not_fit_an_app(one, path):
+def test_faults_of_an_app(one, path):
     assert [fault.path for fault in faults({"a": one})] == ([("apps", "a", *path)] if path else [])
 
 

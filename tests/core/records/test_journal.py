@@ -112,7 +112,7 @@ EXTENT = Extent((10, 20, 30), Cursor(30, 500, 35))
         (Cursor(50, 100, 51), EXTENT.end, 0),
     ],
 )
-def test_where_a_reader_goes_on(cursor, place, lost):
+def test_where_a_reader_continues(cursor, place, lost):
     assert resume(cursor, EXTENT) == (place, lost)
 
 
@@ -126,7 +126,7 @@ def test_the_segment_after():
     st.lists(st.integers(1, 50), min_size=1, max_size=6),
     st.builds(Cursor, st.integers(0, 300), st.integers(0, 300), st.integers(0, 300)),
 )
-def test_a_reader_goes_on_within_the_journal_and_knows_what_it_lost(counts, cursor):
+def test_a_reader_continues_within_the_journal_and_knows_what_it_lost(counts, cursor):
     numbers = [sum(counts[:i]) for i in range(len(counts))]
     extent = Extent(tuple(numbers), Cursor(numbers[-1], 100, sum(counts)))
     place, lost = resume(cursor, extent)
@@ -150,7 +150,7 @@ def test_a_cursor_is_kept(cursor):
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"{}", b"[1]", b'{"segment":1,"offset":-1,"record":1}', b"\xff"])
-def test_what_is_no_cursor(data):
+def test_invalid_cursors(data):
     with pytest.raises(ValueError):
         decode_cursor(data)
 

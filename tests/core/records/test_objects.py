@@ -67,7 +67,7 @@ def test_defaults():
         ({"journal": JOURNAL, "sinks": {"a": SINK, "b": SINK}}, "sinks a and b write to the same file: /var/log"),
     ],
 )
-def test_what_is_refused(wrong, message):
+def test_refusals(wrong, message):
     with pytest.raises(ValidationError, match=message):
         RecordsSection.model_validate(wrong)
 

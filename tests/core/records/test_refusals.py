@@ -23,7 +23,7 @@ def told(events):
     return [(event.ClientIP, event.ClientPort, event.Sessions, event.Clients) for event in events]
 
 
-def test_the_first_is_told_at_once_and_others_together():
+def test_the_first_is_reported_at_once_and_others_together():
     sums = RefusalSums()
     assert add(sums, KIND, b"a") == record(KIND, b"a")
     assert [add(sums, KIND, b"a") for _ in range(9)] == [None] * 9
@@ -34,7 +34,7 @@ def test_the_first_is_told_at_once_and_others_together():
     assert add(sums, KIND, b"a") is not None  # it was over
 
 
-def test_many_clients_are_told_by_app_and_reason():
+def test_many_clients_are_reported_by_app_and_reason():
     sums, other = RefusalSums(), RefusalKind("ssh", 44, "")
     at_once = [add(sums, KIND, b"%d" % number) for number in range(MAX_CLIENTS + 3 * MAX_COUNTED)]
     assert sum(event is not None for event in at_once) == MAX_CLIENTS

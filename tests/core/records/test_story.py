@@ -46,7 +46,7 @@ def test_subjects(text, subject):
 
 
 @pytest.mark.parametrize("text", ["", "x", "203.0.113", "203.0.113.0/24", "1.2g", "a/b/c", "edge1/0/66121c77/x"])
-def test_what_is_no_subject(text):
+def test_invalid_subjects(text):
     with pytest.raises(ValueError, match=r"is neither an address .* nor the id of a session .* or of a record"):
         parse_subject(text)
 
@@ -80,7 +80,7 @@ def test_times(text, at):
 
 
 @pytest.mark.parametrize("text", ["", "noon", "25:00", "14:61", "5 minutes", "900000000s" * 9])
-def test_what_is_no_time(text):
+def test_invalid_times(text):
     with pytest.raises(ValueError, match=r"is not a time.*write 14:02, 14:02:30"):
         parse_time(text, NOW)
 

@@ -22,7 +22,7 @@ def test_servers(text, server):
     "text",
     ["", "192.0.2.1", "http://x", "udp://", "udp://a b", "tcp://x:0", "tcp://x:99999", "unix://dev/log", "udp://[x"],
 )
-def test_what_is_no_server(text):
+def test_invalid_servers(text):
     with pytest.raises(ValueError, match="is no syslog server"):
         parse_syslog(text)
 

@@ -29,7 +29,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("model", "value", "part"), WRONG)
-def test_what_is_wrong(model, value, part):
+def test_faults(model, value, part):
     with pytest.raises(ValidationError) as found:
         model.model_validate(value)
     (fault,) = faults_of(found.value, model, ())

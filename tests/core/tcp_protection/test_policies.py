@@ -148,7 +148,7 @@ def test_tables_are_the_sets():
         assert [bool(mask[longest] >> n & 1) for n in range(20)] == expected
 
 
-def test_too_much_is_told():
+def test_too_much_is_reported():
     filters = {
         f"f{n}": flow_filter("enabled", f"tcp.srcport eq {n} and tcp.dstport eq {n}") for n in range(MAX_POLICIES + 1)
     }

@@ -29,7 +29,7 @@ TENANTS = {
 }
 
 
-def test_what_fits():
+def test_valid_configurations():
     assert (
         faults(
             **TENANTS,
@@ -205,7 +205,7 @@ CROSSING = "an object can refer only to objects of its own account"
         ),
     ],
 )
-def test_what_does_not_fit(sections, place, message):
+def test_faults(sections, place, message):
     found = faults(**(TENANTS | sections))
     assert [where for where, _ in found] == [place]
     assert message in found[0][1]

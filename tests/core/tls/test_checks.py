@@ -33,7 +33,7 @@ def faults(tmp_path):
         "tls: strict, edge_tls: {certificates: [a]}, origin_tls: {certificate: a}",
     ],
 )
-def test_what_fits(faults, app):
+def test_valid_configurations(faults, app):
     assert faults(app) == []
 
 
@@ -63,7 +63,7 @@ def test_what_fits(faults, app):
         ),
     ],
 )
-def test_what_does_not_fit(faults, app, message):
+def test_faults(faults, app, message):
     assert faults(app) == [message]
 
 

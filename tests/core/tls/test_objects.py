@@ -35,7 +35,7 @@ def test_versions_are_numbers_in_yaml():
         (Certificate, {"certificate": "", "key": "x"}, "at least 1 character"),
     ],
 )
-def test_what_is_wrong_is_said(model, given, says):
+def test_faults_are_reported(model, given, says):
     with pytest.raises(ValidationError, match=says.replace("(", r"\(")):
         model.model_validate(given)
 

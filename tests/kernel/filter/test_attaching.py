@@ -126,7 +126,7 @@ def test_in_the_kernel(filesystem, script):
     assert isolated(script, filesystem) == "ok\n"
 
 
-def test_what_is_no_interface(filesystem):
+def test_invalid_interfaces(filesystem):
     with pytest.raises(PinError, match="there is no interface nowhere0"):
         load(["nowhere0"], filesystem)
     assert attached(filesystem) == []

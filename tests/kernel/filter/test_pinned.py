@@ -405,7 +405,7 @@ def test_frames_made_by_hand(filesystem):
     assert isolated(FRAMES.replace("\\\\", "\\"), filesystem) == "ok\n"
 
 
-def test_what_cannot_be(filesystem):
+def test_invalid_requests(filesystem):
     with pytest.raises(PinError, match="the program is not loaded"):
         PinnedFilter(filesystem)
     with pytest.raises(PinError, match="there is no interface nowhere0"):

@@ -202,7 +202,7 @@ def test_a_length_that_is_wrong(trial):
     assert not tried(bytes(longer)).is_dropped
 
 
-def test_what_is_no_datagram_is_not_judged(trial):
+def test_other_packets_are_not_judged(trial):
     tried = trial("FLOW_PROGRAM(p)\n{\nreturn FLOW_DROP;\n}\n")
     tcp = bytearray(frame(bytes(20)))
     tcp[23] = 6

@@ -12,12 +12,12 @@ from spectrum.kernel.pins import PinError
 PACKET = PacketFacts(ip_address("192.0.2.1"), ip_address("192.0.2.2"), 17, (1, 2), 100, 64)
 
 
-def test_rules_that_write_themselves_are_behind_all_others(matcher):
+def test_automatic_rules_follow_all_others(matcher):
     pinned, renew, match = matcher
     numbers = renew({"ddos/a": FilterRule(), "b": FilterRule()})
     assert match(PACKET)[0] == numbers["b"]
     for owner in ("", "ddos/"):
-        with pytest.raises(PinError, match="64 rules at most, and 64 that write themselves"):
+        with pytest.raises(PinError, match="64 rules at most, and 64 of detection"):
             renew({f"{owner}{place}": FilterRule() for place in range(65)})
     numbers = renew(
         {f"{owner}{place}": FilterRule(ttl=(place, place)) for owner in ("", "ddos/") for place in range(64)}

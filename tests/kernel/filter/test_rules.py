@@ -199,12 +199,12 @@ def test_a_slot_comes_back_as_it_went():
         (lambda slot: slot._replace(set_fields=(5, 0)).packed(), [], "of a field that there is"),
     ],
 )
-def test_what_is_no_rule(change, sets, says):
+def test_invalid_rules(change, sets, says):
     with pytest.raises(PinError, match=says):
         check_rule(change(Slot.unpacked(pack_rule(FilterRule()))), sets)
 
 
-def test_a_rule_that_writes_itself_ends_and_spares_flows_in_use():
+def test_automatic_rules_expire_and_spare_flows_in_use():
     day_ns = 24 * 3600 * 10**9
     check_automatic(pack_rule(FilterRule(idle=True, known=False, expires_ns=day_ns)), 5)
     for expires_ns in (0, 32 * day_ns):

@@ -46,7 +46,7 @@ def test_no_rule_no_judge():
     assert parts.firewall.prefixes_of("x").find(packed("192.0.2.1"))
 
 
-def test_why_a_client_is_turned_away(tmp_path):
+def test_why_a_client_is_refused(tmp_path):
     (tmp_path / "drop.txt").write_text("# spam\n203.0.113.0/24\n")
     parts = Parts()
     parts.compile(

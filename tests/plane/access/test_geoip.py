@@ -42,7 +42,7 @@ def test_ipv4_only(tmp_path):
     countries.close()
 
 
-def test_what_is_no_database(tmp_path):
+def test_invalid_databases(tmp_path):
     with pytest.raises(GeoIpError, match="no such file"):
         Countries(tmp_path / "x.mmdb")
     (tmp_path / "y.mmdb").write_text("not a database")

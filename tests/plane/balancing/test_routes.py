@@ -42,7 +42,7 @@ class Balanced(Parts):
         return self.route.aim(self.settings, names or {})
 
 
-def test_direct_routes_go_on_with_the_others():
+def test_direct_routes_continue_with_the_others():
     route = direct(1)
     settings = compiled("protocol: tcp/80-81, origin_direct: ['tcp://192.0.2.1:90-91', 'tcp://192.0.2.2:70-71']").apps[
         0
@@ -56,7 +56,7 @@ def test_direct_routes_go_on_with_the_others():
     assert route.find("192.0.2.1", 90) is None
 
 
-def test_who_goes_on_by_the_fixed_orders_leaves_out_no_origin():
+def test_fixed_orders_include_every_origin():
     """The engine begins with the one behind the first."""
     route = direct(0)
     origins = ", ".join(f"'tcp://192.0.2.{n}:90'" for n in (1, 2, 3))

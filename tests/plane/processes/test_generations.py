@@ -24,7 +24,7 @@ from tests.plane.processes.parts import process_parts
 from tests.plane.workers import echo, proxy, send_sockets, tell, tell_difference, worker
 
 
-async def test_a_snapshot_that_cannot_be_served_is_refused_and_the_one_before_goes_on(free_port):
+async def test_a_snapshot_that_cannot_be_served_is_refused_and_the_one_before_continues(free_port):
     port, new, origin = free_port(), free_port(), free_port()
 
     def app(name, port):

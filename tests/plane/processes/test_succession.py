@@ -24,7 +24,7 @@ async def test_introduces_itself_with_all_that_it_serves_with(tmp_path):
         close_all(parts.generations.descriptors.values())
 
 
-async def test_one_that_was_released_counts_anew(tmp_path):
+async def test_one_that_was_released_counts_again(tmp_path):
     async with process_parts(tmp_path / "control") as parts:
         parts.serve()
         parts.succession.introduce_released()

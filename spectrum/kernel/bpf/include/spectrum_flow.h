@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* For flow programs: what an operator's program is told of a datagram, and what it may say of it.
+/* For flow programs: the properties of a datagram for an operator's program, and its possible verdicts.
  *
  *     #include <spectrum_flow.h>
  *

@@ -151,7 +151,7 @@ def _asked(parts):
     return actor._asked(parts.change.after.config.certificates["auto"].acme)
 
 
-async def test_workers_have_a_challenge_before_the_ca_is_told(parts):
+async def test_workers_have_a_challenge_before_the_ca_is_asked_to_validate(parts):
     async def meanwhile():
         await parts.actor._show(ChallengeAnswer("tls-alpn-01", "a.example", "chain", "key"))
         await parts.actor._show(ChallengeAnswer("http-01", "token", "content"))

@@ -215,7 +215,7 @@ def test_an_order_for_what_is_not_asked_any_more_is_left(work, ca):
     assert ca.requests("/acme/neworders") == orders + 1
 
 
-def test_a_folder_that_takes_nothing_ends_an_order_before_the_ca_signs(work, ca, tmp_path):
+def test_an_unwritable_folder_ends_an_order_before_the_ca_signs(work, ca, tmp_path):
     with http_answers() as show:
         assert isinstance(order.Order(work(**HTTP), show).run(), Issued)
         former, issued = kept(tmp_path), ca.issued()
