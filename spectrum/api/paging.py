@@ -71,9 +71,10 @@ def page_query(per_page: int = DEFAULT_PER_PAGE, most: int = MOST_PER_PAGE) -> C
 def paged(items: Sequence[T], page: Page, shown: Callable[[T], Any]) -> Response:
     """Return a page of a list, with `result_info`.
 
-    items: The whole list, in order.
-    page: The page.
-    shown: Returns an entry as it is sent; called for entries of the page only.
+    Args:
+        items: The whole list, in order.
+        page: The page.
+        shown: Returns an entry as it is sent; called for entries of the page only.
     """
     part = [shown(item) for item in page.slice(items)]
     return success(part, page.info(len(part), len(items)))

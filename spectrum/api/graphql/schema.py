@@ -153,13 +153,14 @@ def make_schema(
 ) -> GraphQLSchema:
     """Return the schema.
 
-    resolve_node: Answers a node.
-    accounts: Resolves `viewer { accounts }`.
-    zones: Resolves `viewer { zones }`.
-    budget: Resolves `viewer { budget }`.
-    settings: The settings of each node.
-    resolve_attacks: Answers the node of attacks.
-    resolve_confidence: Answers `confidence` of a group.
+    Args:
+        resolve_node: Answers a node.
+        accounts: Resolves `viewer { accounts }`.
+        zones: Resolves `viewer { zones }`.
+        budget: Resolves `viewer { budget }`.
+        settings: The settings of each node.
+        resolve_attacks: Answers the node of attacks.
+        resolve_confidence: Answers `confidence` of a group.
     """
     confidence = _confidence_field(resolve_confidence)
     nodes = {node: _node(node, resolve_node, confidence) for node in TABLE_OF}

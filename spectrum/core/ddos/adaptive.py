@@ -34,8 +34,8 @@ class Deviated:
 
     Attributes:
         app: Its number.
-        maxima: What it gets more of.
-        deviation: How much.
+        maxima: The value with the excess, and its maxima.
+        deviation: The excess.
     """
 
     app: int
@@ -50,10 +50,11 @@ class Deviated:
 
 
 class Adaptive:
-    """Counts, and compares with the week before.
+    """Counts packets, and compares with the week before.
 
     Attributes:
-        places: By `country` and `asn`, what returns that of each packet's source, where a database tells.
+        places: Functions by `country` and `asn` that return the place of each packet's source, where there is a
+            database.
     """
 
     def __init__(self) -> None:
@@ -67,8 +68,8 @@ class Adaptive:
 
         Args:
             packets: Samples.
-            seconds: In which they were taken.
-            at: Until when, in seconds since 1970.
+            seconds: The time in which they were taken.
+            at: The end of that time, in seconds since 1970.
         """
         packets = packets.where(packets["app"] != NO_APP)
         for dimension, values, shown in self._told_apart(packets):
@@ -132,7 +133,7 @@ class Adaptive:
         self._bucket = {}
 
     def share(self, app: int, rows: Packets) -> None:
-        """Note the share of an app's openings that has each value.
+        """Record the share of an app's openings that has each value.
 
         Args:
             app: Its number.
@@ -149,7 +150,7 @@ class Adaptive:
 
 
 def _deviation(maxima: Maxima, rate: float, seconds: float, at: float, day: int) -> Deviation | None:
-    """Note a rate above its limit; return a deviation that begins with it."""
+    """Record a rate above its limit; return a deviation that begins with it."""
     limit = maxima.limit(day)
     if limit is None or rate <= limit.packets_per_second:
         return None

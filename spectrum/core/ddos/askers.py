@@ -1,4 +1,4 @@
-"""Who sends queries to an app that answers each one by itself, as DNS does: clients, or forged sources.
+"""Senders of queries to an app that answers each one by itself, as DNS does: clients, or forged sources.
 
 Such an app has no sessions that could continue. But its clients have sent queries before, or send more soon, as their
 number is limited. Forged addresses are spread over the whole address space, and hardly any of them comes twice.
@@ -11,17 +11,17 @@ import numpy as np
 from spectrum.core.ddos.estimates import sources
 from spectrum.core.ddos.packets import Column, Packets
 
-# Prefixes (/16, of IPv6 /32) of random addresses, all as often: there are about 57,000; of clients some hundreds.
-# Fewer samples do not tell.
+# Prefixes (/16, of IPv6 /32) of random addresses, with equal frequency: there are about 57,000; of clients some
+# hundreds. Fewer samples are inconclusive.
 FORGED_PREFIXES, LEAST_STRANGERS = 30_000, 600
-# More sources, all as often, are not clients of one app; fewer repetitions are chance.
+# More sources, with equal frequency, are not clients of one app; fewer repetitions are chance.
 MOST_SOURCES, LEAST_REPEATED = 2_000_000.0, 3
-# Clients ask less often, in packets per second.
+# Clients send fewer queries, in packets per second.
 MOST_PER_CLIENT = 4.0
 
 
 class Askers(StrEnum):
-    """Who asks; `unclear` until they have had time to ask again."""
+    """The kind of senders; `unclear` until clients would have repeated their queries."""
 
     CLIENTS = "clients"
     OTHERS = "others"
@@ -29,14 +29,14 @@ class Askers(StrEnum):
 
 
 def who_asks(asked: Packets, rows: Packets, usual_per_s: float, seconds: float, *, waited: bool) -> Askers:
-    """Tell who sends packets beyond what is normal.
+    """Classify the senders of packets beyond the normal rate.
 
     Args:
         asked: Samples of the last seconds that open a flow, or seem to.
-        rows: Those of the profile that are normal, of the same app.
-        usual_per_s: How many packets per second are normal.
-        seconds: In which they were sampled.
-        waited: Whether they have had time to ask again.
+        rows: Rows of the app's profile.
+        usual_per_s: The normal packets per second.
+        seconds: The time in which they were sampled.
+        waited: Whether clients would have repeated their queries by now.
     """
     asked_before = (asked["known"] == 1) | np.isin(asked["source"], rows["source"])
     strangers = asked.where(~asked_before)
@@ -56,18 +56,18 @@ def who_asks(asked: Packets, rows: Packets, usual_per_s: float, seconds: float, 
 
 
 def are_too_many(column: Column) -> bool:
-    """Tell whether more sources send, all as often, than an app has clients."""
+    """Return whether more sources send, with equal frequency, than an app has clients."""
     _, counts = np.unique(column, return_counts=True)
     return missed(counts) >= MOST_SOURCES
 
 
 def missed(counts: Column) -> float:
-    """Return at least how many sources were in no sample, by how many were in one and in two (Chao, 1984)."""
+    """Return a lower bound of the sources without a sample, from the numbers of those with one and two (Chao, 1984)."""
     once, twice = float((counts == 1).sum()), int((counts == 2).sum())
     return once**2 / (2 * max(twice, LEAST_REPEATED))
 
 
 def unseen(column: Column) -> float:
-    """Return how probably the next row has a value that none of these has: as values seen once (Good, 1953)."""
+    """Return the probability that the next row has a new value, from the share of values seen once (Good, 1953)."""
     _, counts = np.unique(column, return_counts=True)
     return float((counts == 1).sum() / max(len(column), 1))

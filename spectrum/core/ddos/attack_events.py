@@ -49,21 +49,21 @@ class AttackRule(msgspec.Struct, frozen=True, kw_only=True):
     """A rule that was written for an attack.
 
     Attributes:
-        name: Of the rule in the filter; empty where none could be written.
-        managed_id: The id of the managed rule that it is an instance of.
-        vector: That one's name: the kind of attack.
-        fingerprint: What it matches, in words; the same words are the same fingerprint.
-        action: What becomes of packets that match.
-        limit: Packets per second that it lets pass, of each source or of all; 0 without a limit.
-        override: The name of the override that decided; empty where none did.
+        name: Its name in the filter; empty if none could be written.
+        managed_id: The id of its managed rule.
+        vector: The name of the managed rule: the kind of attack.
+        fingerprint: Its conditions as text; equal texts are the same fingerprint.
+        action: The action on packets that match.
+        limit: The packets per second that pass, of each source or of all; 0 without a limit.
+        override: The name of the override that decided; empty if none did.
         override_id: Its id.
-        why: Why it is this action, or why there is none.
+        why: The reason of this action, or of none.
         began: When it was written, in seconds since 1970.
         ended: When it ended; None while it is in force.
-        excess: Packets per second beyond normal when it was written; `low` and `high` bound the rate of what matched,
-            95 % sure.
-        hits: Which part of an app's normal openings it matches, of the app that it hits most: an upper bound.
-        packets: What it has matched, by the kernel's counter.
+        excess: Packets per second beyond normal when it was written; `low` and `high` are the bounds of the matching
+            rate, with 95 % confidence.
+        hits: The share of an app's normal openings that it matches, for the app that it hits most: an upper bound.
+        packets: The packets that it has matched, by the kernel's counter.
         bytes: Likewise.
     """
 
@@ -97,16 +97,16 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: 16 hex digits.
         state: Its state.
-        app: The name of the app that it is about; empty for none.
-        target: Where it goes.
+        app: The name of the target's app; empty for none.
+        target: Its target.
         began: When its first packet was seen, in seconds since 1970.
-        mitigated_after: Seconds from then to the first rule that acts; None where there was none.
+        mitigated_after: Seconds from then to the first rule that acts; None without one.
         ended: When it ended; None while it is open.
-        rules: All that were written for it, oldest first.
-        packets_per_second: The highest rate that was seen.
+        rules: All its rules, oldest first.
+        packets_per_second: The highest rate.
         bits_per_second: Likewise.
         sources: The estimated number of sources; None for too many to count.
-        recurs: The id of an attack within a day before that had a fingerprint of this one; empty for none.
+        recurs: The id of an attack within the day before with the same fingerprint; empty for none.
     """
 
     id: str
@@ -153,10 +153,10 @@ class AttackEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event of an attack.
 
     Attributes:
-        at: When, in seconds since 1970.
-        kind: What; "left_alone" is the begin of one that no rule is written for.
-        attack: The attack as it is then.
-        samples: Packets of it that were not told before.
+        at: The time, in seconds since 1970.
+        kind: The kind of event; "left_alone" is the begin of an attack without a rule.
+        attack: The attack at that time.
+        samples: Packets of it that were not reported before.
     """
 
     at: float

@@ -1,4 +1,4 @@
-"""Attacks as records of the journal: one for each rule whose figures changed, with what matched since the one before.
+"""Attacks as records of the journal: one for each rule whose counts changed, with the matches since the last one.
 
 So sums over records are right, by attack as by vector.
 """
@@ -23,13 +23,13 @@ RecordedCounts = Mapping[str, tuple[int, int]]
 
 
 class AttackRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to an attack, as for one of its rules.
+    """An event of an attack, for one of its rules.
 
     `AttackId`, `AttackVector`, `RuleId`, `RulesetOverrideId`, `MitigationType` and both times are Cloudflare's names.
-    `RuleName` is that of the rule in the filter, `Rule` what it matches in words. `Packets` and `Bytes` matched since
-    the last record of the rule, by the kernel's counter; of those, `Dropped...` did not reach the app. Rates are the
-    highest of the whole attack until then. `MitigatedAfter` is nanoseconds, `Sources` 0 for too many to count, `Hits`
-    the part of an app's normal openings that the rule matches at most.
+    `RuleName` is the rule's name in the filter, `Rule` its conditions as text. `Packets` and `Bytes` matched since the
+    last record of the rule, by the kernel's counter; of those, `Dropped...` did not reach the app. Rates are the
+    highest of the whole attack so far. `MitigatedAfter` is in nanoseconds, `Sources` 0 for too many to count, `Hits`
+    the largest share of an app's normal openings that the rule matches.
     """
 
     Event: str
@@ -63,11 +63,11 @@ class AttackRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def records_of(event: AttackEvent, told: RecordedCounts) -> Iterator[AttackRecord]:
-    """Yield the records of an event: of each rule of a begin or an end, else of those that matched anything.
+    """Yield the records of an event: of each rule at a begin or an end, otherwise of those with matches.
 
     Args:
-        event: What happened.
-        told: What was told of the attack's rules before.
+        event: The event.
+        told: The counts that were recorded before.
     """
     for rule in event.attack.rules:
         packets, size = told.get(rule.name, (0, 0))
@@ -114,7 +114,7 @@ def _time(at: float) -> datetime:
 
 
 def as_text(fields: Mapping[str, Any]) -> str:
-    """Return a record, as the journal has it, as a line for people."""
+    """Return a record of the journal as a line of text."""
     at = datetime.fromisoformat(fields["Timestamp"])
     whose = fields["Application"] or fields["Destination"] or "-"
     return (

@@ -1,4 +1,4 @@
-"""Attacks as they are shown: by the control socket, the API, and `spectrum ddos --json`."""
+"""Attacks as JSON: for the control socket, the API, and `spectrum ddos --json`."""
 
 from base64 import b64encode
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
 def attack_shown(attack: Attack) -> dict[str, Any]:
-    """Return an attack as JSON has it. Sums are of what its rules matched, as these counted it."""
+    """Return an attack as JSON. Sums are the counts of its rules."""
     packets, size = attack.dropped
     return {
         "id": attack.id,
@@ -84,7 +84,7 @@ def _decoded(frame: frames.Frame) -> dict[str, Any]:
         "source_port": frame.source_port,
         "destination_port": frame.destination_port,
         "length": frame.length,
-        "ttl": frame.ttl or None,  # workers do not see it
+        "ttl": frame.ttl or None,  # unknown to workers
         "tcp_flags": "+".join(frame.tcp_flags),
     }
 

@@ -95,7 +95,7 @@ class AttackTracker:
 
     @property
     def open(self) -> tuple[Attack, ...]:
-        """Those that have not ended."""
+        """The open attacks."""
         return tuple(one.attack for one in self._open.values())
 
     # --- findings of the detector ---------------------------------------------------------------------------------
@@ -103,13 +103,13 @@ class AttackTracker:
     def take(
         self, events: Iterable[Event], packets: Packets, seconds: float, at: float, samples_of: SamplesOf | None = None
     ) -> list[AttackEvent]:
-        """Take what the detector made of a look; return what is to be told.
+        """Take the detector's events of a look; return events of attacks.
 
         Args:
-            events: What it made.
-            packets: What was sampled, in so many seconds.
-            seconds: Likewise.
-            at: When, in seconds since 1970.
+            events: The detector's events.
+            packets: The samples.
+            seconds: The time in which they were taken.
+            at: The time, in seconds since 1970.
             samples_of: Returns the headers of some of the packets.
         """
         told: list[AttackEvent] = []
@@ -184,7 +184,7 @@ class AttackTracker:
         return next((one for one in self._open.values() if name in one.counted_at), None)
 
     def _at(self, app: str, matching: "_Matching") -> _Open | None:
-        """Return the attack on the same target: the same app, or, where there is none, the same addresses."""
+        """Return the attack on the same target: the same app, without one the same addresses."""
         for one in self._open.values():
             if app and one.attack.app == app:
                 return one
@@ -205,7 +205,7 @@ class AttackTracker:
         return one
 
     def _put(self, one: _Open, made: AttackRule, matching: "_Matching") -> None:
-        """Add a rule, or what it is now, and what is known of the target and of rates with it."""
+        """Add or replace a rule, and update target and rates."""
         attack = one.attack
         former = next((rule for rule in attack.rules if rule.name == made.name and made.name), None)
         if former is not None:
@@ -228,7 +228,7 @@ class AttackTracker:
         room = MOST_SAMPLES - one.samples
         if samples_of is None or room <= 0:
             return ()
-        # Half of the room at most: what comes later may look different.
+        # At most half of the room: later packets may look different.
         found = tuple(samples_of(matching.some(max(1, room // 2))))
         one.samples += len(found)
         return found
@@ -236,11 +236,11 @@ class AttackTracker:
     # --- counters of the kernel -----------------------------------------------------------------------------------
 
     def count(self, counts: Counts, seconds: float, at: float) -> list[AttackEvent]:
-        """Take the kernel's counters of rules in force; return what is to be told.
+        """Take the kernel's counters of rules in force; return events of attacks.
 
         Args:
-            counts: Packets and bytes of each rule, by its name. A counter that is less than before was reset.
-            seconds: Since the call before.
+            counts: Packets and bytes of each rule, by name. A counter that is less than before was reset.
+            seconds: The time since the last call.
             at: Now, in seconds since 1970.
         """
         told: list[AttackEvent] = []
@@ -389,7 +389,7 @@ class _Matching:
 
     @property
     def target(self) -> AttackTarget:
-        """The prefix of all destinations, of the more frequent IP version; port and protocol, where they share one."""
+        """The prefix of all destinations, of the more frequent IP version; port and protocol, if they share them."""
         if not len(self.packets):
             return AttackTarget("")
         versions, counts = np.unique(self.packets["version"], return_counts=True)
@@ -407,7 +407,7 @@ class _Matching:
 
 
 def _spanned(one: str, other: str) -> str:
-    """Return the longest prefix that has two addresses or prefixes; an address as itself."""
+    """Return the longest prefix that contains two addresses or prefixes; a single address unchanged."""
     first, last = ip_network(one), ip_network(other)
     if first.version != last.version:
         return one

@@ -31,7 +31,7 @@ def classify(what: Conjunction, packets: Packets, pulses: int = 0) -> ManagedRul
     """Return the managed rule that an attack is an instance of.
 
     Args:
-        what: What its packets share.
+        what: The common properties of its packets.
         packets: Samples of them.
         pulses: How often it came, ended and came again.
     """
@@ -121,7 +121,7 @@ def _begins(packets: Packets, payloads: tuple[bytes, ...]) -> Mask:
 
 
 def shared_fields(what: Conjunction) -> Mapping[str, Spans]:
-    """Return the fields of expressions that an attack's packets share, and what each is."""
+    """Return the fields of expressions with common values in an attack's packets, and these values."""
     by_field = {one.field: one for one in what.predicates if one.kind != "not in"}
     found: dict[str, Spans] = {}
     for field, name in (("protocol", "ip.proto.num"), ("length", "ip.len"), ("ttl", "ip.ttl")):
@@ -138,7 +138,7 @@ def shared_fields(what: Conjunction) -> Mapping[str, Spans]:
 
 
 def _of_transport(by_field: Mapping[str, Predicate]) -> Iterator[tuple[str, Spans]]:
-    """Yield the fields of TCP and UDP: those of one are nothing that packets of another protocol could have."""
+    """Yield the fields of TCP and UDP: packets of another protocol cannot have them."""
     protocols = by_field["protocol"].values if "protocol" in by_field else ()
     ports = {"srcport": by_field.get("source_port"), "dstport": by_field.get("destination_port")}
     for transport in ("tcp", "udp"):
@@ -177,7 +177,7 @@ def _addresses(predicate: Predicate) -> Iterator[Span]:
 
 
 def _source(key: int) -> Span:
-    """Return the address that a key of `source` stands for, or the /64; the highest bit says that it is one of IPv6."""
+    """Return the address of a key of `source`, or the /64; the highest bit marks IPv6."""
     if key >> 63:
         return address_span(f"{IPv6Address((key & (1 << 63) - 1) << 64)}/64")
     return address_span(str(IPv4Address(key & 0xFFFFFFFF)))

@@ -46,7 +46,7 @@ SUB_WINDOW_S = 0.25
 SPANS = (1, 4)
 # Samples of a window; more add no information, and take longer.
 MOST_SAMPLES = 4_000
-# Kept, so that it is seen who asks again, and who goes on.
+# Looks that are kept, to see which sources repeat queries, and which continue.
 KEPT_LOOKS = 10
 LEAST_SAMPLES = 15
 LEAST_EXCESS = 2_000.0
@@ -56,7 +56,7 @@ ERRORS = 4.0
 CLEAR_ALARM = 5.0
 # Delay before mining again after it found nothing.
 PATIENCE_S = 1.0
-# So long clients have time to go on, or to ask again.
+# Time after which clients would have continued, or repeated their queries.
 GOES_ON_S = 1.0
 REJUDGE_S = 1.0
 MOST_RULES = 8
@@ -87,18 +87,18 @@ class FloodRule:
     """A rule that was written for an attack.
 
     Attributes:
-        number: No other one has it.
-        what: Matches packets that belong to no flow in use.
-        judgement: What becomes of them.
+        number: Its number, unique.
+        what: Its conditions, for packets that belong to no flow in use.
+        judgement: Its action.
         managed: The kind of attack.
-        ruling: What overrides say of it.
-        judged: What would become of them if no override said anything.
-        app: The number of the app that it is about most.
-        excess: Packets per second that matched beyond normal when it was written; `normal` those that are normal.
+        ruling: The settings of overrides.
+        judged: The action without overrides.
+        app: The number of the app that most packets are for.
+        excess: Packets per second beyond normal when it was written; `normal` are the normal ones that match.
         began: When it was written; `quiet_since` since when little matches, None while much does.
-        hits: The greatest part of an app's openings of the profile that matches.
+        hits: The greatest share of an app's openings in the profile that matches.
         times: How often the attack has come within a day.
-        apps: The apps that packets of it may be about; nothing is learned of them meanwhile.
+        apps: The apps that its packets may be for; they are not learned meanwhile.
     """
 
     number: int
@@ -118,7 +118,7 @@ class FloodRule:
 
     @property
     def action(self) -> Action:
-        """What becomes of packets that match."""
+        """The action on packets that match."""
         assert self.judgement.action is not None, "a rule does something"
         return self.judgement.action
 
@@ -187,11 +187,11 @@ class Detector:
     """Finds attacks.
 
     Args:
-        profile: What is normal; it learns while there is no alarm.
-        overrides: How much more than normally is an attack, of which kind, and what becomes of it.
-        first_expiry_s: A rule of an attack that comes for the first time ends so long after little matches it.
-        by_workers: The engine of workers shows packets and judges them, which knows less of them, and of TCP has only
-            connections that are open.
+        profile: The profile of normal traffic; it learns while there is no alarm.
+        overrides: The sensitivity and action of each kind of attack.
+        first_expiry_s: The time after which a rule of a first attack ends that little matches.
+        by_workers: Whether the engine of workers samples and judges packets: it knows less of them, and of TCP has only
+            established connections.
     """
 
     def __init__(
@@ -220,17 +220,17 @@ class Detector:
         self._alarm_since: float | None = None
         self._at = 0.0
         self._deviations: list[Deviated] = []
-        # Apps to which more come who may go on, and since when.
+        # Apps with more new sources that may continue, and since when.
         self._unclear: dict[int, float] = {}
 
     @property
     def rules(self) -> Sequence[FloodRule]:
-        """Those in force."""
+        """The rules in force."""
         return tuple(self._rules.values())
 
     @property
     def last(self) -> int:
-        """The highest number that a rule had."""
+        """The highest number of a rule so far."""
         return self._last
 
     def resume(self, rules: Iterable[FloodRule], last: int = 0) -> None:
@@ -239,12 +239,12 @@ class Detector:
         self._last = max(last, *self._rules, 0)
 
     def expiry_s(self, rule: FloodRule) -> float:
-        """Return how long after little matches it a rule ends."""
+        """Return the time after which a rule ends that little matches."""
         return self.first_expiry_s * expiry_s(rule.times) / EXPIRIES_S[0]
 
     @property
     def profile(self) -> Profile:
-        """What is normal."""
+        """The profile of normal traffic."""
         return self._profile
 
     def look(
@@ -256,15 +256,15 @@ class Detector:
         at: float | None = None,
         counted: Mapping[int, float] | None = None,
     ) -> list[Event]:
-        """Take what was sampled in a sub-window; return what follows from it.
+        """Take the samples of a sub-window; return the resulting events.
 
         Args:
-            packets: Samples, also of what rules in force match.
-            seconds: How long the sub-window is.
-            now: When it ends, of a clock that is never set.
-            at: The same, in seconds since 1970; `now` where it is not given.
-            counted: Packets per second that rules match, by their number, as they counted themselves. Rules that are
-                not there are judged by the samples.
+            packets: Samples, including those that rules in force match.
+            seconds: The length of the sub-window.
+            now: Its end, of a clock that is never set.
+            at: The same, in seconds since 1970; `now` by default.
+            counted: Packets per second that rules match, by number, from their own counters. Other rules are judged by
+                the samples.
         """
         self._at = now if at is None else at
         self._began = now if self._began is None else self._began
@@ -304,10 +304,10 @@ class Detector:
         return deviations
 
     def _learn_trusted(self, packets: Packets, seconds: float) -> bool:
-        """Learn before it is known what is normal: all that is no attack whatever is normal; tell if something is."""
+        """Learn before normal traffic is known: all that is never an attack; return whether some is suspect."""
         looks = [self._left_over(look.packets) for look in self._window]
         suspects = Suspects.among(Packets.joined(looks), sum(look.seconds for look in self._window))
-        # Of what no app gets, nothing can be told from what a rule leaves over.
+        # Traffic without an app allows no conclusion from what a rule leaves over.
         without = {NO_APP} if any(NO_APP in rule.apps for rule in self.rules) else set()
         self._learn_later(suspects.trusted(self._left_over(packets)), seconds, without, suspects)
         return bool(suspects)
@@ -379,11 +379,11 @@ class Detector:
 
     @property
     def _window(self) -> list[_Look]:
-        """The looks that are looked at."""
+        """The looks of the present window."""
         return list(self._looks)[-max(SPANS) :]
 
     def _explained(self) -> Iterator[Conjunction]:
-        """Yield what rules in force match, and what is tolerated."""
+        """Yield the conditions of rules in force, and of tolerated traffic."""
         yield from (rule.what for rule in self._rules.values())
         yield from self._tolerated
 
@@ -430,7 +430,7 @@ class Detector:
         seconds = sum(look.seconds for look in looks)
         packets = Packets.joined([look.packets for look in looks])
         normal = self._profile.normal_with(self._missing(looks))
-        # Nobody is known now, or only who is known was learned: so that says nothing.
+        # No source is known now, or only known sources were learned: inconclusive.
         if self._lost_known(packets, seconds) or self._knows_too_little(packets, seconds):
             packets = packets.replaced(known=np.zeros(len(packets), np.uint8))
             rows = normal.packets.replaced(known=np.zeros(len(normal.packets), np.uint8))
@@ -451,7 +451,7 @@ class Detector:
     def _decide(
         self, fingerprint: Fingerprint, left: Packets, seconds: float, now: float, times: int = 1
     ) -> RuleWritten | LeftAlone | None:
-        """Begin a rule for what was found in what no rule matches, or say why there is none; None: not yet."""
+        """Begin a rule for a fingerprint that no rule matches, or report why there is none; None: not yet."""
         idle = left.where(left["state"] != IN_USE)
         fingerprint = self._narrowed(fingerprint, idle, seconds)
         matching = idle.where(fingerprint.what.match(idle))
@@ -463,7 +463,7 @@ class Detector:
         judged = self._feasible(judged, fingerprint, matching)
         come = max(times, self._past.times(fingerprint.what, self._at))
         managed, ruling = self._managed(fingerprint.what, matching, come - 1)
-        if judged.waits:  # what else there is, is looked for meanwhile
+        if judged.waits:  # other fingerprints are searched meanwhile
             self._tolerated[fingerprint.what] = now
             return None
         if judged.action is None:
@@ -514,7 +514,7 @@ class Detector:
         return frozenset(map(int, np.unique(rows["app"][what.match(rows)])))
 
     def _managed(self, what: Conjunction, matching: Packets, pulses: int) -> tuple[ManagedRule, Ruling]:
-        """Return the kind of an attack, and what overrides say of it: as pulses only where they say nothing else."""
+        """Return the kind of an attack, and its overrides' settings; as pulses only if they have none for the kind."""
         fields = shared_fields(what)
         managed = classify(what, matching)
         ruling = self._overrides.judge(managed, fields)
@@ -536,7 +536,7 @@ class Detector:
         now: float,
         was_there: bool = True,
     ) -> Judgement:
-        """Return what is done about a fingerprint by what is known yet: more of attacks that were there before."""
+        """Return the action by present knowledge: a stronger one for attacks that were there before."""
         if judgement.action is None:
             return judgement
         assert self._began is not None, "set by a look"
@@ -567,7 +567,7 @@ class Detector:
         return any(not self._profile.is_settled(app, self._at) for app in suspects.apps)
 
     def _lost_known(self, packets: Packets, seconds: float) -> bool:
-        """Tell whether the table of known sources was lost."""
+        """Return whether the table of known sources was lost."""
         known = float((packets["stands_for"] * packets["known"]).sum()) / seconds
         error = sqrt(float((packets["stands_for"].astype(float) ** 2 * packets["known"]).sum())) / seconds
         return known + 2 * error < LOST_KNOWN * self._profile.known_rate
@@ -612,14 +612,14 @@ class Detector:
         return replace(found, waited=waited and bool(before), opened=per_s - normal[OPENING])
 
     def _opened_per_s(self, looks: Sequence[_Look], app: int, what: Conjunction) -> float:
-        """Return how many flows of an app opened per second in some looks, from where a fingerprint says."""
+        """Return how many flows of an app opened per second in some looks, from the sources of a fingerprint."""
         packets = [look.packets.where(look.packets["state"] == OPENING) for look in looks]
         opened = self._left_over(Packets.joined(packets))
         own = (opened["app"] == app) & what.sources.match(opened)
         return float(opened["stands_for"][own].sum()) / (sum(look.seconds for look in looks) or inf)
 
     def _askers(self, app: int, what: Conjunction, rows: Packets, waited: bool) -> Askers:
-        """Tell who asks an app without sessions what matches."""
+        """Classify the senders of matching packets to an app without sessions."""
         asked = [
             look.packets.where(what.match(look.packets) & (look.packets["state"] != IN_USE)) for look in self._looks
         ]
@@ -650,7 +650,7 @@ class Detector:
             again = judge(found, idle, None, self._profile.per_source_of(rule.app))
             suspects = Suspects.among(packets.where(matches | (packets["state"] != OPENING)), seconds)
             again = self._feasible(self._held_back(again, found, idle, suspects, now), found, idle)
-            if again.action is Action.LOG:  # what needs no profile has become less
+            if again.action is Action.LOG:  # traffic that needs no profile has decreased
                 continue
             if again.action is not None and again.action != rule.judged.action:
                 told = overruled(again, rule.ruling, usual)
@@ -659,9 +659,9 @@ class Detector:
                     yield RuleWritten(changed)
 
     def _harm_of(self, rule: FloodRule) -> float:
-        """Return which part of an app's openings a rule hits at least, by what known sources sent that it matched.
+        """Return the least share of an app's openings that a rule hits, from matching packets of known sources.
 
-        What it hits of an app's known clients it hits of the others, too, who cannot be told from the attack.
+        Known clients are hit as often as other clients, who cannot be distinguished from the attack.
         """
         harm = self._harm.setdefault(rule.number, _Harm())
         usual = self._profile.known_share_of(rule.app) * float(self._profile.rates_of(rule.app)[:IN_USE].sum())
@@ -699,8 +699,8 @@ class Detector:
             return True
         if rule.app == NO_APP or self._profile.is_settled(rule.app, self._at):
             return False
-        # How much is normal is not known: it is over when what matches goes on as clients do. This takes as many
-        # samples as the rule took: fewer do not tell forged sources from clients.
+        # The normal rate is unknown: the attack is over when matching flows continue as clients' do. This takes as many
+        # samples as the rule took: fewer do not distinguish forged sources from clients.
         packets = Packets.joined([look.packets for look in self._window])
         seen = packets.where(rule.what.match(packets) | (packets["state"] != OPENING))
         return rule.action is not Action.LOG and not Suspects.among(seen, sum(look.seconds for look in self._window))

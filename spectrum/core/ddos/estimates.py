@@ -10,15 +10,15 @@ _Z = 1.96
 
 
 def rate_bounds(count: float, one_in: float, seconds: float) -> tuple[float, float]:
-    """Return the lower and upper bound of a rate, 95 % sure, of samples that were taken by chance.
+    """Return the lower and upper bound of a rate from random samples, with 95 % confidence.
 
     The bounds are Wilson's for a Poisson count (E. B. Wilson, 1927): those of `count +- 1.96 sqrt(count)` hold too
     rarely below 15 samples.
 
     Args:
-        count: Samples.
-        one_in: Packets that each stands for.
-        seconds: In which they were taken.
+        count: The number of samples.
+        one_in: The packets that each stands for.
+        seconds: The time in which they were taken.
     """
     middle, half = count + _Z**2 / 2, _Z * sqrt(count + _Z**2 / 4)
     scale = one_in / seconds
@@ -26,9 +26,9 @@ def rate_bounds(count: float, one_in: float, seconds: float) -> tuple[float, flo
 
 
 def sources(column: Column) -> tuple[float, int]:
-    """Estimate how many sources send, all as often, from those of samples; the second is how many pairs were equal.
+    """Estimate the number of sources, of equal frequency, from those of samples; also return the number of equal pairs.
 
-    It is the birthday paradox: of `c` samples of `s` sources, `c (c - 1) / 2 s` pairs are equal.
+    By the birthday paradox: of `c` samples of `s` sources, `c (c - 1) / 2 s` pairs are equal.
     """
     _, counts = np.unique(column, return_counts=True)
     pairs = int((counts * (counts - 1) // 2).sum())

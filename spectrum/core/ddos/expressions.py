@@ -1,7 +1,7 @@
 """Expressions about packets, in the part of Cloudflare's rules language that overrides of DDoS rules have.
 
-An expression is evaluated with what is known of packets: each field is any of some numbers, or nothing is known of it.
-An undecidable result is None (Kleene's logic): neither the expression nor its negation holds.
+An expression is evaluated with the known properties of packets: each field is any of some numbers, or unknown. An
+undecidable result is None (Kleene's logic): neither the expression nor its negation holds.
 """
 
 import re
@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Literal, Never
 
-# Of an override; filters of TCP protection have 8,192.
+# Limit of an override; filters of TCP protection have 8,192.
 MAX_LENGTH = 4_000
 MAX_DEPTH = 32
 # The lowest and the highest number of a range. An address is a number of 128 bits, an IPv4 one as `::ffff:a.b.c.d`.
@@ -28,8 +28,8 @@ class Field:
     """A field of packets.
 
     Attributes:
-        kind: What its values are: a flag is 0 or 1, and stands alone.
-        highest: The highest number that it can be.
+        kind: The kind of its values: a flag is 0 or 1, and stands without an operator.
+        highest: Its highest number.
     """
 
     kind: Literal["number", "address", "flag"] = "number"
@@ -64,7 +64,7 @@ class ExpressionError(ValueError):
     """A malformed expression.
 
     Attributes:
-        position: Of the character that is wrong, from 1 on.
+        position: The position of the wrong character, from 1 on.
     """
 
     def __init__(self, position: int, message: str) -> None:
@@ -110,7 +110,7 @@ def parse(text: str, fields: Mapping[str, Field] = FIELDS, max_length: int = MAX
 
     Args:
         text: The expression, such as `ip.dst in {192.0.2.0/24} and not tcp.flags.syn`.
-        fields: Those that it may name.
+        fields: The valid fields.
         max_length: In characters.
 
     Raises:
@@ -198,7 +198,7 @@ _NUMBER = re.compile("[0-9]+|0[xX][0-9a-fA-F]+")
 _WORDS = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "&&": "and", "||": "or", "^^": "xor"}
 _WORDS["!"] = "not"
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "in")
-# From the one that binds least.
+# In ascending order of precedence.
 _JOINS: tuple[Literal["or", "xor", "and"], ...] = ("or", "xor", "and")
 _ELSEWHERE = {
     "matches": "the fields here are numbers and addresses",
@@ -228,7 +228,7 @@ class _Parser:
 
     Args:
         text: The expression.
-        fields: Those that it may name.
+        fields: The valid fields.
     """
 
     def __init__(self, text: str, fields: Mapping[str, Field]) -> None:
@@ -366,7 +366,7 @@ class _Parser:
 
 
 def _tokens(text: str) -> Iterator[_Sign]:
-    """Yield the words and signs of a text, then one that is empty and stands for its end."""
+    """Yield the words and signs of a text, then an empty one for its end."""
     place = 0
     while (found := _TOKEN.match(text, place)) is not None:
         place = found.end()
@@ -387,7 +387,7 @@ def _numbers(text: str, highest: int) -> Span:
 
 
 def _without_mapped(span: Span) -> Iterator[Span]:
-    """Yield the addresses of a range, without those of IPv4 where it is one of IPv6."""
+    """Yield the addresses of a range; of an IPv6 range without IPv4-mapped ones."""
     low, high = span
     if _MAPPED[0] <= low and high <= _MAPPED[1]:
         yield span

@@ -19,17 +19,17 @@ FEW_SOURCES, LEAST_PAIRS, LEAST_PER_SOURCE = 50_000, 3, 8.0
 PER_SOURCE = 4.0
 # A limit per source allows the busiest sources this multiple of their usual rate.
 SHARED = 3.0
-# Of a crowd's excess: handshakes completed, and packets of sessions in use, for each that opens.
+# A crowd's ratio of completed handshakes, and of packets of sessions in use, to openings.
 CROWD_SHAKEN, CROWD_IN_USE = 0.3, 1.5
-# Of what may be one, at the start: none of forged sources completes a handshake.
+# The same at the begin of a possible crowd: forged sources complete no handshake.
 MAYBE_SHAKEN = 0.1
 CROWD_KNOWN, CROWD_LEAST_KNOWN = 0.5, 0.3
 
 
 class Action(StrEnum):
-    """What becomes of packets that match.
+    """The action on packets that match.
 
-    `retry` drops the first of a source, and lets pass what it sends again; `log` lets all pass, and counts them.
+    `retry` drops the first packet of a source, and passes its retransmission; `log` passes all, and counts them.
     """
 
     BLOCK = "block"
@@ -42,17 +42,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AppExcess:
-    """What an app gets beyond what is normal, of what no rule matches, from where a fingerprint says.
+    """The traffic of an app beyond normal that no rule matches, from the sources of a fingerprint.
 
     Attributes:
         by_state: Packets per second beyond normal, by state of flow.
-        normal: Packets per second that are normal of the app, by state of flow.
-        known: Which part of the excess that belongs to no flow in use comes from known sources.
-        usually_known: Which part of it that is of what is normal.
-        sees_use: Packets of flows in use are seen: workers do not get those that the kernel forwards.
-        waited: Whether those who came first have had time to go on.
-        opened: What opened beyond normal a second earlier, per second: it has had time to go on.
-        askers: Of an app without sessions, who asks.
+        normal: The app's normal packets per second, by state of flow.
+        known: The share of known sources in the excess without a flow in use.
+        usually_known: Their share in normal traffic.
+        sees_use: Whether packets of flows in use are sampled: workers do not get those that the kernel forwards.
+        waited: Whether the first sources have had time to continue.
+        opened: Openings beyond normal a second earlier, per second: these have had time to continue.
+        askers: The senders of queries, for an app without sessions.
     """
 
     by_state: NDArray[np.float64]
@@ -66,7 +66,7 @@ class AppExcess:
 
     @property
     def has_sessions(self) -> bool:
-        """Whether what opens a flow usually goes on: each question is answered by itself otherwise, as of DNS."""
+        """Whether flows usually continue; otherwise each query is answered by itself, as by DNS."""
         opening, shaken, in_use = self.normal
         return bool(shaken >= CROWD_SHAKEN * opening or in_use >= CROWD_IN_USE * opening)
 
@@ -80,7 +80,7 @@ class AppExcess:
 
     @property
     def is_crowd(self) -> bool:
-        """Whether more people come: they complete handshakes, and go on; an app without sessions has known clients."""
+        """Whether more people come: they complete handshakes, and continue; without sessions, they are known."""
         opening, shaken, in_use = self.by_state
         if opening <= 0:
             return True
@@ -94,13 +94,13 @@ class AppExcess:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What to do.
+    """A decision.
 
     Attributes:
-        action: None where nothing is to be done, `why` says why.
-        waits: Nothing is to be done yet.
+        action: The action; None for none, for the reason `why`.
+        waits: Whether it is too early for one.
         per_s: The packets per second of a limit: of each source for `source-limit`, of all for `limit`.
-        why: In words.
+        why: The reason as text.
     """
 
     action: Action | None
@@ -116,13 +116,13 @@ _UNCLEAR = Judgement(None, why="new sources have had no time to continue", waits
 def judge(
     fingerprint: Fingerprint, samples: Packets, excess: AppExcess | None, usual_per_source: float = 0.0
 ) -> Judgement:
-    """Return what to do about a fingerprint.
+    """Decide on a fingerprint.
 
     Args:
-        fingerprint: What was found.
-        samples: Those that match it.
-        excess: Of the app that it is about most; None where no app is.
-        usual_per_source: Packets per second that the busiest sources of that app send: addresses with many clients.
+        fingerprint: The fingerprint.
+        samples: Its samples.
+        excess: That of the app with most of its packets; None without an app.
+        usual_per_source: Packets per second of that app's busiest sources: addresses with many clients.
     """
     share = 100 * float(fingerprint.hits.max(initial=0.0))
     is_served = float((samples["served"] == 1).mean()) > 0.5
@@ -133,7 +133,7 @@ def judge(
             return crowd
         if not is_served or not (fingerprint.what.excludes or are_known):
             return Judgement(Action.BLOCK, why=why)
-        # Clients that were upgraded since the profile was learned send what it has never seen, too.
+        # Upgraded clients also send packets that the profile has never seen.
         return spared(fingerprint, samples, usual_per_source, f"{why}, but new clients may send it")
     if fingerprint.excess < LEAST_LIFT * fingerprint.normal:
         return Judgement(None, why=f"it looks as normal packets do, and is less than {LEAST_LIFT:g} times as much")
@@ -151,7 +151,7 @@ def judge(
 
 
 def _new_crowd(fingerprint: Fingerprint, excess: AppExcess, are_known: bool) -> Judgement | None:
-    """Return what to do where a crowd may send what the profile has not seen: from new places, or about a new name."""
+    """Decide where a crowd may send packets that the profile has not seen: from new places, or for a new name."""
     if are_known and excess.is_crowd:  # behind addresses that the profile has not seen
         return Judgement(None, why="known sources send it: a crowd")
     if fingerprint.what.excludes or (excess.has_sessions and not fingerprint.what.sources.predicates):
@@ -165,7 +165,7 @@ def spared(fingerprint: Fingerprint, samples: Packets, usual_per_source: float, 
     """Return the action on packets some of which clients may have sent."""
     if _few(fingerprint, samples):
         estimate, _ = sources(samples["source"])
-        # Clients behind one address are spared, as far as that leaves a limit at all.
+        # Clients behind one address are spared, if that leaves a limit at all.
         shared = min(SHARED * usual_per_source, fingerprint.excess / estimate / 2)
         return Judgement(Action.SOURCE_LIMIT, max(PER_SOURCE, shared), f"about {estimate:,.0f} sources send it")
     if _opens(samples):
@@ -179,9 +179,9 @@ def _few(fingerprint: Fingerprint, samples: Packets) -> bool:
 
 
 def of_connections(judged: Judgement, fingerprint: Fingerprint, samples: Packets) -> Judgement:
-    """Return what to do where rules are about connections, which a worker has accepted, and samples about packets.
+    """Decide on connections that a worker has accepted, with samples of packets.
 
-    Their clients have completed the handshake: neither a cookie nor a repetition would say more of them.
+    Their clients have completed the handshake: a cookie or a retransmission would prove nothing more.
     """
     if not len(samples) or float((samples["protocol"] == PROTOCOLS["tcp"]).mean()) <= 0.5:
         return judged
@@ -200,9 +200,9 @@ def overruled(judged: Judgement, ruling: Ruling, normal: float) -> Judgement:
     """Return the action after the managed rule and its overrides.
 
     Args:
-        judged: What would be best, and is not nothing.
-        ruling: What they say.
-        normal: Packets per second of what is normal that match.
+        judged: The best action; not None.
+        ruling: Their settings.
+        normal: Normal packets per second that match.
     """
     said = f"override {ruling.override}" if ruling.override else "its managed rule"
     assert judged.action is not None, "nobody orders to drop a crowd"

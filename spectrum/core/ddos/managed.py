@@ -1,11 +1,11 @@
 """The managed ruleset: a rule for each kind of attack, with its signature and threshold.
 
-A detection finds what the packets of an attack share, and writes a rule of the filter for exactly that. The managed
-rule that it is an instance of gives it a name, a threshold by sensitivity, and an action: what overrides change. It is
-the first one, in the order of the table, that fits.
+Detection finds the common properties of an attack's packets, and writes a rule of the filter for exactly these. The
+managed rule that it is an instance of defines a name, a threshold by sensitivity, and an action, which overrides
+change. It is the first rule, in the order of the table, that matches the attack.
 
-Ids and references never change. Ids are Cloudflare's where those are public, so that overrides that were written there
-are about the same attacks here.
+Ids and references never change. Ids are Cloudflare's where those are public, so that overrides written for Cloudflare
+have the same meaning here.
 """
 
 import hashlib
@@ -15,23 +15,23 @@ from typing import Literal
 
 from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 
-# Cloudflare's id of its own.
+# Cloudflare's id of the ruleset.
 RULESET_ID = "3b64149bfa6e4220bbbc2bd6db589552"
 RULESET_NAME = "Spectrum L3/4 DDoS Ruleset"
 RULESET_DESCRIPTION = (
     "Kinds of attacks at the network layer. Overrides change the sensitivity and the action of all of them, of those "
     "with a tag, or of single ones."
 )
-# Raised with any change of a rule.
+# Incremented with each change of a rule.
 RULESET_VERSION, RULESET_UPDATED = "1", "2026-11-26T00:00:00Z"
 PHASE = "ddos_l4"
 
 Sensitivity = Literal["default", "medium", "low", "eoff"]
 SENSITIVITIES: tuple[Sensitivity, ...] = ("default", "medium", "low", "eoff")
-# What becomes of packets: what the detection finds best (it drops what no client sends, and else limits, or asks for
-# cookies or repetitions); dropped; counted and let through; what it would drop is limited to twice what is normal.
+# Actions: dynamic (drop what no client sends, otherwise limit, or require cookies or retransmissions); block; log,
+# which counts and passes; limit, to twice the normal rate where dynamic would drop.
 ManagedAction = Literal["ddos_dynamic", "block", "log", "rate-limit"]
-# How many times as much as by default activates a rule.
+# The factor of the default threshold.
 _FACTORS: Mapping[Sensitivity, int] = {"default": 1, "medium": 3, "low": 8, "eoff": 40}
 _LEAST, _LEAST_GENERIC = 2_000, 5_000
 _ID_DIGITS = 32
@@ -41,7 +41,7 @@ _TCP, _UDP, _ICMP, _GRE, _ESP, _ICMP6, _SCTP = (
     PROTOCOLS[name] for name in ("tcp", "udp", "icmp", "gre", "esp", "icmpv6", "sctp")
 )
 _ALL_FLAGS = 0x3F
-# Of expressions, by flag.
+# Fields of expressions, by flag.
 FLAG_FIELDS: Mapping[str, int] = {
     "tcp.flags.syn": TCP_FLAGS["syn"],
     "tcp.flags.ack": TCP_FLAGS["ack"],
@@ -54,26 +54,26 @@ FLAG_FIELDS: Mapping[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What packets of an attack have in common; what is left out is any.
+    """The common properties of an attack's packets; an attribute that is left out matches any.
 
     Attributes:
-        protocols: Of IP, by number.
-        version: Of IP.
+        protocols: IP protocols, by number.
+        version: The IP version.
         source_ports: Ranges.
         destination_ports: Ranges.
-        tcp_flags: Those that are looked at, and those of them that are set.
+        tcp_flags: A mask of flags, and those of them that are set.
         lengths: Of the packet, from and to.
         windows: Of TCP, one of these.
         idents: Of IPv4, one of these.
         options: Whether TCP has options.
-        payloads: What it begins with, one of these; at most 8 bytes.
+        payloads: The begin of the payload, one of these; at most 8 bytes.
         fragment: Whether it is a fragment.
-        served: Whether an app listens where it goes.
-        destinations: To at least so many, and to none of them half.
-        shaken: At least so much of it belongs to connections that were opened completely, and then do nothing.
-        pulses: At least so often it came, ended and came again.
-        is_plain: Nothing but where it goes tells it from what clients send.
-        is_other: Of protocols that no rule names.
+        served: Whether an app listens on the destination.
+        destinations: The least number of destinations, none of which gets half.
+        shaken: The least share in connections with a complete handshake and nothing more.
+        pulses: How often, at least, the attack came, ended and came again.
+        is_plain: Whether only the destination distinguishes it from packets of clients.
+        is_other: Whether the protocol is in no rule.
     """
 
     protocols: tuple[int, ...] = ()
@@ -96,7 +96,7 @@ class Signature:
 
     @property
     def expression(self) -> str:
-        """What of it the expressions of overrides can say too: that much is true of the packets, and some more."""
+        """The part of the signature that expressions can have: it matches these packets, and some others."""
         parts = [*self._of_ip(), *self._of_ports(), *self._of_flags()]
         return " and ".join(parts) or "true"
 
@@ -131,12 +131,12 @@ class ManagedRule:
 
     Attributes:
         ref: A short name that never changes.
-        name: What the attack is called.
-        description: What comes, and why.
-        categories: Tags, that overrides may name.
-        signature: What it is known by; None where a profile of what is usual finds it.
-        action: What becomes of its packets where no override says it.
-        least: So many packets per second activate it by default.
+        name: The name of the attack.
+        description: Its packets, and their cause.
+        categories: Tags, which overrides may name.
+        signature: Its signature; None for one that an adaptive profile finds.
+        action: The action without overrides.
+        least: The packets per second that activate it by default.
         known_id: Cloudflare's id, or the end of it, if that is public.
     """
 
@@ -156,7 +156,7 @@ class ManagedRule:
         return made[: _ID_DIGITS - len(self.known_id)] + self.known_id
 
     def threshold(self, sensitivity: Sensitivity) -> int:
-        """Return how many packets per second, beyond what is normal, activate it."""
+        """Return the packets per second, beyond normal, that activate it."""
         return self.least * _FACTORS[sensitivity]
 
 
@@ -730,12 +730,12 @@ _PROFILED: Mapping[tuple[Dimension, int, int], ManagedRule] = {
 
 
 def adaptive_rule(dimension: Dimension, protocol: int, version: int) -> ManagedRule | None:
-    """Return the rule about more than a profile has; None where no rule is about that.
+    """Return the rule for an excess over an adaptive profile; None if there is none.
 
     Args:
-        dimension: By what the profile counts.
-        protocol: Of IP, by number.
-        version: Of IP.
+        dimension: The dimension of the profile.
+        protocol: The IP protocol, by number.
+        version: The IP version.
     """
     for key in ((dimension, protocol, 0), (dimension, protocol, version), (dimension, 0, version), (dimension, 0, 0)):
         if (found := _PROFILED.get(key)) is not None:
@@ -743,7 +743,7 @@ def adaptive_rule(dimension: Dimension, protocol: int, version: int) -> ManagedR
     return None
 
 
-# In the order in which they are looked at: those first that say more.
+# In the order of matching: more specific ones first.
 RULES: tuple[ManagedRule, ...] = (
     *_IMPOSSIBLE,
     *_REFLECTIONS,

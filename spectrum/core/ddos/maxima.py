@@ -1,9 +1,9 @@
-"""Adaptive profiles: the busiest moment of every day, and what is too much by the week before. No I/O, no numpy.
+"""Adaptive profiles: the daily maximum of rates, and limits from the week before. No I/O, no numpy.
 
 A value of a dimension (a protocol, a country, an autonomous system, a port, a size of packets) has the maximum of each
-day. Its limit is made of the 95th percentile of the last seven. Between seven values that is interpolated nearly to the
-greatest: one day of an attack would raise it by five. Taken is the order statistic below, which leaves the greatest
-out, and not more than three times the median: beyond that an operator has to look.
+day. Its limit is based on the 95th percentile of the last seven. Interpolated between seven values, that is nearly the
+greatest: one day of an attack would raise it fivefold. So the order statistic below it is used, which leaves the
+greatest out, and at most three times the median: beyond that an operator has to decide.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ import msgspec
 Dimension = Literal["all", "openings", "protocol", "country", "asn", "port", "size"]
 DAY_S = 86_400
 DAYS, LEAST_DAYS = 7, 3
-# As many are kept, so that what is previewed of the last week has a week before it.
+# Kept days: a preview of the last week needs the week before.
 KEPT_DAYS = 14
 PERCENTILE = 0.95
-# More than so many times the percentile is too much; not beyond so many times the median.
+# The factors of the percentile, and of the median, whichever limit is lower.
 TOLERATED, MOST_OF_MEDIAN = 1.5, 3.0
-# Less is never too much, in packets per second.
+# The lowest limit, in packets per second.
 LEAST_RATE = 1_000.0
 MOST_DEVIATIONS = 32
 
@@ -40,13 +40,13 @@ class DailyMaximum(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Deviation(msgspec.Struct):
-    """There was more than the limit.
+    """An excess over the limit.
 
     Attributes:
         began: In seconds since 1970.
-        ended: The same; what goes on ends with the last ten seconds that were beyond.
-        packets_per_second: The most.
-        limit: What was the limit then.
+        ended: The same; of a continuing one the end of the last ten seconds beyond the limit.
+        packets_per_second: The highest rate.
+        limit: The limit at that time.
         beyond: Packets beyond it.
     """
 
@@ -58,14 +58,14 @@ class Deviation(msgspec.Struct):
 
 
 class Maxima(msgspec.Struct):
-    """What is known of a value of a dimension.
+    """The maxima of a value of a dimension.
 
     Attributes:
-        dimension: What packets are told apart by.
-        value: Of it, as it is shown.
-        days: The maximum of each day, the latest last; today is among them.
-        deviations: The latest.
-        share: Which part of the app's openings has this value.
+        dimension: The dimension.
+        value: The value, as it is displayed.
+        days: The maximum of each day, the latest last; including today.
+        deviations: The latest excesses.
+        share: The share of the app's openings with this value.
     """
 
     dimension: Dimension
@@ -93,11 +93,11 @@ class Limit:
     """The limit of a value.
 
     Attributes:
-        packets_per_second: More is.
+        packets_per_second: The limit.
         percentile: The 95th of the maxima, without interpolation.
         median: Of the maxima.
-        is_doubtful: Whether the percentile is so far above the median that an operator has to say if that is normal.
-        days: Of how many days.
+        is_doubtful: Whether the percentile is so far above the median that an operator has to decide if that is normal.
+        days: The number of days.
     """
 
     packets_per_second: float
@@ -108,7 +108,7 @@ class Limit:
 
 
 def limit_of(maxima: Sequence[float]) -> Limit | None:
-    """Return what is too much by the maxima of some days; None where these are too few."""
+    """Return the limit from the maxima of some days; None if these are too few."""
     if len(maxima) < LEAST_DAYS:
         return None
     ordered = sorted(maxima)
@@ -119,13 +119,13 @@ def limit_of(maxima: Sequence[float]) -> Limit | None:
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """A day on which there was more than the limit.
+    """A day with an excess over the limit.
 
     Attributes:
-        maxima: Of what.
+        maxima: The value.
         day: Since 1970, in UTC.
-        packets_per_second: The most on that day.
-        limit: What was too much, by the week before.
+        packets_per_second: The highest rate on that day.
+        limit: The limit from the week before.
     """
 
     maxima: Maxima
@@ -135,7 +135,7 @@ class Excess:
 
 
 def preview(maxima: Sequence[Maxima], today: int) -> Iterator[Excess]:
-    """Yield what would have been dropped in the last week, if what is beyond limits were dropped and not logged."""
+    """Yield what would have been dropped in the last week, if limits dropped the excess instead of logging it."""
     for one in maxima:
         for day in one.days:
             limit = one.limit(day.day)

@@ -24,7 +24,7 @@ DEEPEST = 7
 LEAST_COVER, LEAST_OF_FLOOR = 0.15, 0.8
 # Few samples may share a property by chance.
 LEAST_MATCHES = 12
-# First the whole of an attack is looked for, then the clean part of one.
+# First the whole of an attack is searched for, then a clean part of one.
 COVER_WEIGHTS = (4.0, 1.0)
 COMMONEST = 3
 # Samples that are counted first. A field without a value in a third of the least share of them has none in that share
@@ -32,11 +32,11 @@ COMMONEST = 3
 PROBED = 256
 ALIKE = 0.99
 MOST_EXCLUDED = 64
-# A rule of the filter has no more.
+# Limit of a rule of the filter.
 MOST_SETS = 2
 LEAST_OF_PREFIX, PREFIX_RATIO = 3, 4.0
 
-# By field how much an equal one is preferred to another, in nats.
+# By field, the preference over equal ones, in nats.
 EQUALS = {
     "version": 0.0,
     "destination": 0.0,
@@ -70,14 +70,14 @@ UNKNOWN_TO_WORKERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What was found.
+    """The result of a search.
 
     Attributes:
-        what: Matches the packets.
+        what: The conditions.
         excess: Packets per second that match beyond those of the profile.
         normal: Packets per second of the profile that match.
-        hits: Of each app, by its number plus one, the part of its rows that match.
-        samples: How many samples match.
+        hits: By the app's number plus one, the share of its rows that match.
+        samples: The number of samples that match.
     """
 
     what: Conjunction
@@ -94,7 +94,7 @@ class Fingerprint:
 
 @dataclass(slots=True)
 class _Part:
-    """What a conjunction selects, of the samples and of the profile."""
+    """The samples and rows of the profile that a conjunction matches."""
 
     samples: Packets
     rows: Packets
@@ -128,12 +128,12 @@ def mine(
     """Return the fingerprint of the excess; None without a significant one.
 
     Args:
-        samples: Packets that belong to no flow in use, less those that rules in force match.
-        seconds: In which they were sampled.
-        normal: The profile, less what rules in force match.
+        samples: Packets that belong to no flow in use, without those that rules in force match.
+        seconds: The time in which they were sampled.
+        normal: The profile, without what rules in force match.
         floor: The least excess that is an alarm, in packets per second.
-        cover_weight: How much a part of the excess that is not covered counts against a part of the cost.
-        unknown: Fields of which nothing is known.
+        cover_weight: The weight of uncovered excess relative to the cost.
+        unknown: Fields without values.
     """
     per_sample = samples["stands_for"] / seconds
     part = _Part(samples, normal.packets, normal.rates, normal.shares, per_sample)
@@ -164,7 +164,7 @@ def mine(
 
 
 def _parts(rows: Packets, apps: NDArray[np.int64], scale: int = 1, more: int = 0) -> NDArray[np.float64]:
-    """Return of each app which part of its rows these are, with some more: no hit among few rows says little."""
+    """Return each app's share of rows, with some more: no hit among few rows is inconclusive."""
     hits = scale * np.bincount(rows["app"] + 1, minlength=len(apps))
     most = np.where(hits > 0, apps, np.maximum(apps, 1 / COST_AIM))
     return np.asarray((hits + more) / np.maximum(most, 1) * (apps > 0))
@@ -183,7 +183,7 @@ def _best(
             samples &= _judged(part.samples)
         kept = one.scale * float(part.per_sample[samples].sum())
         if kept < LEAST_COVER * excess or one.scale * samples.sum() < LEAST_MATCHES:
-            continue  # before the profile is looked through
+            continue  # before the profile is searched
         rows = one.predicate.match(part.rows)
         if one.scale != 1:
             rows &= _judged(part.rows)
@@ -202,10 +202,10 @@ class _Candidate:
     """A predicate that may enter the conjunction.
 
     Attributes:
-        predicate: It.
-        prior: How much it is preferred, in nats.
-        scale: 2 where every other sample and row chose its values, and the rest judges them.
-        unseen: Which part of normal packets matches beside those of the rows.
+        predicate: The predicate.
+        prior: Its preference, in nats.
+        scale: 2 where every second sample and row chose its values, and the others judge them.
+        unseen: The share of normal packets that match besides those of the rows.
     """
 
     predicate: Predicate
@@ -252,7 +252,7 @@ def _commonest(samples: Packets, field: str) -> Iterator[Predicate]:
         return
     values, first, counts = np.unique(column, return_index=True, return_counts=True)
     for place in np.argsort(counts)[::-1][:COMMONEST]:
-        if field == "length" and not values[place]:  # a worker does not know it
+        if field == "length" and not values[place]:  # unknown to workers
             continue
         if counts[place] >= LEAST_COVER * len(column):
             yield Predicate(field, "is", (int(values[place]),), _example(samples, field, int(first[place])))
@@ -306,7 +306,7 @@ def _shared(predicates: Sequence[Predicate], samples: Packets, unknown: frozense
 
 
 def _alike(samples: Packets) -> Iterator[Predicate]:
-    """Yield every field that has one value in nearly all samples: it costs nothing, and spares what is not seen yet."""
+    """Yield every field with one value in nearly all samples: it costs nothing, and spares unseen packets."""
     for field in EQUALS:
         if field == "known" or not _says_something(samples, field):
             continue
@@ -316,7 +316,7 @@ def _alike(samples: Packets) -> Iterator[Predicate]:
 
 
 def _says_something(samples: Packets, field: str) -> bool:
-    """Tell whether packets have such a field: a window only with TCP, ports not in later fragments."""
+    """Return whether packets have such a field: a window only with TCP, ports not in later fragments."""
     if field in ("window", "options", "tcp_flags", "sequence", "acknowledgement"):
         if field == "acknowledgement" and not (samples["tcp_flags"] & TCP_FLAGS["ack"]).all():
             return False  # SYNs have 0 there
@@ -327,7 +327,7 @@ def _says_something(samples: Packets, field: str) -> bool:
 
 
 def _tidy(predicates: list[Predicate]) -> tuple[Predicate, ...]:
-    """Leave out what follows from another: the longer beginning of a payload, the longer prefix of a source."""
+    """Leave out redundant predicates: for the longer begin of a payload, the longer prefix of a source."""
     exact = [one.field for one in predicates if one.kind == "is"]
     implied: set[str] = set()
     for longer, shorter in (

@@ -3,8 +3,8 @@ holds for the properties that the attack's packets share, and it has a setting f
 setting of a rule has precedence over one of a tag, and that over one of all; of several tags that the rule has, the
 last one applies. (Cloudflare's rulesets, "ManagedOverride a managed ruleset".)
 
-An override is no list of packets to let through. It is about a detection: one for a source that the attack does not
-have in common changes nothing.
+An override is not an exception for packets: it applies to a detection. An expression about a source that not all
+packets of the attack have has no effect.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,8 +23,8 @@ class Setting:
     """The settings for some managed rules; None is no setting.
 
     Attributes:
-        sensitivity_level: How much of an attack activates them.
-        action: What becomes of it.
+        sensitivity_level: The sensitivity.
+        action: The action.
     """
 
     sensitivity_level: Sensitivity | None = None
@@ -37,11 +37,11 @@ class ManagedOverride:
 
     Attributes:
         id: 32 hex digits.
-        name: For people.
-        expression: About what packets of an attack share.
-        everything: Of all managed rules.
-        categories: Tags, in their order, each with what is said of rules that have it.
-        rules: Ids of managed rules, each with what is said of it.
+        name: The displayed name.
+        expression: The condition on the common properties of an attack's packets.
+        everything: The settings of all managed rules.
+        categories: Tags, in order, each with the settings of rules that have it.
+        rules: Ids of managed rules, each with its settings.
     """
 
     id: str
@@ -52,7 +52,7 @@ class ManagedOverride:
     rules: tuple[tuple[str, Setting], ...] = ()
 
     def settings_of(self, rule: ManagedRule) -> Iterator[Setting]:
-        """Yield what it says of a managed rule: what counts most first."""
+        """Yield its settings of a managed rule, in order of precedence."""
         yield from (setting for rule_id, setting in reversed(self.rules) if rule_id == rule.id)
         yield from (setting for tag, setting in reversed(self.categories) if tag in rule.categories)
         yield self.everything
@@ -69,10 +69,10 @@ class Ruling:
     """The settings that apply to an attack.
 
     Attributes:
-        sensitivity_level: How much of it activates its rule.
-        action: What becomes of it.
-        override: The name of the override that says so; empty where none does.
-        override_id: Its id; empty where none does.
+        sensitivity_level: The sensitivity.
+        action: The action.
+        override: The name of the override; empty without one.
+        override_id: Its id; empty without one.
     """
 
     sensitivity_level: Sensitivity
@@ -82,11 +82,11 @@ class Ruling:
 
 
 class Overrides:
-    """All that is said otherwise.
+    """All overrides.
 
     Args:
-        overrides: In their order; their expressions are right.
-        everywhere: What holds where no override says anything.
+        overrides: In order; their expressions are valid.
+        everywhere: The settings without an override.
     """
 
     def __init__(self, overrides: Iterable[ManagedOverride] = (), everywhere: Setting = Setting()) -> None:
@@ -95,17 +95,17 @@ class Overrides:
 
     @property
     def most_sensitive(self) -> Sensitivity:
-        """The sensitivity at which anything may be activated: nothing less is worth a look."""
+        """The highest sensitivity of any rule: a smaller excess cannot activate one."""
         base = self._everywhere.sensitivity_level or "default"
         found = {base, *(level for one, _ in self._overrides for level in one.sensitivities())}
         return min(found, key=SENSITIVITIES.index)
 
     def judge(self, rule: ManagedRule, fields: Mapping[str, Spans]) -> Ruling:
-        """Return what holds for an attack.
+        """Return the settings for an attack.
 
         Args:
             rule: The managed rule that it is an instance of.
-            fields: What its packets share: what each field is. Others are not in its fingerprint.
+            fields: The common values of its packets, by field. Other fields are not in its fingerprint.
         """
         chosen = self._chosen(rule, fields)
         said = (*(chosen.settings_of(rule) if chosen else ()), self._everywhere)

@@ -18,9 +18,9 @@ OPENING, SHAKEN, IN_USE = 0, 1, 2
 WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT = 0, 1, 2
 NO_APP = -1
 
-# What there is of each packet. `stands_for` is how many packets a sample stands for, `state` that of its flow (nothing
-# but openings; handshake complete; both ends have sent data), `known` whether its source had a flow in use within a
-# day, `served` whether an app listens where it goes, `app` which one.
+# The columns of a packet. `stands_for` is the number of packets that a sample stands for, `state` that of its flow
+# (only openings; handshake complete; both ends have sent data), `known` whether its source had a flow in use within a
+# day, `served` whether an app listens on its destination, `app` which one.
 COLUMNS: Mapping[str, type[np.generic]] = {
     "stands_for": np.float64,
     "version": np.uint8,
@@ -47,7 +47,7 @@ COLUMNS: Mapping[str, type[np.generic]] = {
     "served": np.uint8,
     "app": np.int32,
 }
-# Of keys made of IPv6 addresses, so that none is one of IPv4.
+# A bit of keys of IPv6 addresses, so that none equals one of IPv4.
 _SIX = np.uint64(1 << 63)
 MAPPED = 0xFFFF << 32
 
@@ -86,7 +86,7 @@ def _destination(packets: "Packets") -> Column:
     return np.where(packets["version"] == 4, packets["destination_low"], mixed)
 
 
-# What is made of columns when it is asked for.
+# Derived columns, computed on demand.
 DERIVED: Mapping[str, Callable[["Packets"], Column]] = {
     "destination": _destination,
     "has_ports": _has_ports,
@@ -129,14 +129,14 @@ class Packets:
         return self._length
 
     def __getitem__(self, name: str) -> Column:
-        """Return a column, or what is derived of some."""
+        """Return a column, or a derived one."""
         found = self._columns.get(name)
         if found is None:
             found = self._columns[name] = DERIVED[name](self)
         return found
 
     def where(self, mask: NDArray[np.generic]) -> "Packets":
-        """Return the rows that a mask selects, or those at some places."""
+        """Return the rows that a mask selects, or those with some indexes."""
         return Packets({name: column[mask] for name, column in self._columns.items()})
 
     def replaced(self, **columns: Column) -> "Packets":

@@ -10,7 +10,7 @@ import numpy as np
 from spectrum.core.ddos.packets import MAPPED, Mask, Packets
 from spectrum.core.packets import PROTOCOLS, TCP_FLAGS
 
-# What packets without ports do not have.
+# Fields that packets without ports do not have.
 OF_PORTS = ("source_port", "destination_port", "tcp_flags")
 OF_TCP = ("sequence", "acknowledgement")
 OF_SOURCES = ("source", "source/24", "source/16")
@@ -20,13 +20,13 @@ _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Predicate:
-    """What one field is, or is not.
+    """A condition on one field.
 
     Attributes:
-        field: A column of `Packets`, or what is derived of some.
-        kind: How it is compared.
-        values: With what; one for `is`.
-        example: For addresses: one of them, as it is shown; a key does not tell all of an IPv6 address.
+        field: A column of `Packets`, or a derived one.
+        kind: The comparison.
+        values: The operands; one for `is`.
+        example: For addresses: one of them as text; a key does not contain a whole IPv6 address.
     """
 
     field: str
@@ -35,11 +35,11 @@ class Predicate:
     example: str = ""
 
     def match(self, packets: Packets) -> Mask:
-        """Return which rows it holds for."""
+        """Return the rows that match."""
         column = packets[self.field]
         if self.kind == "is":
             found = np.asarray(column == column.dtype.type(self.values[0]))
-            # As the filter has it: what has no ports or flags is not of port 0, or without any flag.
+            # As in the filter: packets without ports or flags do not match port 0, or no flags.
             if self.field in (*OF_PORTS, *OF_TCP) and not self.values[0]:
                 found &= packets["has_ports"]
             if self.field in OF_TCP and not self.values[0]:
@@ -69,7 +69,7 @@ class Conjunction:
     predicates: tuple[Predicate, ...] = ()
 
     def match(self, packets: Packets) -> Mask:
-        """Return which rows it holds for."""
+        """Return the rows that match."""
         found = np.ones(len(packets), bool)
         for predicate in self.predicates:
             found &= predicate.match(packets)
@@ -77,17 +77,17 @@ class Conjunction:
 
     @property
     def excludes(self) -> bool:
-        """Whether it is about what the profile has not seen."""
+        """Whether it excludes values that the profile has seen."""
         return any(one.kind == "not in" for one in self.predicates)
 
     @property
     def sources(self) -> "Conjunction":
-        """What it says of where packets come from: it holds for all packets of a flow."""
+        """Its conditions on the source, which hold for all packets of a flow."""
         return Conjunction(tuple(one for one in self.predicates if one.field in OF_SOURCES and one.kind != "not in"))
 
     @property
     def key(self) -> frozenset[tuple[str, str, tuple[int, ...]]]:
-        """What it has in common with what is found of the same attack another time: sets of values differ a little."""
+        """A key that is equal for later fingerprints of the same attack: sets of values differ a little."""
         return frozenset((one.field, one.kind, one.values if one.kind == "is" else ()) for one in self.predicates)
 
     def __str__(self) -> str:
@@ -142,7 +142,7 @@ def prefix_text(field: str, key: int) -> str:
 
 
 def address_text(version: int, high: int, low: int) -> str:
-    """Return an address as it is written."""
+    """Return an address as text."""
     if version == 4:
         return str(IPv4Address(low ^ MAPPED))
     return str(IPv6Address(high << 64 | low))

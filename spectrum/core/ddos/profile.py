@@ -1,10 +1,10 @@
-"""What is normal: for each app samples of its packets, kept by chance, and how often such come.
+"""The profile of normal traffic: for each app random samples of its packets, and their rates.
 
-Rows answer what any conjunction would hit, with a known error: they are the joint distribution of all fields. Those of
-an app that belong to no flow in use are kept in two reservoirs, one that forgets within a day and one within a week;
-those of flows in use in a third, for when the table of flows is lost and they look as if they belonged to none.
-Rows are replaced by time, not by how many packets come (Vitter, "Random sampling with a reservoir", 1985, with a
-bound on what the next one is compared with): an hour of an attack that nobody noticed is an hour's part of the rows.
+Rows estimate how many normal packets any conjunction would hit, with a known error: they are the joint distribution of
+all fields. Rows of an app without a flow in use are in two reservoirs, one with a memory of a day and one of a week;
+those of flows in use in a third, for times when the table of flows is lost and they look as if they belonged to none.
+Rows are replaced by time, not by the number of packets (Vitter, "Random sampling with a reservoir", 1985, with a bound
+on the count that the next one is compared with): an hour of an undetected attack is an hour's share of the rows.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,36 +16,36 @@ from numpy.typing import NDArray
 from spectrum.core.ddos.adaptive import Adaptive
 from spectrum.core.ddos.packets import IN_USE, NO_APP, Packets
 
-# Of an app, half of the last day and half of the last week: 172 KB. No hit among so many says at most 0.15 % (95 %).
+# Rows of an app, half of the last day and half of the last week: 172 KB. Zero hits mean at most 0.15 % (95 %).
 ROWS = 2_000
 USED_ROWS = 500
-# Of all apps; where there are many each has fewer, but so many at least.
+# Rows of all apps; with many apps each has fewer, but at least this number.
 MOST_ROWS, LEAST_ROWS = 100_000, 100
 DAY_S, WEEK_S = 86_400.0, 7 * 86_400.0
-# A row stays so long in the mean: 95 % of the rows are younger than three times that, a day and a week.
+# The mean lifetime of a row: 95 % of the rows are younger than three times that, a day and a week.
 DAY_MEMORY_S, WEEK_MEMORY_S = DAY_S / 3, WEEK_S / 3
 # Rates adapt within minutes: slowly enough to detect a flood that grows over an hour.
 RATE_MEMORY_S = 600.0
-# What rates that were kept over a longer pause are worth, in seconds of what is seen.
+# The weight of saved rates after a longer pause, in seconds of observation.
 STALE_RATE_S = 60.0
 # Before this time normal traffic is unknown.
 READY_S = 60.0
-# An app is known after so long, with all of its rows; one with few openings after so many times as long.
+# An app is learned after this time with all of its rows; one with few openings after a multiple of it.
 SETTLE_S = DAY_S
 PATIENT = 7
-# What is missing of the packets of flows in use, where it is less than that, is chance.
+# A smaller share of missing packets of flows in use is chance.
 LEAST_MISSING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class ArrivalTime:
-    """When packets of an app came.
+    """The time of arrival of an app's packets.
 
     Attributes:
         at: In seconds since 1970.
-        seconds: In which they came.
-        since_s: For how long nothing had come before they had.
-        learned_s: For how long the app has been learned.
+        seconds: The time in which they arrived.
+        since_s: The time without packets before that.
+        learned_s: The time for which the app has been learned.
     """
 
     at: float
@@ -56,13 +56,13 @@ class ArrivalTime:
 
 @dataclass(slots=True)
 class Reservoir:
-    """Rows, and when each came.
+    """Rows, with their times.
 
     Attributes:
-        memory_s: How long a row stays in the mean.
-        rows: They.
-        at: When each came, in seconds since 1970.
-        due: How many are to be replaced, as soon as packets come.
+        memory_s: The mean lifetime of a row.
+        rows: The rows.
+        at: The time of each, in seconds since 1970.
+        due: The number of rows to replace as soon as packets arrive.
     """
 
     memory_s: float
@@ -71,10 +71,10 @@ class Reservoir:
     due: float = 0.0
 
     def learn(self, packets: Packets, moment: "ArrivalTime", size: int, chance: np.random.Generator) -> None:
-        """Take some of what came; there may be so many rows."""
+        """Take some of the packets; `size` is the limit of rows."""
         kept = min(len(self.rows), size)
         memory_s = max(min(self.memory_s, moment.learned_s), moment.seconds)
-        # What was due while nothing came is not made up for by the first packets that come again.
+        # Replacements due during a pause are not made up for by the first packets after it.
         most = max(kept * moment.seconds / memory_s, kept / 100, 1.0)
         self.due = min(self.due + kept * moment.since_s / memory_s, most)
         room = size - kept
@@ -91,13 +91,13 @@ class Reservoir:
 
 @dataclass(slots=True)
 class AppRows:
-    """What is kept of an app's packets.
+    """The rows of an app.
 
     Attributes:
-        day: Of those that belong to no flow in use, of the last day.
+        day: Packets without a flow in use, of the last day.
         week: The same, of the last week.
-        used: Of those of flows in use.
-        learned_s: For how long, until `seen_s` of the time that was learned in all.
+        used: Packets of flows in use.
+        learned_s: The time for which it was learned, until `seen_s` of the total time of learning.
     """
 
     day: Reservoir = field(default_factory=lambda: Reservoir(DAY_MEMORY_S))
@@ -112,26 +112,26 @@ class AppRows:
         return Packets.joined([self.day.rows, self.week.rows])
 
     def rename(self, app: int) -> None:
-        """Have another number for the app."""
+        """Change the number of the app."""
         for reservoir in (self.day, self.week, self.used):
             reservoir.rows = reservoir.rows.replaced(app=np.full(len(reservoir.rows), app, np.int32))
 
     def __len__(self) -> int:
-        """Return how many rows there are of packets that belong to no flow in use."""
+        """Return the number of rows without a flow in use."""
         return len(self.day.rows) + len(self.week.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Normal:
-    """The profile as mining needs it: rows of all apps below each other.
+    """The profile for mining: rows of all apps, concatenated.
 
     Attributes:
         packets: The rows.
         rates: Packets per second that each row stands for.
-        shares: Which part of its app's rows each row is.
-        apps: How many rows each app has, by the app's number plus one: `NO_APP` is the first. After the apps come, in
+        shares: The share of its app's rows that each row is.
+        apps: The number of rows of each app, by the app's number plus one: `NO_APP` is the first. After the apps, in
             the same order, their packets of flows in use, where some of these seem to belong to none.
-        rate: Of all packets that belong to no flow in use, per second.
+        rate: Of all packets without a flow in use, per second.
     """
 
     packets: Packets
@@ -143,15 +143,15 @@ class Normal:
 
 @dataclass(frozen=True, slots=True)
 class Certainty:
-    """How sure the profile of an app is.
+    """How reliable the profile of an app is.
 
     Attributes:
-        rows: Of packets that belong to no flow in use, and `used_rows` of others.
-        learned_s: How long it was learned, in seconds; what attacks took is no part of it.
-        day_share: Which part of the rows is of the last 24 h.
+        rows: The number of rows without a flow in use, and `used_rows` of others.
+        learned_s: How long it was learned, in seconds, without the time of attacks.
+        day_share: The share of rows of the last 24 h.
         oldest_s: The age of the oldest row, in seconds, and `newest_s` that of the newest; None without rows.
-        unseen: A rule that hits none of the rows hits at most such a part of the app's openings (95 %).
-        is_settled: Whether rules about the app act.
+        unseen: The largest share of the app's openings that a rule hits which hits none of the rows (95 %).
+        is_settled: Whether rules for the app act.
     """
 
     rows: int
@@ -166,13 +166,13 @@ class Certainty:
 
 @dataclass(frozen=True, slots=True)
 class AppMemory:
-    """All that is known of an app: what is kept of it over a restart.
+    """The state of an app that is saved over a restart.
 
     Attributes:
         rows: Its packets.
         rates: Packets per second by state of flow.
-        known_share: Which part of its packets that belong to no flow in use comes from known sources.
-        at: When, in seconds since 1970.
+        known_share: The share of known sources in its packets without a flow in use.
+        at: The time, in seconds since 1970.
     """
 
     rows: AppRows
@@ -182,14 +182,14 @@ class AppMemory:
 
 
 class Profile:
-    """Learns what is normal.
+    """Learns normal traffic.
 
     Args:
-        seed: Of the chance that chooses rows.
-        rows: So many are kept of an app.
-        settle_s: So long an app is learned before rules about it act.
-        first_s: Before that nobody knows what is normal.
-        most_rows: So many are kept of all apps, but `LEAST_ROWS` of each.
+        seed: Of the random choice of rows.
+        rows: The limit of rows of an app.
+        settle_s: How long an app is learned before rules for it act.
+        first_s: Before this time normal traffic is unknown.
+        most_rows: The limit of rows of all apps, with at least `LEAST_ROWS` of each.
     """
 
     def __init__(
@@ -202,14 +202,14 @@ class Profile:
     ) -> None:
         self._chance = np.random.default_rng(seed)
         self._all_rows = most_rows
-        # The busiest moments of days.
+        # Adaptive profiles.
         self.adaptive = Adaptive()
         self._most = rows
         self.settle_s = settle_s
         self.first_s = first_s
         self._apps: dict[int, AppRows] = {}
         self._learned_s = 0.0
-        # By the app's number plus one: rates by state of flow, the share of known sources, and in how many seconds.
+        # By the app's number plus one: rates by state of flow, the share of known sources, and the seconds of learning.
         self._rates = np.zeros((1, 3))
         self._known = np.zeros(1)
         self._rate_s = np.zeros(1)
@@ -220,13 +220,13 @@ class Profile:
     # --- learning -------------------------------------------------------------------------------------------------
 
     def learn(self, packets: Packets, seconds: float, at: float, without: Collection[int] = ()) -> None:
-        """Take a look at what is normal: what was sampled in so many seconds, and no rule matched.
+        """Learn the normal samples of a look, which no rule matched.
 
         Args:
-            packets: They.
-            seconds: In which they were sampled.
-            at: When, in seconds since 1970.
-            without: Numbers of apps that nothing is to be learned of, as rules about them are in force.
+            packets: The samples.
+            seconds: The time in which they were sampled.
+            at: The time, in seconds since 1970.
+            without: Numbers of apps that are not learned, as rules for them are in force.
         """
         self._learned_s += seconds
         self.learn_rates(packets, seconds, without)
@@ -257,7 +257,7 @@ class Profile:
             reservoir.learn(packets.where(places), moment, most, self._chance)
 
     def learn_rates(self, packets: Packets, seconds: float, without: Collection[int] = ()) -> None:
-        """Take from a look how often packets come, and not what they look like."""
+        """Learn only the rates of a look, not its rows."""
         self._grow(int(packets["app"].max(initial=NO_APP)) + 2)
         size = len(self._rate_s)
         place = packets["app"] + 1
@@ -286,19 +286,19 @@ class Profile:
             self._rate_s = np.concatenate([self._rate_s, np.zeros(more)])
 
     def _size(self) -> int:
-        """Return how many rows an app may have."""
+        """Return the limit of an app's rows."""
         return min(self._most, max(LEAST_ROWS, self._all_rows // max(len(self._apps), 1)))
 
-    # --- what is known --------------------------------------------------------------------------------------------
+    # --- results --------------------------------------------------------------------------------------------------
 
     @property
     def ready_s(self) -> float:
-        """In how many seconds it has seen enough for any rule to be judged by it; 0 when it has."""
+        """The seconds until enough was seen to judge any rule; 0 when it was."""
         return max(self.first_s - self._learned_s, 0.0)
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has seen enough for any rule to be judged by it."""
+        """Whether enough was seen to judge any rule."""
         return not self.ready_s
 
     @property
@@ -310,7 +310,7 @@ class Profile:
 
     @property
     def rate(self) -> float:
-        """Packets per second that belong to no flow in use."""
+        """Packets per second without a flow in use."""
         return float(self._rates[:, :IN_USE].sum())
 
     def _gather(self) -> Normal:
@@ -330,10 +330,10 @@ class Profile:
         )
 
     def missing(self, packets: Packets, seconds: float) -> NDArray[np.float64]:
-        """Return of each app, by its number plus one, how many packets per second of flows in use are missing.
+        """Return the missing packets per second of flows in use of each app, by its number plus one.
 
-        They are sought among those that belong to no flow: after a restart, or when the table of flows was full, it is
-        no longer known which do. What the samples' error explains is not missing.
+        They are then among those without a flow: after a restart, or when the table of flows was full, the flows in use
+        are unknown. A difference within the samples' error is not missing.
         """
         size = len(self._rate_s)
         used = packets.where((packets["state"] == IN_USE) & (packets["app"] + 1 < size))
@@ -345,7 +345,7 @@ class Profile:
         return np.where(missing > LEAST_MISSING * usual, missing, 0.0)
 
     def normal_with(self, missing: NDArray[np.float64]) -> Normal:
-        """Return the profile with packets of flows in use that are missing among those that belong to none."""
+        """Return the profile with missing packets of flows in use among those without a flow."""
         normal = self.normal
         if not missing.any():
             return normal
@@ -374,14 +374,14 @@ class Profile:
         return self._rates[app + 1].copy() if app + 1 < len(self._rates) else np.zeros(3)
 
     def known_share_of(self, app: int) -> float:
-        """Return which part of an app's packets that belong to no flow in use comes from known sources."""
+        """Return the share of known sources in an app's packets without a flow in use."""
         return float(self._known[app + 1]) if app + 1 < len(self._known) else 0.0
 
     def per_source_of(self, app: int) -> float:
-        """Return how many packets per second that belong to no flow in use an app's busiest sources send.
+        """Return the packets per second without a flow in use of an app's busiest sources.
 
-        That is what one in a thousand of its sources exceeds: addresses that many clients share. One row of a source
-        says nothing of it.
+        The rate that one in a thousand of its sources exceeds: addresses that many clients share. A single row of a
+        source is inconclusive.
         """
         found = self._apps.get(app)
         if found is None or not len(found):
@@ -391,7 +391,7 @@ class Profile:
         return float(np.quantile(counts - 1, 0.999, method="higher")) * each
 
     def is_settled(self, app: int, at: float) -> bool:
-        """Whether rules about an app act: it was learned long enough, with enough rows, and not too long ago."""
+        """Return whether rules for an app act: it was learned for long enough, with enough rows, and recently."""
         if app == NO_APP:
             return self.is_ready
         found = self._apps.get(app)
@@ -405,7 +405,7 @@ class Profile:
         return app.learned_s + self._learned_s - app.seen_s
 
     def certainty(self, at: float) -> dict[int, Certainty]:
-        """Return how sure the profile of each app is, by the app's number.
+        """Return the reliability of each app's profile, by the app's number.
 
         Args:
             at: Seconds since 1970.
@@ -413,7 +413,7 @@ class Profile:
         return {number: sure for number in self._apps if (sure := self.certainty_of(number, at)) is not None}
 
     def certainty_of(self, number: int, at: float) -> Certainty | None:
-        """Return how sure the profile of an app is; None of what no app gets, or without a profile."""
+        """Return the reliability of an app's profile; None for traffic without an app, or without a profile."""
         app = self._apps.get(number)
         if app is None or number == NO_APP:
             return None
@@ -430,30 +430,30 @@ class Profile:
             self.is_settled(number, at),
         )
 
-    # --- what is kept ---------------------------------------------------------------------------------------------
+    # --- saving ---------------------------------------------------------------------------------------------------
 
     def memory_of(self, app: int, at: float) -> AppMemory | None:
-        """Return all that is known of an app; None where nothing is."""
+        """Return the state of an app; None without one."""
         rows = self._apps.get(app)
         if rows is not None:
             rows.learned_s, rows.seen_s = self._learned_of(rows), self._learned_s
         return AppMemory(rows, self.rates_of(app), self.known_share_of(app), at) if rows else None
 
     def share_rows(self, app: int) -> None:
-        """Have the adaptive profile of an app know which part of its openings each of its values has."""
+        """Tell the adaptive profile of an app the share of its openings with each value."""
         found = self._apps.get(app)
         if found is not None and len(found):
             self.adaptive.share(app, found.idle)
 
     @property
     def apps(self) -> tuple[int, ...]:
-        """The numbers of the apps that something is known of."""
+        """The numbers of the apps with a state."""
         return tuple(self._apps)
 
     def recall(self, app: int, memory: AppMemory, at: float) -> None:
-        """Take what was kept of an app.
+        """Restore the state of an app.
 
-        Its rates are worth less the longer ago that was: traffic may be several times as much at another hour.
+        Its rates weigh less the older they are: traffic may be a multiple at another hour.
         """
         self._grow(app + 2)
         self._apps[app] = rows = replace(memory.rows, seen_s=self._learned_s)
@@ -465,7 +465,7 @@ class Profile:
         self._normal = None
 
     def resume(self, known_rate: float) -> None:
-        """Go on after a restart: what was recalled is enough to judge rules by."""
+        """Continue after a restart: the restored state is enough to judge rules."""
         more = self.ready_s
         self._learned_s += more
         for app in self._apps.values():
@@ -473,7 +473,7 @@ class Profile:
         self.known_rate = known_rate
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
-        """Have apps by other numbers; those that have none any longer are forgotten."""
+        """Renumber apps; those without a number are forgotten."""
         self.adaptive.renumber(numbers)
         numbers = {NO_APP: NO_APP, **numbers}
         size = max(numbers.values()) + 2

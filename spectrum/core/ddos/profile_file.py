@@ -1,4 +1,4 @@
-"""Profiles of apps as they are kept in files: rows and what `profile_header` has."""
+"""Profiles of apps in files: rows, and the header of `profile_header`."""
 
 from collections.abc import Sequence
 
@@ -35,12 +35,12 @@ def encode_profile(
     """Return the file of an app.
 
     Args:
-        name: Of the app; empty for what no app gets.
-        serves: Where it listens.
-        memory: What is known of it.
+        name: The app's name; empty for traffic without an app.
+        serves: Its addresses and ports.
+        memory: Its state.
         maxima: Its adaptive profile.
         known_rate: Packets per second from known sources, of all apps.
-        sure: How sure that is, for who reads the header; None for what no app gets.
+        sure: Its reliability, for readers of the header; None for traffic without an app.
     """
     reservoirs = {"day": memory.rows.day, "week": memory.rows.week, "used": memory.rows.used}
     first, second, third = map(float, memory.rates)
@@ -74,10 +74,10 @@ def _packed(reservoir: Reservoir) -> bytes:
 
 
 def decode_profile(data: bytes) -> tuple[ProfileHeader, AppMemory]:
-    """Return the header of a file, and what is known of the app.
+    """Return the header of a file, and the state of the app.
 
     Raises:
-        ProfileFileError: If it is not whole, or of a later version.
+        ProfileFileError: If it is damaged, or of a later version.
     """
     header, rows = read_header(data)
     if not set(header.columns) <= set(COLUMN_TYPES) or _AT not in header.columns:

@@ -1,7 +1,7 @@
-"""What a file of a profile begins with: all but the packets themselves. No I/O, no numpy; see docs/ddos-profiles.md.
+"""The header of a profile's file: all but the packets. No I/O, no numpy; see docs/ddos-profiles.md.
 
 A file is `MAGIC`, the version (16 bits) and the length of the header (32 bits), little-endian; the header, as JSON; the
-rows of each reservoir, column by column; and 32 bytes of BLAKE2b over all before.
+rows of each reservoir, column by column; and 32 bytes of BLAKE2b over everything before.
 """
 
 from hashlib import blake2b
@@ -14,41 +14,41 @@ from spectrum.core.ddos.maxima import Maxima
 MAGIC = b"SPCTPROF"
 VERSION = 1
 DIGEST_BYTES = 32
-# 2,500 rows of an app have 0.25 MB, and the maxima of two weeks at most 0.2.
+# Limit of a file: 2,500 rows of an app have 0.25 MB, and the maxima of two weeks at most 0.2.
 MOST_BYTES = 4 << 20
 PREFIX = Struct("<8sHI")
 
 
 class ProfileFileError(Exception):
-    """A file of a profile is not whole, or of another version; the message says which."""
+    """A file of a profile is damaged, or of another version; the message says which."""
 
 
 class ReservoirHeader(msgspec.Struct, frozen=True):
-    """A reservoir: its name, and how many rows it has."""
+    """A reservoir: its name, and its number of rows."""
 
     name: str
     rows: int
 
 
 class ProfileHeader(msgspec.Struct, frozen=True):
-    """What is known of an app, but for rows.
+    """The state of an app, without rows.
 
     Attributes:
-        app: Its name; empty for what no app gets.
-        serves: Where it listens, as text: an app of another name that listens there is the same, renamed.
-        saved: When, in seconds since 1970.
+        app: Its name; empty for traffic without an app.
+        serves: Its addresses and ports as text: an app of another name with the same ones is the same, renamed.
+        saved: When it was saved, in seconds since 1970.
         learned_s: How long it was learned, in seconds.
         rates: Packets per second, by state of flow.
-        known_share: Which part of openings comes from known sources.
+        known_share: The share of known sources in openings.
         known_rate: Packets per second from known sources, of all apps.
-        columns: Of rows: their names and types, as numpy writes these.
-        reservoirs: They, in their order.
+        columns: The names and types of columns, as numpy writes them.
+        reservoirs: The reservoirs, in order.
         maxima: The adaptive profile.
-        day_share: Which part of the rows was of the last 24 h.
-        oldest: When the oldest row came, in seconds since 1970; None without rows.
+        day_share: The share of rows of the last 24 h.
+        oldest: The time of the oldest row, in seconds since 1970; None without rows.
         newest: The same of the newest.
-        unseen: A rule that hits none of the rows hits at most such a part of the openings.
-        is_settled: Whether rules about the app act.
+        unseen: The largest share of openings that a rule hits which hits none of the rows.
+        is_settled: Whether rules for the app act.
     """
 
     app: str
@@ -75,7 +75,7 @@ def read_header(data: bytes) -> tuple[ProfileHeader, memoryview]:
     """Return the header of a file, and its rows.
 
     Raises:
-        ProfileFileError: If it is not whole, or of another version.
+        ProfileFileError: If it is damaged, or of another version.
     """
     if len(data) > MOST_BYTES:
         raise ProfileFileError(f"it has more than {MOST_BYTES} bytes")
@@ -105,5 +105,5 @@ def with_header(header: ProfileHeader, rows: bytes) -> bytes:
 
 
 def digest_of(body: bytes) -> bytes:
-    """Return what a file ends with."""
+    """Return the digest at the end of a file."""
     return blake2b(body, digest_size=DIGEST_BYTES).digest()

@@ -13,10 +13,10 @@ EXPIRIES_S = (60.0, 300.0, 1_800.0)
 
 @dataclass(frozen=True, slots=True)
 class PastAttack:
-    """What a rule that ended was about.
+    """The attack of an ended rule.
 
     Attributes:
-        what: Matched its packets.
+        what: Its conditions.
         times: How often it has come.
         ended: When its rule ended, in seconds since 1970.
     """
@@ -27,13 +27,13 @@ class PastAttack:
 
 
 class PastAttacks:
-    """Those of the last 24 hours, of which a bounded number is remembered."""
+    """The attacks of the last 24 hours, in limited number."""
 
     def __init__(self) -> None:
         self._past: deque[PastAttack] = deque(maxlen=MOST_REMEMBERED)
 
     def add(self, attack: PastAttack) -> None:
-        """Remember one."""
+        """Add an attack."""
         self._past = deque((one for one in self._past if one.what.key != attack.what.key), MOST_REMEMBERED)
         self._past.append(attack)
 
@@ -42,10 +42,10 @@ class PastAttacks:
         return tuple(one for one in self._past if at - one.ended <= REMEMBERED_S)
 
     def times(self, what: Conjunction, at: float) -> int:
-        """Return how often an attack has come, with this time."""
+        """Return how often an attack has come, including this time."""
         return 1 + max((one.times for one in self.remembered(at) if one.what.key == what.key), default=0)
 
 
 def expiry_s(times: int) -> float:
-    """Return after how long a rule ends that matches little, of an attack that has come so often."""
+    """Return the time after which a rule ends that little matches, for an attack that has come this often."""
     return EXPIRIES_S[min(times, len(EXPIRIES_S)) - 1]

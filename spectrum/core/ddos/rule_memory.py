@@ -1,4 +1,4 @@
-"""Rules against attacks as bytes, so that they outlive the process that wrote them."""
+"""Rules of detection as bytes, which outlive the detector."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,7 +13,7 @@ from spectrum.core.ddos.predicates import Conjunction
 
 
 class _Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule; the managed one is told by its id, apps by their names, which outlive their numbers."""
+    """A rule; the managed rule is stored by id, apps by name, as numbers change."""
 
     number: int
     what: Conjunction
@@ -61,14 +61,14 @@ def encode_rule(rule: FloodRule, name_of: Callable[[int], str]) -> bytes:
 
 
 def decode_rule(memory: bytes, numbers: Mapping[str, int]) -> FloodRule:
-    """Return the rule that bytes are of.
+    """Return the rule of some bytes.
 
     Args:
-        memory: What `encode_rule` returned.
-        numbers: Those of apps by their names.
+        memory: The bytes of `encode_rule`.
+        numbers: The numbers of apps by name.
 
     Raises:
-        ValueError: If it is of a version that had other rules.
+        ValueError: If they are of a version with other rules.
     """
     one = _decoder.decode(memory)
     managed = BY_ID.get(one.managed_id)

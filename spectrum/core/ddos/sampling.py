@@ -5,26 +5,26 @@ within one look, so the rate is reduced at once, and increased slowly.
 
 from math import ceil, log2
 
-# Fewer samples tell no attack from normal packets within three seconds; more take more than 5 % of a core.
+# Fewer samples do not reveal an attack within three seconds; more take more than 5 % of a core.
 MIN_SAMPLES, MAX_SAMPLES = 2_000, 16_000
-# The rest of the samples are of flows in use.
+# The share of samples without a flow in use; the rest are of flows in use.
 IDLE_SHARE = 0.75
-# Of one core; beyond that fewer packets are looked at.
+# The limit of a core's use; beyond it fewer packets are sampled.
 MOST_CPU = 0.05
-# More are looked at when less than such a part of what may be was for so many looks in turn.
+# The rate is increased after this number of looks in a row with less than this share of the limit.
 FEW_SHARE, PATIENT_LOOKS = 0.4, 8
-# In one look there may be more than the average: a burst is not a flood.
+# The limit of a single look relative to the average: a burst is not a flood.
 BURST = 1.5
 MOST_ONE_IN = 1 << 20
 FIRST_IDLE, FIRST_USED = 64, 512
 
 
 class SamplingControl:
-    """Says one in how many packets is looked at.
+    """Determines the sampling intervals.
 
     Args:
-        samples_per_second: So many are looked at, at most.
-        one_in: What holds already: of packets of flows that are not in use, and of others.
+        samples_per_second: The limit of samples.
+        one_in: The present intervals: of packets of flows that are not in use, and of others.
     """
 
     def __init__(self, samples_per_second: int = MAX_SAMPLES, one_in: tuple[int, int] = (FIRST_IDLE, FIRST_USED)):
@@ -35,12 +35,12 @@ class SamplingControl:
 
     @property
     def one_in(self) -> tuple[int, int]:
-        """Of packets of flows that are not in use, and of others."""
+        """The intervals of packets of flows that are not in use, and of others."""
         return self._one_in[0], self._one_in[1]
 
     @property
     def samples_per_second(self) -> float:
-        """So many are to be looked at now, at most."""
+        """The present limit of samples."""
         return max(float(MIN_SAMPLES), self.most * self._share)
 
     def spend(self, cpu: float) -> None:
@@ -51,13 +51,13 @@ class SamplingControl:
             self._share = min(1.0, 1.1 * self._share)
 
     def look(self, idle: int, used: int, packets: tuple[float, float], seconds: float) -> bool:
-        """Take a look into account; return whether something else holds from now on.
+        """Take a look into account; return whether the intervals change.
 
         Args:
             idle: Samples of flows that are not in use.
             used: Samples of others.
             packets: How many packets these stand for.
-            seconds: How long was looked.
+            seconds: The length of the look.
         """
         changed = False
         wanted = self.samples_per_second * IDLE_SHARE, self.samples_per_second * (1 - IDLE_SHARE)
@@ -77,5 +77,5 @@ class SamplingControl:
 
 
 def _power(one_in: float) -> int:
-    """Return a power of two that is so much at least: what changes is seldom another."""
+    """Return the next power of two: small changes have no effect."""
     return min(1 << max(0, ceil(log2(max(one_in, 1.0)))), MOST_ONE_IN)

@@ -13,24 +13,24 @@ from spectrum.wire.address import IPAddress, IPNetwork
 if TYPE_CHECKING:
     from spectrum.core.configuration.config import App
 
-# So many the table of the program has room for (MAX_SERVED of kernel/bpf/flows.h).
+# Limit of the program's table (MAX_SERVED of kernel/bpf/flows.h).
 MAX_PLACES = 65536
 ANY_PORT = 0
 _EVERYWHERE: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
 class ServedError(ValueError):
-    """There are more places than the table holds; the message says whose."""
+    """There are more places than the table holds; the message names the app."""
 
 
 class ServedPlace(NamedTuple):
-    """Packets to a prefix and port are for an app.
+    """A destination of packets for an app.
 
     Attributes:
         protocol: The IP protocol number.
-        prefix: Where they go.
+        prefix: The destination prefix.
         port: Of TCP or UDP; `ANY_PORT` for all of them.
-        app: The number of the app, as `app_numbers` has it.
+        app: The number of the app, from `app_numbers`.
     """
 
     protocol: int
@@ -40,12 +40,12 @@ class ServedPlace(NamedTuple):
 
 
 def app_numbers(apps: Mapping[str, "App"]) -> dict[str, int]:
-    """Return the numbers by which the program and the detector know apps, by name."""
+    """Return the numbers of apps in the program and the detector, by name."""
     return {name: number for number, name in enumerate(apps)}
 
 
 def served_places(apps: Mapping[str, "App"]) -> list[ServedPlace]:
-    """Return the places where apps are served. One that several apps share, by `sni` or `alpn`, is the first one's.
+    """Return the places of apps. A place that several apps share, by `sni` or `alpn`, belongs to the first one.
 
     Raises:
         ServedError: If there are more than `MAX_PLACES`.
@@ -62,7 +62,7 @@ def served_places(apps: Mapping[str, "App"]) -> list[ServedPlace]:
 
 
 def served_alike(before: Mapping[str, "App"], after: Mapping[str, "App"], names: Iterable[str]) -> bool:
-    """Tell whether apps are served where they were, and have the same numbers; only those of some names differ."""
+    """Return whether apps have the same places and numbers as before; only the named ones differ."""
     pairs = ((before.get(name), after.get(name)) for name in names)
     return [*before] == [*after] and all(
         one is not None and other is not None and _served_at(one) == _served_at(other) for one, other in pairs
@@ -85,7 +85,7 @@ def _check_room(apps: Mapping[str, "App"], count: int) -> None:
 
 
 def _taken(app: "App") -> Iterator[tuple[IPNetwork, range]]:
-    """Yield the prefixes that an app takes, with the ports."""
+    """Yield the prefixes of an app, with the ports."""
     ports = _ports(range(app.protocol.ports.first, app.protocol.ports.last + 1))
     if app.tproxy is not None:
         yield from ((prefix, ports) for prefix in app.tproxy.prefixes)
@@ -98,7 +98,7 @@ def _taken(app: "App") -> Iterator[tuple[IPNetwork, range]]:
 
 
 def _prefix_of(address: IPAddress) -> IPNetwork:
-    """Return what a listener at an address takes: at 0.0.0.0 and at :: all of its family."""
+    """Return the prefix of a listener's address: 0.0.0.0 and :: are all of their family."""
     listens = ip_network(address)
     return listens.supernet(new_prefix=0) if listens.network_address.is_unspecified else listens
 
@@ -112,7 +112,7 @@ class ServedTable:
     """Finds the app that a packet is for: the longest prefix of its port or of any port, as the filter's program does.
 
     Args:
-        apps: What is served.
+        apps: The apps.
 
     Raises:
         ServedError: If there are more places than `MAX_PLACES`.
@@ -120,7 +120,7 @@ class ServedTable:
 
     def __init__(self, apps: Mapping[str, "App"]) -> None:
         self._names = tuple(apps)
-        # By the version of IP the lengths of prefixes, the longest first.
+        # By IP version the lengths of prefixes, the longest first.
         self._lengths: dict[int, list[int]] = {4: [], 6: []}
         self._apps: dict[tuple[int, int, int, int, int], int] = {}
         for place in served_places(apps):
@@ -137,8 +137,8 @@ class ServedTable:
 
         Args:
             protocol: The IP protocol number.
-            address: Where the packet goes.
-            port: And to which port.
+            address: The destination address.
+            port: The destination port.
         """
         for length in self._lengths[address.version]:
             for one in (port, ANY_PORT):

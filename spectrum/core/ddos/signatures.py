@@ -1,10 +1,10 @@
-"""The signature of the options of a TCP header: systems and tools are told apart by their kinds and order."""
+"""The signature of TCP options: their kinds and order distinguish systems and tools."""
 
 # FNV-1a of 32 bits (RFC 9923).
 _START, _PRIME = 0x811C9DC5, 0x01000193
 _END, _NOP, _MSS = 0, 1, 2
 _MSS_BYTES = 4
-# So many the filter's program looks at (kernel/bpf/facts.h).
+# Limit of options that the filter's program parses (kernel/bpf/facts.h).
 MAX_OPTIONS = 16
 
 
@@ -12,7 +12,7 @@ def option_signature(options: bytes) -> int:
     """Return the signature of TCP options, as the filter's program does (`signature_of` of kernel/bpf/facts.h).
 
     Args:
-        options: What is between the 20 bytes of the TCP header and its payload.
+        options: The bytes between the 20 bytes of the TCP header and its payload.
 
     Returns:
         FNV-1a of their kinds in order, of the MSS behind its kind, and of nothing behind the end of the list. 0 for no

@@ -1,6 +1,6 @@
-"""Rules that detection writes as rules of the filter, which match the same packets.
+"""Rules of detection as rules of the filter, which match the same packets.
 
-Of what a FilterRule adds: it matches only packets that belong to no flow in use, and `cookie` is of SYNs.
+A FilterRule adds: it matches only packets that belong to no flow in use, and `cookie` matches SYNs.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,22 +18,23 @@ _FRAGMENTS: Mapping[int, Any] = {WHOLE: False, FIRST_FRAGMENT: "first", LATER_FR
 
 
 class NoSlot(ValueError):
-    """No rule of the filter says that; the message says what."""
+    """The filter has no such rule; the message says why."""
 
 
 def slot_of(rule: FloodRule, expires_ns: int) -> FilterRule:
-    """Return a rule as the filter has it.
+    """Return a rule in the form of the filter.
 
     Args:
         rule: A rule for an attack.
-        expires_ns: When it ends by itself, on the monotonic clock.
+        expires_ns: When it expires, on the monotonic clock.
 
     Raises:
         NoSlot: If the filter has no such rule.
     """
     exact = [one for one in rule.what.predicates if one.kind == "is"]
     fields: dict[str, Any] = {}
-    for predicate in sorted(exact, key=lambda one: _ORDER.get(one.field, 0)):  # what says most of a field last
+    # The most specific predicate of a field comes last.
+    for predicate in sorted(exact, key=lambda one: _ORDER.get(one.field, 0)):
         fields |= _field(predicate)
     limit = max(1, ceil(rule.judgement.per_s)) if rule.action in ("limit", "source-limit") else 0
     sets = _sets(one for one in rule.what.predicates if one.kind != "is")
@@ -58,7 +59,7 @@ def _field(predicate: Predicate) -> Mapping[str, Any]:
 
 
 def _sets(predicates: Iterable[Predicate]) -> tuple[SetTerm, ...]:
-    """Return the sets; several of one field and kind are one."""
+    """Return the sets; several of one field and kind are merged."""
     found: dict[tuple[str, bool], frozenset[int]] = {}
     for one in predicates:
         negated = one.kind == "not in"
@@ -85,7 +86,7 @@ def _span(field: str) -> Callable[[Predicate, int], Mapping[str, Any]]:
 def _source(predicate: Predicate, key: int) -> Mapping[str, Any]:
     if predicate.field != "source":
         return {"source": ip_network(prefix_text(predicate.field, key))}
-    # Of an IPv6 address the /64; the highest bit of a key says that it is one.
+    # For an IPv6 address the /64; the highest bit of a key marks IPv6.
     bits = 64 if key >> 63 else 32
     return {"source": ip_network(f"{predicate.example}/{bits}", strict=False)}
 

@@ -2,10 +2,6 @@
 packet: TCP completes its handshake and both ends send data, UDP flows are answered and continue. If far more packets
 open flows than continue them, they are an attack, whatever is normal. So are answers of servers to forged requests, and
 segments that no client sends.
-
-Clients go on after their first packet: TCP completes its handshake and both ends send data, UDP flows are answered and
-come again. Where far more packets open than go on, they are an attack, however much or little is normal. So are
-answers of servers that were asked in someone else's name, and segments that no client sends.
 """
 
 from dataclasses import dataclass, field
@@ -19,16 +15,16 @@ from spectrum.core.ddos.managed import RULES
 from spectrum.core.ddos.packets import IN_USE, LATER_FRAGMENT, NO_APP, OPENING, Column, Mask, Packets
 from spectrum.core.packets import PROTOCOLS
 
-# What is judged by what it does afterwards; tunnels and the like are in no table of flows.
+# Protocols that are judged by what follows; tunnels and the like are in no table of flows.
 _TRACKED = tuple(PROTOCOLS[name] for name in ("tcp", "udp", "icmp", "icmpv6"))
 _TCP, _UDP = PROTOCOLS["tcp"], PROTOCOLS["udp"]
-# Fewer packets per second that open are no attack.
+# Fewer openings, in packets per second, are not an attack.
 LEAST_OPENING = 2_000.0
-# For each packet that opens: handshakes completed, and packets of flows in use. Crowds have three times as many.
+# The ratios of completed handshakes, and of packets of flows in use, to openings. Crowds have three times as many.
 LEAST_SHAKEN, LEAST_IN_USE = 0.1, 0.5
-# Where less than that goes on, an app answers each question by itself, as DNS does; or nobody answers.
+# Below this share of continued flows, an app answers each query by itself, as DNS does, or not at all.
 STATELESS = 0.01
-# An attack is suspect as a whole when so much of it is.
+# An attack is suspect as a whole if this share of it is.
 SUSPECT_SHARE = 0.9
 
 _ANSWERS = np.zeros(1 << 16, bool)
@@ -45,11 +41,11 @@ _NO_CLIENTS = [
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """What is an attack, whatever is normal.
+    """Attacks that need no profile.
 
     Attributes:
-        kinds: Apps and protocols of which far more packets open than go on, as `_kinds` numbers them.
-        ports: Those that servers answer from who were not asked.
+        kinds: Apps and protocols with far more openings than continued flows, numbered by `_kinds`.
+        ports: Ports of servers that answer without a request.
         impossible: Whether there are segments that no client sends.
     """
 
@@ -59,7 +55,7 @@ class Suspects:
 
     @classmethod
     def among(cls, packets: Packets, seconds: float) -> "Suspects":
-        """Return what of the samples of so many seconds is suspect."""
+        """Return the suspects among samples of some seconds."""
         return cls(
             np.array(list(_suspect_kinds(packets, seconds)), np.int64),
             _suspect_ports(packets, seconds),
@@ -67,21 +63,21 @@ class Suspects:
         )
 
     def __bool__(self) -> bool:
-        """Tell whether anything is suspect."""
+        """Return whether anything is suspect."""
         return bool(len(self.kinds) or len(self.ports) or self.impossible)
 
     @property
     def apps(self) -> set[int]:
-        """The numbers of the apps of which far more packets open than go on."""
+        """The numbers of the apps with far more openings than continued flows."""
         return {int(kind) // 256 - 1 for kind in self.kinds}
 
     def of_no_client(self, packets: Packets) -> Mask:
-        """Tell of each packet whether it is one that no client of any app sends."""
+        """Return which packets no client of any app sends."""
         found = _answers(packets) & np.isin(packets["source_port"], self.ports)
         return found | _impossible(packets) if self.impossible else found
 
     def match(self, packets: Packets) -> Mask:
-        """Tell which packets are suspect."""
+        """Return which packets are suspect."""
         among = np.isin(_kinds(packets), self.kinds) & (packets["fragment"] != LATER_FRAGMENT)
         return np.asarray((among & (packets["state"] != IN_USE)) | self.of_no_client(packets))
 
@@ -110,7 +106,7 @@ def _suspect_kinds(packets: Packets, seconds: float) -> list[int]:
 
 
 def _never_goes_on(kind: int, came: NDArray[np.float64], sources: Column) -> bool:
-    """Tell whether far more packets of an app and protocol open than go on."""
+    """Return whether far more packets of an app and protocol open flows than continue them."""
     opening, shaken, in_use = came
     is_served, is_tcp = kind // 256 - 1 != NO_APP, kind % 256 == _TCP
     if is_served and not is_tcp and shaken + in_use < STATELESS * opening:
@@ -119,7 +115,7 @@ def _never_goes_on(kind: int, came: NDArray[np.float64], sources: Column) -> boo
 
 
 def _answers(packets: Packets) -> Mask:
-    """Tell which packets are answers of servers that are often asked in someone else's name."""
+    """Return which packets are answers of servers that are often abused for reflection."""
     from_server = (packets["protocol"] == _UDP) & _ANSWERS[packets["source_port"]]
     return np.asarray(
         from_server & (packets["source_port"] != packets["destination_port"]) & (packets["state"] == OPENING)
@@ -127,7 +123,7 @@ def _answers(packets: Packets) -> Mask:
 
 
 def _suspect_ports(packets: Packets, seconds: float) -> NDArray[np.int64]:
-    """Return the ports from which servers answer, and nothing ever goes on."""
+    """Return the ports from which servers answer without flows that continue."""
     answers = _answers(packets)
     ports = np.unique(packets["source_port"][answers]).astype(np.int64)
     is_udp = packets["protocol"] == _UDP
