@@ -1,12 +1,11 @@
 """The tables of analytics in ClickHouse.
 
-All but samples of packets are of ReplacingMergeTree: rows with the same time, source and number are one record,
-of which one remains. So a record may be sent twice, in whatever batches, at whatever distance: what an
-`insert_deduplication_token` finds is only the same batch, among the last ones. Questions are asked of them with FINAL,
-by views that have the names of the tables.
+All but samples of packets are ReplacingMergeTree: rows with the same time, source and number are one record, of which
+one remains. So a record may be sent twice, in any batches, at any distance: `insert_deduplication_token` detects only
+an equal batch, among the last ones. Questions read them with FINAL, by views with the names of the tables.
 
-Of each day that is over `rolled` has the sums by minute, and `marks` up to when it has them; the view `minutes` shows
-what is newer as rows of one event each, as the embedded store does.
+For each past day `rolled` has the sums by minute, and `marks` how far it is complete; the view `minutes` adds newer
+events as rows of one event each, as the embedded store does.
 """
 
 from collections.abc import Collection, Iterator
@@ -15,10 +14,10 @@ from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH, MI
 from spectrum.core.analytics.dialects import ClickHouse
 from spectrum.core.analytics.histogram import clickhouse_bucket
 
-# What the records are written to; the view has the name.
+# The table that records are inserted into; the view has the plain name.
 KEPT = {table.name: f"kept_{table.name}" for table in (EVENTS, HEALTH, CHANGES, ATTACKS)}
 ROLLED, MARKS = "rolled", "marks"
-# With these begin the tables in which a node has what it rolls up: several do it at the same time.
+# Prefix of tables in which a node rolls up: several do it at the same time.
 STAGED = "staged_"
 ROLLED_UP, DROPPED = "rolled_up", "dropped"
 # `at` is the time of an event: a name of what is selected would hide the column.
@@ -35,7 +34,7 @@ _DURATIONS = tuple(column.name for column in EVENTS.having(Role.DURATION))
 
 
 def tables(database: str) -> Iterator[str]:
-    """Yield the statements that make the tables that are missing; each may be executed again."""
+    """Yield the statements that create missing tables; each may be repeated."""
     yield f"CREATE DATABASE IF NOT EXISTS {database}"
     for name, (table, engine) in _TABLES.items():
         columns = ", ".join(map(_column, table.columns))
@@ -50,11 +49,11 @@ def tables(database: str) -> Iterator[str]:
 
 
 def new_columns(database: str, known: Collection[tuple[str, str]]) -> Iterator[str]:
-    """Yield the statements that add what an earlier version did not have, to its tables.
+    """Yield the statements that add missing columns to tables of an earlier version.
 
     Args:
-        database: Where they are.
-        known: Names of table and column that there are.
+        database: Their database.
+        known: Existing names of table and column.
     """
     for name, (table, _) in _TABLES.items():
         added = [f"ADD COLUMN {_column(one)}" for one in table.columns if (name, one.name) not in known]
@@ -63,7 +62,7 @@ def new_columns(database: str, known: Collection[tuple[str, str]]) -> Iterator[s
 
 
 def views(database: str) -> Iterator[str]:
-    """Yield the statements that make the views of the tables as they are now."""
+    """Yield the statements that create the views of the present tables."""
     for name, kept in KEPT.items():
         yield f"CREATE OR REPLACE VIEW {database}.{name} AS SELECT * FROM {database}.{kept} FINAL"
     columns = ", ".join(column.name for column in MINUTES.columns)
@@ -81,30 +80,30 @@ def _column(column: Column) -> str:
 
 
 def roll_up(database: str, day: str, staged: str) -> Iterator[str]:
-    """Yield the statements that roll a day up, `20261126`; nobody sees it before `marks` says so.
+    """Yield the statements that roll a day up, `20261126`; it is invisible until `marks` has it.
 
     None of them may be executed twice: if it is not known whether one was, start again with another table.
 
     Args:
-        database: Where the tables are.
+        database: The database of the tables.
         day: The day.
-        staged: The name of a table that is made for this.
+        staged: The name of a new table for this.
     """
     dimensions = [column.name for column in MINUTES.having(Role.DIMENSION)]
     yield f"CREATE TABLE {database}.{staged} AS {database}.{ROLLED}"
-    for hour in range(24):  # records that come in wait for each of them
+    for hour in range(24):  # incoming records wait for each of them
         which = f"toYYYYMMDD(time) = {day} AND toHour(time) = {hour}"
         yield (
             f"INSERT INTO {database}.{staged} SELECT {', '.join(_values(is_sum=True))}"
             f" FROM (SELECT *, time AS at FROM {database}.{KEPT[EVENTS.name]} FINAL WHERE {which}) AS day"
             f" GROUP BY {', '.join((_MINUTE, *dimensions))}"
         )
-    # In one step, and the same however often.
+    # In one step, and idempotent.
     yield f"ALTER TABLE {database}.{ROLLED} REPLACE PARTITION {day} FROM {database}.{staged}"
 
 
 def mark(database: str, name: str, upto_s: int) -> str:
-    """Return the statement that notes up to when something is done."""
+    """Return the statement that records how far something is done."""
     return f"INSERT INTO {database}.{MARKS} SELECT '{name}', fromUnixTimestamp64Micro({upto_s * 1_000_000}, 'UTC')"
 
 

@@ -21,11 +21,11 @@ _LOCKED = ("could not set lock", "conflicting lock")
 
 
 class Reader:
-    """A connection for a question, which ends when its time is over, or when it is stopped.
+    """A connection for a question, which ends at its timeout, or when it is stopped.
 
     Args:
         connection: Its connection.
-        timeout_s: Its time.
+        timeout_s: Its timeout.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, timeout_s: float) -> None:
@@ -66,17 +66,17 @@ class Reader:
 
 
 class Database:
-    """One instance of DuckDB for the files of a folder. One thread writes; questions have connections of their own.
+    """One instance of DuckDB for the files of a folder. One thread writes; questions have their own connections.
 
     Args:
-        folder: Where the files are.
-        memory_bytes: What it may use; what needs more uses as much on disk, and then fails.
-        threads: How many it uses.
-        file_bytes: How large a file gets.
+        folder: The folder of the files.
+        memory_bytes: The memory limit; beyond it as much disk is used, then questions fail.
+        threads: The number of threads.
+        file_bytes: The limit of a file.
 
     Attributes:
         is_broken: Whether DuckDB refuses everything after a failed write: it must be reopened.
-        is_damaged: A file could not be read.
+        is_damaged: Whether a file could not be read.
     """
 
     def __init__(self, folder: Path, memory_bytes: int, threads: int, file_bytes: int = _LOG_BYTES) -> None:
@@ -87,16 +87,16 @@ class Database:
         self._threads = threads
         self._log_bytes = min(_LOG_BYTES, file_bytes)
         self._writer: duckdb.DuckDBPyConnection | None = None
-        # Connections of questions are made from it, one at a time.
+        # Connections of questions are created from it, one at a time.
         self._parent: duckdb.DuckDBPyConnection | None = None
         self._readers: set[Reader] = set()
         self._turn = Condition()
 
     def open(self) -> None:
-        """Start it, without any file.
+        """Start it, without files.
 
         Raises:
-            AnalyticsError: If it cannot.
+            AnalyticsError: If it cannot start.
         """
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": self._threads,
@@ -113,7 +113,7 @@ class Database:
         self.is_broken = self.is_damaged = False
 
     def close(self) -> None:
-        """Stop it; questions that are being answered fail."""
+        """Stop it; running questions fail."""
         with self._turn:
             both, self._writer, self._parent = (self._parent, self._writer), None, None
             for reader in self._readers:
@@ -125,7 +125,7 @@ class Database:
 
     @property
     def writer(self) -> duckdb.DuckDBPyConnection:
-        """The connection of the thread that writes.
+        """The connection of the writing thread.
 
         Raises:
             AnalyticsError: If it is closed.
@@ -154,7 +154,7 @@ class Database:
 
     @contextmanager
     def reading(self, timeout_s: float) -> Iterator["Reader"]:
-        """Read as of one moment, for `timeout_s` at most."""
+        """Return a context that reads a consistent snapshot, for `timeout_s` at most."""
         with self._turn:
             if self._parent is None:
                 raise AnalyticsError("the store of analytics is closed")
@@ -171,7 +171,7 @@ class Database:
                 self._turn.notify_all()
 
     def one(self, text: str, parameters: list[object] | None = None) -> tuple[Any, ...]:
-        """Return the first row of a query of the thread that writes; empty for none."""
+        """Return the first row of a query of the writing thread; empty for none."""
         with self.explained():
             return self.writer.execute(text, parameters or []).fetchone() or ()
 

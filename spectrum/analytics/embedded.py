@@ -41,12 +41,12 @@ class EmbeddedStore:
     """A store in a folder; see `AnalyticsStore`.
 
     Args:
-        folder: Where it is; made if it is missing.
-        max_bytes: What its files may take.
+        folder: Its folder; created if missing.
+        max_bytes: The limit of its files.
         events_s: How long records are kept.
-        minutes_s: How long roll-ups, changes of health and of the configuration are.
-        memory_bytes: What DuckDB may use; questions that need more use as much on disk, and then fail.
-        threads: How many it uses.
+        minutes_s: How long roll-ups, changes of health and of the configuration are kept.
+        memory_bytes: DuckDB's memory limit; larger questions use as much disk, and then fail.
+        threads: The number of threads.
         say: Logs a message for operators.
     """
 
@@ -69,7 +69,7 @@ class EmbeddedStore:
         self._begun_at = 0.0
         self._cursor: Cursor | None = None
         self._next: dict[str, int] = {}
-        # It has less than `take`'s caller was told: the caller must read the progress first.
+        # It has fewer records than the caller of `take` assumes: the caller must read the progress first.
         self._is_behind = False
 
     def open(self) -> None:
@@ -97,7 +97,7 @@ class EmbeddedStore:
         self._cursor = Cursor(*found) if found else None
 
     def close(self) -> None:
-        """Close it; questions that are being answered fail."""
+        """Close it; running questions fail."""
         self._database.close()
 
     # --- taking records -------------------------------------------------------------------------------------------
@@ -174,8 +174,8 @@ class EmbeddedStore:
 
         Args:
             question: The question.
-            timeout_s: What it may take.
-            cancellation: Set when nobody waits for the answer any more.
+            timeout_s: Its timeout.
+            cancellation: Set when the client has disconnected.
 
         Raises:
             QuestionFault: If it is invalid.
@@ -218,10 +218,10 @@ class EmbeddedStore:
 
 
 def _reach(reader: Reader) -> tuple[float, float]:
-    """Return from when all events are there, and when the newest one was, in seconds since 1970."""
+    """Return since when all events are there, and the time of the newest one, in seconds since 1970."""
     ((dropped_us,),) = reader.execute(f"SELECT coalesce(max(upto), 0) FROM {HISTORY}.marks WHERE name = '{DROPPED}'")
     ((newest,),) = reader.execute(f"SELECT coalesce(epoch(max(time)), 0) FROM {EVENTS.name}")
-    # Those of the minute itself may be gone in part: `minutes` has it whole.
+    # Events of that minute may be incomplete: `minutes` has it whole.
     return (dropped_us // _MINUTE_US + 1) * 60.0 if dropped_us else 0.0, newest
 
 

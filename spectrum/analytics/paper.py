@@ -1,4 +1,4 @@
-"""A report as a PDF: A4, in one column, with the words and tables of the page."""
+"""A report as a PDF: A4, in one column, with the texts and tables of the page."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ LINE, STRONG, PASSED = HexColor("#e2e2df"), HexColor("#bebeba"), HexColor("#4389
 MARGIN, FOOT = 15 * mm, 18 * mm
 WIDTH = A4[0] - 2 * MARGIN
 CHART_HEIGHT, CHART_LEFT = 118.0, 44.0
-# What a name, a reason or a sentence may take of a page.
+# Limit of a name, a reason or a sentence.
 MOST_CHARACTERS = 2000
 _BOLD, _PLAIN = "Helvetica-Bold", "Helvetica"
 
@@ -59,7 +59,7 @@ def pdf(report: Mapping[str, Any]) -> bytes:
 
 
 def load() -> None:
-    """Have all loaded that a PDF takes, by making one: reportlab imports much of it when it is first used."""
+    """Import all modules that a PDF needs, by making one: reportlab imports many on first use."""
     table = {"kind": "table", "title": "", "columns": [{"label": "", "align": "left"}], "rows": [[""]]}
     day = {"label": "", "carried": 0, "before": None}
     pdf(
@@ -73,13 +73,13 @@ def load() -> None:
 
 
 def _plain(text: Any) -> str:
-    """Return a text of characters that the fonts of every reader have."""
+    """Return a text in characters that the fonts of every reader have."""
     short = str(text)[:MOST_CHARACTERS].replace("\u2212", "\u2013")
     return short.encode("cp1252", "replace").decode("cp1252")
 
 
 def _said(text: Any, style: ParagraphStyle = _TEXT) -> Paragraph:
-    """Return a paragraph. What it says is no markup."""
+    """Return a paragraph of plain text, without markup."""
     return Paragraph(escape(_plain(text)), style)
 
 
@@ -138,7 +138,7 @@ def _table(section: Mapping[str, Any]) -> Flowable:
         [_said(cell, _NAME if not at else _NUMBER if right[at] else _CELL) for at, cell in enumerate(row)]
         for row in section["rows"]
     ]
-    # Columns are as wide as what they say, in proportion.
+    # Column widths are proportional to the contents.
     longest = [
         max(8, *(min(len(row[at]), 40) for row in [[one["label"] for one in columns], *section["rows"]]))
         for at in range(len(columns))
@@ -165,7 +165,7 @@ def _padding(above: float, below: float) -> list[tuple[Any, ...]]:
 
 
 def _days(days: Sequence[Mapping[str, Any]]) -> Flowable:
-    """Return bars of what was carried a day, with a line for the day before."""
+    """Return bars of the bytes of each day, with a line for the previous period."""
     drawing = Drawing(WIDTH, CHART_HEIGHT)
     most = max([1, *(one["carried"] for one in days), *(one["before"] or 0 for one in days)])
     room, base, wide = CHART_HEIGHT - 28, 16.0, (WIDTH - CHART_LEFT) / len(days)

@@ -1,4 +1,4 @@
-"""The upkeep of an embedded store, in small steps: roll-ups, and what is dropped for its age or for room."""
+"""The upkeep of an embedded store, in small steps: roll-ups, and deletion because of age or size."""
 
 from spectrum.analytics.database import Database
 from spectrum.analytics.store import UpkeepResult
@@ -6,11 +6,12 @@ from spectrum.analytics.volumes import COPIED, HISTORY, OF_HISTORY, Volumes, cat
 from spectrum.core.analytics.columns import EVENTS, MINUTES
 from spectrum.core.analytics.rollups import rolled_up
 
-# Rolled up in one step, which records that come in wait for; so many wait, or so long, until it is worth one.
+# Events rolled up in one step, which blocks incoming records; the least number, or the age, that makes a step
+# worthwhile.
 ROLL_UP_ROWS = 250_000
 MIN_ROLL_UP_ROWS = 3_000_000
 ROLL_UP_S = 60.0
-# Of what the store may take, for the history; and of its time, so much is dropped at once.
+# The share of the store's size for the history; and the share of its time that is dropped at once.
 _HISTORY_SHARE = 4
 _DROPPED_SHARE = 8
 
@@ -21,9 +22,9 @@ class Upkeep:
     Args:
         database: The database.
         volumes: Its files.
-        max_bytes: What they may take.
+        max_bytes: Their limit.
         events_s: How long events are kept.
-        minutes_s: How long the history is.
+        minutes_s: How long the history is kept.
     """
 
     def __init__(self, database: Database, volumes: Volumes, max_bytes: int, events_s: float, minutes_s: float) -> None:
@@ -39,7 +40,7 @@ class Upkeep:
         """Roll up a portion, or drop the oldest volume, or the oldest part of the history.
 
         Raises:
-            AnalyticsError: If it cannot.
+            AnalyticsError: If it fails.
         """
         if self._database.is_damaged:
             self._volumes.look_for_damage()
@@ -91,7 +92,7 @@ class Upkeep:
         return max(upto - mark, 1), count - upto
 
     def _mark(self, number: int, name: str) -> int:
-        """Return how many rows of a volume's table are in the history."""
+        """Return the number of rows of a volume's table that are in the history."""
         (mark,) = self._database.one(
             f"SELECT coalesce(max(upto), 0) FROM {HISTORY}.marks WHERE volume = ? AND name = ?", [number, name]
         )
@@ -101,11 +102,11 @@ class Upkeep:
         return int(self._database.one(f"SELECT count(*) FROM {catalog(number)}.{name}")[0])
 
     def _drop(self, now: float) -> tuple[int, bool]:
-        """Drop the oldest volume, or the oldest part of the history, if it is too old or too much; return the rows."""
+        """Drop the oldest volume, or the oldest part of the history, if it is too old or too large; return its rows."""
         first, *others = self._volumes.numbers
         if others:
             newest_us = self._newest_us(first)
-            if newest_us > now * 1e6:  # of a clock that was wrong: the next one was begun when it was full
+            if newest_us > now * 1e6:  # by a wrong clock: the next one was begun when it was full
                 newest_us = round(self._volumes.begun_at(others[0]) * 1e6)
             if self._volumes.size() > self._max_bytes or newest_us < (now - self._events_s) * 1e6:
                 count = self._count(first, EVENTS.name)
@@ -137,7 +138,7 @@ class Upkeep:
         return dropped, dropped > 0
 
     def _history_bytes(self) -> int:
-        """Return the bytes of the history that are in use: its file has as many as ever were."""
+        """Return the used bytes of the history: its file never shrinks."""
         found = self._database.one(
             "SELECT used_blocks * block_size FROM pragma_database_size() WHERE database_name = ?", [HISTORY]
         )

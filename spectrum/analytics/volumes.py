@@ -1,8 +1,8 @@
 """The files of an embedded store: volumes of events, one after the other, and the history that outlives them.
 
-DuckDB writes to one file in a transaction, and never makes a file smaller. So events are in volumes, the newest of
-which has the cursor; the oldest one is deleted as a whole. What is kept longer, roll-ups and changes of health, is in a
-file of its own, with how much of each volume is in it.
+DuckDB writes to one file in a transaction, and never shrinks a file. So events are in volumes, the newest of which has
+the cursor; the oldest one is deleted as a whole. Data that is kept longer, roll-ups and changes of health, is in a
+separate file, with the number of each volume's rows in it.
 """
 
 import re
@@ -22,7 +22,7 @@ from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH, MI
 from spectrum.core.analytics.rollups import as_minutes
 
 HISTORY = "history"
-# Kept in a volume, and copied from it into the history: as roll-ups, or as they are.
+# Tables of a volume that are copied into the history: as roll-ups, or unchanged.
 COPIED = (HEALTH, CHANGES, ATTACKS)
 OF_VOLUME = (EVENTS, *COPIED, PACKETS)
 OF_HISTORY = (MINUTES, *COPIED)
@@ -37,12 +37,12 @@ def catalog(number: int) -> str:
 
 
 class Volumes:
-    """The files, as far as they are open.
+    """The open files.
 
     Args:
-        folder: Where they are.
-        database: In which they are opened.
-        say: Takes what an operator should read.
+        folder: Their folder.
+        database: The database that opens them.
+        say: Logs a message for operators.
     """
 
     def __init__(self, folder: Path, database: Database, say: Callable[[str], None]) -> None:
@@ -51,15 +51,15 @@ class Volumes:
         self._say = say
         # By number, the columns of each table: files of an earlier version have fewer.
         self._there: dict[int, Mapping[str, frozenset[str]]] = {}
-        # The oldest and the newest time in those that are not written to any more, in microseconds since 1970.
+        # The oldest and the newest time in closed volumes, in microseconds since 1970.
         self._spans: dict[int, tuple[int, int]] = {}
-        # Those that are dropped when nobody reads them any more, and how many questions read which.
+        # Volumes to delete when no question reads them any more, and the number of questions that read each.
         self._leaving: set[int] = set()
         self._reads: Counter[int] = Counter()
         self._turn = Lock()
 
     def open(self) -> None:
-        """Open all files, and begin those that are missing. Damaged ones are set aside, and said.
+        """Open all files, and create missing ones. Damaged ones are set aside, and logged.
 
         Raises:
             AnalyticsError: If one cannot be opened.
@@ -82,7 +82,7 @@ class Volumes:
         self._spans = {number: self._span(number) for number in self.numbers[:-1]}
 
     def _attach(self, name: str, as_name: str) -> bool:
-        """Open a file, which is made if it is missing; return False where it was damaged, and is set aside."""
+        """Open a file, created if missing; return False if it was damaged, and is set aside."""
         escaped = str(self._path(name)).replace("'", "''")
         try:
             with self._database.explained():
@@ -97,21 +97,21 @@ class Volumes:
         return True
 
     def _add(self, number: int) -> None:
-        """Know a volume, with the tables that it lacks; one that was being made when the process ended is deleted."""
+        """Add a volume, with missing tables; one whose creation was interrupted is deleted."""
         with self._database.explained():
             if "sources" not in _columns_in(self._database.writer, catalog(number)):
                 self._database.writer.execute(f"DETACH {catalog(number)}")
                 self._delete(number)
                 return
         with self._database.writing() as connection:
-            for table in OF_VOLUME:  # an earlier version did not have all of them
+            for table in OF_VOLUME:  # an earlier version had fewer tables
                 connection.execute(f"CREATE TABLE IF NOT EXISTS {catalog(number)}.{table.name} ({_definition(table)})")
         self._there[number] = _columns_in(self._database.writer, catalog(number))
 
     def _forget_lost(self) -> None:
-        """Begin a volume where there is none; forget the roll-ups of those that are lost, if they were the newest.
+        """Begin a volume if there is none; forget the roll-ups of lost volumes, if they were the newest.
 
-        The journal gives the records of these again, which must not be in sums twice.
+        The journal delivers their records again, which must not be counted twice.
         """
         newest = max(self._there, default=0)
         with self._database.explained():
@@ -129,24 +129,24 @@ class Volumes:
 
     @property
     def numbers(self) -> list[int]:
-        """Those of the volumes, oldest first; the last one is written to."""
+        """The numbers of the volumes, oldest first; the last one is being written."""
         return sorted(self._there)
 
     @property
     def last(self) -> str:
-        """The name in SQL of the one that is written to."""
+        """The name in SQL of the volume that is being written."""
         return catalog(max(self._there))
 
     def last_size(self) -> int:
-        """Return how many bytes the one that is written to takes, with what is not written into its file yet."""
+        """Return the bytes of the volume that is being written, with its write-ahead log."""
         return sum(path.stat().st_size for path in self._both(_file_name(max(self._there))) if path.exists())
 
     def begun_at(self, number: int) -> float:
-        """Return when one was begun, in seconds since 1970."""
+        """Return when a volume was begun, in seconds since 1970."""
         return float(self._database.one(f"SELECT epoch(begun) FROM {catalog(number)}.about")[0])
 
     def size(self) -> int:
-        """Return how many bytes the files take, with what is not written into them yet."""
+        """Return the bytes of the files, with their write-ahead logs."""
         return sum(path.stat().st_size for path in self._folder.glob("*.duckdb*"))
 
     def selection(self, number: int, table: Table) -> str:
@@ -180,7 +180,7 @@ class Volumes:
         return (found[0], found[1]) if found[0] is not None else (0, 0)
 
     def _overlapping(self, since: float, until: float) -> dict[int, Mapping[str, frozenset[str]]]:
-        """Return the volumes with rows of a time; a plan for each one takes milliseconds.
+        """Return the volumes with rows of a period; a plan for each one takes milliseconds.
 
         The last two are always among them: they have the newest row.
         """
@@ -204,7 +204,7 @@ class Volumes:
         self.delete_unread()
 
     def delete_unread(self) -> None:
-        """Delete the dropped volumes that no question reads any more."""
+        """Delete dropped volumes that no question reads any more."""
         with self._turn:
             unread = {number for number in self._leaving if not self._reads[number]}
         for number in unread:
@@ -220,7 +220,7 @@ class Volumes:
             self._there = {other: tables for other, tables in self._there.items() if other != number}
 
     def look_for_damage(self) -> None:
-        """Read all of each file, and set aside those that cannot be read; then the store must be reopened."""
+        """Read each file completely, and set aside damaged ones; then the store must be reopened."""
         names = {catalog(number): (_file_name(number), OF_VOLUME) for number in self._there}
         for name, (file, tables) in {**names, HISTORY: (HISTORY, OF_HISTORY)}.items():
             try:
@@ -234,16 +234,16 @@ class Volumes:
 
     @contextmanager
     def read(self, timeout_s: float, since: float = 0.0, until: float = inf) -> Iterator[Reader]:
-        """Return what has the tables as views of all files, as of one moment.
+        """Return a reader of the tables as views of all files, as a consistent snapshot.
 
         Args:
-            timeout_s: What it may take.
+            timeout_s: Its timeout.
             since: Rows before this time, in seconds since 1970, may be missing.
-            until: So may those of this time and later.
+            until: Rows of this time and later may be missing.
 
         Raises:
-            QuestionTooLarge: If what is done with it takes longer, or more memory, than it may.
-            AnalyticsError: If it cannot be done.
+            QuestionTooLarge: If a question takes more time or memory than allowed.
+            AnalyticsError: If it cannot be answered.
         """
         with self._turn:
             there = self._overlapping(since, until)
@@ -261,7 +261,7 @@ class Volumes:
         return self._folder / f"{name}.duckdb"
 
     def _both(self, name: str) -> list[Path]:
-        """Return a file, and that of what is not written into it yet."""
+        """Return a file, and its write-ahead log."""
         path = self._path(name)
         return [path, path.with_name(f"{path.name}.wal")]
 
@@ -298,7 +298,7 @@ def _definition(table: Table) -> str:
 
 
 def _columns_in(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, frozenset[str]]:
-    """Return the columns that each table of a file has."""
+    """Return the columns of each table of a file."""
     rows = connection.execute(
         "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE database_name = ? GROUP BY table_name", [name]
     ).fetchall()
@@ -306,7 +306,7 @@ def _columns_in(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, f
 
 
 def selection(table: Table, there: Iterable[str]) -> str:
-    """Return the columns of a table as a query's, of a file that has those that are `there`."""
+    """Return the columns of a table for a query, of a file that has those in `there`."""
     known = frozenset(there)
     return ", ".join(
         f'"{column.name}"'
@@ -323,7 +323,7 @@ def _empty(kind: str) -> str:
 
 
 def _views(reader: Reader, there: Mapping[int, Mapping[str, frozenset[str]]]) -> Iterator[tuple[str, str]]:
-    """Yield the tables and their queries: the history, and what of each volume is not in it."""
+    """Yield the tables and their queries: the history, and the rows of each volume that are not in it."""
     marks = {(volume, name): upto for volume, name, upto in reader.execute(f"FROM {HISTORY}.marks")}
     minutes = [f"SELECT {selection(MINUTES, MINUTES.by_name)} FROM {HISTORY}.{MINUTES.name}"]
     for table in OF_VOLUME:

@@ -1,4 +1,4 @@
-"""Batches of records that wait, within a bound: beyond it one record in N is kept, and stands for N."""
+"""Batches of waiting records, within a limit: beyond it one record in N is kept, and stands for N."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ class Batched(Protocol):
 
     @property
     def records(self) -> int:
-        """How many there are."""
+        """The number of records."""
         ...
 
     @property
@@ -22,7 +22,7 @@ class Batched(Protocol):
         ...
 
     def keeping(self, records: int, lines: bytes) -> Self:
-        """Return it with so many of its records, which have the last of its numbers."""
+        """Return the batch with its last records only, of this number; it keeps its last numbers."""
         ...
 
 
@@ -30,28 +30,28 @@ B = TypeVar("B", bound=Batched)
 
 
 class Queued(NamedTuple, Generic[B]):
-    """A batch that waits, and whether it stays as it is."""
+    """A waiting batch, and whether it must stay complete."""
 
     batch: B
     is_whole: bool
 
 
 class Backlog(Generic[B]):
-    """Batches in their order, which wait to be taken.
+    """Batches in order, which wait to be taken.
 
-    When they exceed the bound, N doubles: of those that come one record in N is kept, and of those that wait one in
-    two. The latter are halved from the first batch on, as room is needed, so that no call takes long. Once nothing
-    waits, all records are kept again. What is kept of a batch has its last numbers: who is told that all records up to
-    a number are taken care of is right, whether or not they were halved meanwhile.
+    When they exceed the limit, N doubles: of new records one in N is kept, and of waiting ones one in two. The latter
+    are halved from the first batch on, as room is needed, so that no call takes long. Once nothing waits, all records
+    are kept again. A halved batch keeps its last numbers: a confirmation of all records up to a number is right,
+    whether or not they were halved meanwhile.
 
     Args:
-        most_bytes: Of the lines of batches that do not stay as they are.
-        chance: Chooses: see `RandomSampler`.
+        most_bytes: The limit of the lines of batches that may be halved.
+        chance: Chooses records: see `RandomSampler`.
 
     Attributes:
         size: Bytes of all lines.
-        whole_size: Of these, of the batches that stay as they are. Their bound is the caller's.
-        omitted: Records for which others stand.
+        whole_size: Bytes of the batches that stay complete. Their limit is the caller's.
+        omitted: The number of records that others stand for.
     """
 
     def __init__(self, most_bytes: int, chance: Callable[[int], int]) -> None:
@@ -60,7 +60,7 @@ class Backlog(Generic[B]):
         self._chance = chance
         self._sampling = RandomSampler(1, chance)
         self._halving = RandomSampler(2, chance)
-        # The first ones, which were halved since N doubled; the others, and how many of them are still to be.
+        # The first batches, which were halved since N doubled; the others, and how many of them are still to be halved.
         self._halved: deque[Queued[B]] = deque()
         self._others: deque[Queued[B]] = deque()
         self._to_halve = 0
@@ -73,16 +73,16 @@ class Backlog(Generic[B]):
 
     @property
     def first(self) -> B | None:
-        """The first batch; None where nothing waits."""
+        """The first batch; None if nothing waits."""
         return next(iter(self), None)
 
     @property
     def one_in(self) -> int:
-        """One in how many of the records that come is kept."""
+        """The N of one new record in N that is kept."""
         return self._sampling.n
 
     def add(self, batch: B, is_whole: bool = False) -> None:
-        """Have a batch wait as the last one; one that is whole stays as it is."""
+        """Append a batch; a whole one stays complete."""
         if is_whole or self._sampling.n == 1:
             self._append(Queued(batch, is_whole), self._others)
         else:
@@ -91,12 +91,12 @@ class Backlog(Generic[B]):
             self._halve_next()
 
     def put_back(self, entry: Queued[B]) -> None:
-        """Have a batch wait as the first one."""
+        """Insert a batch at the front."""
         self._halved.appendleft(entry)
         self._count(entry, 1)
 
     def pop(self) -> Queued[B]:
-        """Take the first batch."""
+        """Remove and return the first batch."""
         if self._halved:
             entry = self._halved.popleft()
         else:

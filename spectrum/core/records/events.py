@@ -8,7 +8,7 @@ import msgspec
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An origin that could not be reached: its address and port, why, and its name, or those of pool and origin."""
+    """An origin that could not be reached: address and port, the reason, and its name, or those of pool and origin."""
 
     Origin: str
     Reason: str
@@ -93,7 +93,7 @@ class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def weight(self) -> int:
-        """How many sessions it stands for."""
+        """The number of sessions that it stands for."""
         return (self.Sessions or 1) * (self.SampledOneIn or 1)
 
 
@@ -102,13 +102,13 @@ SINCE_FIELDS = ("ClientBytesSince", "OriginBytesSince", "ClientDatagramsSince", 
 
 
 def opened(event: SessionEvent) -> SessionEvent:
-    """Return the record of an end as that of the moment when the session was connected."""
+    """Return the record of an end as that of the time when the session was connected."""
     assert event.ConnectTimestamp is not None, "it is connected"
     return msgspec.structs.replace(_open(event, "connect"), Timestamp=event.ConnectTimestamp)
 
 
 def under_way(event: SessionEvent) -> SessionEvent:
-    """Return the record of an end as that of an open session: what it has so far, at the time of `Timestamp`."""
+    """Return the record of an end as that of an open session: its values so far, at the time of `Timestamp`."""
     return _open(event, "progress")
 
 
@@ -119,10 +119,10 @@ def _open(event: SessionEvent, kind: str) -> SessionEvent:
 
 
 def as_text(event: SessionEvent) -> str:
-    """Return the event as one line for people, whose pairs any parser of logfmt takes."""
+    """Return the event as one line of text, whose pairs any parser of logfmt accepts."""
     began = event.ConnectTimestamp or event.Timestamp
     named = [name for name in (event.LoadBalancer, event.Pool, event.OriginName) if name]
-    # Left out where there is nothing to tell.
+    # Left out if empty.
     places = {
         "edge": _address(event.EdgeIP, event.EdgePort) if event.EdgeIP else "",
         "origin": _address(event.OriginIP, event.OriginPort) if event.OriginIP else "none",

@@ -1,8 +1,8 @@
-"""The journal of records: how batches lie in its files, and where a reader stands. No I/O.
+"""The format of the journal's files, and positions of readers. No I/O.
 
-A journal is a row of segments, which are named by the number of their first record; records are numbered from 0 as they
-are appended. A segment is a header and then frames, one for each batch. A frame has its length and its checksum first,
-so a reader finds the end of what is whole, wherever a write was cut.
+A journal is a sequence of segments, which are named by the number of their first record; records are numbered from 0 in
+the order of appending. A segment is a header and then frames, one for each batch. A frame begins with its length and
+checksum, so a reader finds the last complete one, wherever a write was cut off.
 """
 
 from bisect import bisect_right
@@ -25,19 +25,19 @@ _PREFIX = Struct(">II")
 # The number of the first record in the journal, time, sequence, number of records, length of the source. Source and
 # lines follow.
 _FIXED = Struct(">QQQIH")
-# So many bytes of a segment tell when its first batch was journaled.
+# The bytes of a segment that contain the time of its first batch.
 HEAD_BYTES = HEADER_BYTES + _PREFIX.size + _FIXED.size
 # Batches of workers are a few packets at most. What a flipped bit makes of a length is rarely below it.
 MAX_FRAME_BYTES = 2**20
 
 
 class Batch(NamedTuple):
-    """Records that were made one after another by one source.
+    """Consecutive records of one source.
 
     Attributes:
-        source: Who made them, as `node/worker/epoch`: no other process ever has the same.
+        source: Its id, as `node/worker/epoch`, unique to a process.
         sequence: The number of the first record at its source; the others follow without a gap.
-        records: How many there are.
+        records: The number of records.
         at_us: When they were journaled, in microseconds since 1970.
         lines: One JSON object per line.
     """
@@ -49,17 +49,17 @@ class Batch(NamedTuple):
     lines: bytes
 
     def keeping(self, records: int, lines: bytes) -> Self:
-        """Return it with so many of its records, which have the last of its numbers."""
+        """Return the batch with its last records only, of this number; it keeps its last numbers."""
         return self._replace(sequence=self.sequence + self.records - records, records=records, lines=lines)
 
 
 class Cursor(NamedTuple):
-    """A place between two batches.
+    """A position between two batches.
 
     Attributes:
         segment: The number of the segment's first record.
-        offset: Bytes before it in the segment.
-        record: The number of the record that follows it.
+        offset: The position in the segment, in bytes.
+        record: The number of the next record.
     """
 
     segment: int
@@ -68,36 +68,36 @@ class Cursor(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A batch that was read, and the place behind it."""
+    """A batch that was read, and the position after it."""
 
     batch: Batch
     end: Cursor
 
 
 class Stop(Enum):
-    """Why no more frames follow: the bytes are at their end, maybe within a frame, or they are no frame."""
+    """Why no more frames follow: the end of the bytes, possibly within a frame, or damage."""
 
     END = "end"
     DAMAGED = "damaged"
 
 
 class Extent(NamedTuple):
-    """What a journal has: the numbers of its segments, oldest first, at least one; the place behind the last batch."""
+    """The extent of a journal: the numbers of its segments, oldest first, at least one; the position of its end."""
 
     segments: tuple[int, ...]
     end: Cursor
 
 
 def segment_header(first_record: int) -> bytes:
-    """Return what a segment begins with."""
+    """Return the header of a segment."""
     header = _HEADER.pack(_MAGIC, _VERSION, first_record)
     return header + _SUM.pack(crc32(header))
 
 
 def encode_frame(batch: Batch, record: int) -> tuple[bytes, bytes]:
-    """Return a batch as it is appended, in two parts; `record` is the number of its first record in the journal.
+    """Return a batch as a frame, in two parts; `record` is the number of its first record in the journal.
 
-    The second part is its lines as they are: copies of them are a third of what the journal costs.
+    The second part is its lines, uncopied: copies would be a third of the journal's cost.
 
     Raises:
         ValueError: If it is larger than a frame may be.
@@ -111,7 +111,7 @@ def encode_frame(batch: Batch, record: int) -> tuple[bytes, bytes]:
 
 
 def read_frames(data: bytes, start: Cursor) -> tuple[list[Entry], Stop]:
-    """Return the batches that are whole in `data`, which lies at `start`, and why there are no more."""
+    """Return the complete batches in `data`, which begins at `start`, and why there are no more."""
     frames: list[Entry] = []
     place, at = start, 0
     if not start.offset:
@@ -140,7 +140,7 @@ def read_frames(data: bytes, start: Cursor) -> tuple[list[Entry], Stop]:
 
 
 def _decode(body: memoryview, checksum: int, record: int) -> Batch | None:
-    """Return the batch in a frame; None where it is damaged, or not the one with this record."""
+    """Return the batch in a frame; None if it is damaged, or does not have this record."""
     if crc32(body) != checksum or _FIXED.unpack_from(body)[0] != record:
         return None
     return _batch(body)
@@ -153,10 +153,10 @@ def _batch(body: memoryview) -> Batch:
 
 
 def resume(cursor: Cursor | None, extent: Extent) -> tuple[Cursor, int]:
-    """Return where a reader with a cursor goes on, and how many records are gone that it has not read.
+    """Return where a reader with a cursor continues, and the number of records that it has lost.
 
-    A new reader begins with the oldest record. One whose segment was dropped goes on with the one after it, one that
-    was further than the journal is, as after a power failure, at its end.
+    A new reader begins with the oldest record. If its segment was dropped, it continues with the next one; a cursor
+    beyond the journal's end, as after a power failure, moves to the end.
     """
     segments, end = extent
     if cursor is None:
@@ -169,7 +169,7 @@ def resume(cursor: Cursor | None, extent: Extent) -> tuple[Cursor, int]:
 
 
 def following(cursor: Cursor, extent: Extent) -> tuple[Cursor, int]:
-    """Return the start of the segment after the cursor's, else the end; and how many records are in between."""
+    """Return the start of the segment after the cursor's, else the end; and the number of records in between."""
     segments, end = extent
     after = bisect_right(segments, cursor.segment)
     place = _start(segments[after]) if after < len(segments) else end
@@ -186,7 +186,7 @@ def surplus(sizes: Sequence[tuple[int, int]], added: int, max_bytes: int) -> lis
     Args:
         sizes: Number and size of each segment, oldest first.
         added: Bytes.
-        max_bytes: The size that the journal may have.
+        max_bytes: The limit of the journal.
     """
     dropped = []
     total = sum(size for _, size in sizes) + added
@@ -201,17 +201,17 @@ def surplus(sizes: Sequence[tuple[int, int]], added: int, max_bytes: int) -> lis
 def find_batches(
     data: bytes, segment: int, mark: bytes, wanted: Callable[[int, int], bool] | None = None
 ) -> tuple[list[Batch], int]:
-    """Return the batches in a whole segment that have a text somewhere; the others are not even decoded.
+    """Return the batches in a whole segment that contain a text; others are not decoded.
 
     Args:
-        data: The bytes of the segment, from its beginning to its end, or to where it is being written.
+        data: The bytes of the segment, to its end, or to where it is being written.
         segment: Its number.
         mark: The text.
-        wanted: Tells from the number of the first record at its source, and the number of records, whether a batch is
-            to be returned.
+        wanted: Returns whether to return a batch, from the number of the first record at its source, and the number of
+            records.
 
     Returns:
-        The batches, and the place of the first damage; -1 for none. What lies behind it is not looked at.
+        The batches, and the position of the first damage; -1 for none. Later batches are not read.
     """
     found: list[Batch] = []
     if data[:HEADER_BYTES] != segment_header(segment):
@@ -240,7 +240,7 @@ def find_batches(
 
 
 def first_at_us(head: bytes) -> int | None:
-    """Return when the first batch of a segment was journaled, from its first `HEAD_BYTES`; None where it has none."""
+    """Return when the first batch of a segment was journaled, from its first `HEAD_BYTES`; None if it has none."""
     if len(head) < HEAD_BYTES:
         return None
     return int(_FIXED.unpack_from(head, HEADER_BYTES + _PREFIX.size)[1])
@@ -260,7 +260,7 @@ def end_of(data: bytes, segment: int) -> int:
 
 
 def lines_with(lines: bytes, mark: bytes) -> Iterator[bytes]:
-    """Yield the lines of a text that have another text in them."""
+    """Yield the lines of a text that contain another text."""
     hit = lines.find(mark)
     while hit >= 0:
         end = lines.find(b"\n", hit)
@@ -270,7 +270,7 @@ def lines_with(lines: bytes, mark: bytes) -> Iterator[bytes]:
 
 
 class _Saved(msgspec.Struct):
-    """A cursor as its file has it."""
+    """A cursor in its file."""
 
     segment: int
     offset: int
@@ -278,7 +278,7 @@ class _Saved(msgspec.Struct):
 
 
 def encode_cursor(cursor: Cursor) -> bytes:
-    """Return what the file of a cursor has."""
+    """Return the content of a cursor's file."""
     return msgspec.json.encode(_Saved(*cursor)) + b"\n"
 
 
@@ -286,7 +286,7 @@ def decode_cursor(data: bytes) -> Cursor:
     """Return the cursor in a file.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If the content is invalid.
     """
     saved = msgspec.json.decode(data, type=_Saved)
     if not 0 <= saved.segment <= saved.record or saved.offset < 0:
@@ -294,7 +294,7 @@ def decode_cursor(data: bytes) -> Cursor:
     return Cursor(saved.segment, saved.offset, saved.record)
 
 
-# What a line with an id begins with.
+# The begin of a line with an id.
 IDENTIFIED = b'{"RecordId":'
 
 

@@ -15,7 +15,7 @@ def entry(fields: Mapping[str, Any], selected: Mapping[str, Any], text: bytes, i
 
     Args:
         fields: All of its fields.
-        selected: Those that become fields of the entry: `ClientIP` is SPECTRUM_CLIENT_IP.
+        selected: The fields of the entry: `ClientIP` is SPECTRUM_CLIENT_IP.
         text: The entry's MESSAGE.
         identifier: Its SYSLOG_IDENTIFIER.
     """

@@ -33,13 +33,13 @@ PRECONNECTS = ("opened", "used", "lost", "closed", "failed")
 
 
 class Histogram(msgspec.Struct, array_like=True):
-    """Counts per bucket, the last one for everything above the bounds, and the sum of what was observed."""
+    """Counts per bucket, the last one for everything above the bounds, and the sum of all values."""
 
     counts: list[int]
     total: float = 0.0
 
     def count(self, buckets: list[tuple[int, int]], total: float) -> None:
-        """Add what was counted by bucket, by its place, and summed elsewhere."""
+        """Add counts by index of the bucket, and their sum."""
         for place, number in buckets:
             self.counts[place] += number
         self.total += total
@@ -67,26 +67,26 @@ class OriginMeasures(msgspec.Struct, array_like=True):
     ended: int = 0
     failed: int = 0
     last_failure: str = ""
-    # By the reason's name: how many connects failed.
+    # Failed connects by reason.
     failures: dict[str, int] = msgspec.field(default_factory=dict)
     # The number of the origin in its pool; 0 for an address that an app names itself.
     number: int = 0
     bytes_from_clients: int = 0
     bytes_from_origin: int = 0
-    # Of sessions that ended: how long connects took together, and how many these were.
+    # Of ended sessions: the total time of connects, and their number.
     connect_s: float = 0.0
     connects: int = 0
-    # Connections that were opened ahead of sessions, by what became of them: see PRECONNECTS.
+    # Connections opened ahead of sessions, by outcome: see PRECONNECTS.
     preconnects: dict[str, int] = msgspec.field(default_factory=dict)
 
     def fail(self, reason: str) -> None:
-        """Count a connect that failed."""
+        """Count a failed connect."""
         self.failed += 1
         self.failures[reason] = self.failures.get(reason, 0) + 1
         self.last_failure = reason
 
     def preconnect(self, counts: Iterable[int]) -> None:
-        """Count connections that were opened ahead, in the order of PRECONNECTS."""
+        """Count connections opened ahead, in the order of PRECONNECTS."""
         for what, count in zip(PRECONNECTS, counts, strict=True):
             if count:
                 self.preconnects[what] = self.preconnects.get(what, 0) + count
@@ -98,7 +98,7 @@ class OriginMeasures(msgspec.Struct, array_like=True):
         return counted.get("opened", 0) - sum(counted.get(what, 0) for what in ("used", "lost", "closed"))
 
     def end(self, connect_s: float | None, count: int = 1) -> None:
-        """Count ended sessions, whose connects took so long together; None for a flow without a reply."""
+        """Count ended sessions with the total time of their connects; None for a flow without a reply."""
         self.ended += count
         if connect_s is not None:
             self.connects += count
@@ -164,12 +164,12 @@ class AppMeasures(msgspec.Struct, array_like=True):
         self.observe_duration(duration_s)
 
     def observe_duration(self, duration_s: float) -> None:
-        """Count how long a session lasted."""
+        """Count the duration of a session."""
         self.duration.counts[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         self.duration.total += duration_s
 
     def origin(self, name: str, number: int = 0) -> OriginMeasures:
-        """Return the measures of one origin, new ones at first sight; `number` is its number in a pool."""
+        """Return the counters of one origin, created on first use; `number` is its number in a pool."""
         found = self.origins.get(name)
         if found is None:
             found = self.origins[name] = OriginMeasures(number=number)
@@ -206,10 +206,10 @@ class AppMeasures(msgspec.Struct, array_like=True):
 
 
 def add_measures(totals: dict[str, AppMeasures], name: str, measures: AppMeasures) -> None:
-    """Add what was counted for the app `name`, which may have some in `totals` already.
+    """Add the counters of app `name`, which may have some in `totals` already.
 
-    A name has more than one where its app was removed and came back while sessions of the first one go on, or where a
-    reload changed its transport.
+    A name has several if its app was removed and added again while former sessions continue, or if a reload changed its
+    transport.
     """
     total = totals.get(name)
     if total is None:

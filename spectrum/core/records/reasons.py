@@ -1,7 +1,7 @@
-"""Why a session ended or was refused: the one list that metrics, events and logs share.
+"""Reasons why sessions end or are refused: the one list of metrics, events and logs.
 
-Each reason carries the `Event` and `Status` of Cloudflare's spectrum_events log. Their list has no code for an edge
-that ends a session by its own rule (idle, drained): those are 200, a normal close, and the reason tells them apart.
+Each reason has the `Event` and `Status` of Cloudflare's spectrum_events log. That has no code for an edge that ends a
+session by its own rule (idle, drained): those are 200, a normal close, and the reason distinguishes them.
 """
 
 import errno
@@ -11,13 +11,13 @@ FIRST_REFUSAL = 40
 
 
 class Reason(IntEnum):
-    """The number is what workers report; `label` is what people see.
+    """The number is for reports of workers; `label` is displayed.
 
     Attributes:
-        label: The reason as metrics, events and logs spell it.
+        label: The reason in metrics, events and logs.
         status: Cloudflare's status code for the ended session.
         event: Cloudflare's event: disconnect, originError, resolveOrigin, clientFiltered or tlsError.
-        refused: True where the client was turned away before an origin was chosen.
+        refused: Whether the client was refused before an origin was chosen.
     """
 
     label: str
@@ -26,7 +26,7 @@ class Reason(IntEnum):
     refused: bool
 
     def __new__(cls, number: int, status: int, event: str) -> "Reason":
-        """Make the member; its attributes are plain ones, because the data path reads them per session."""
+        """Create the member; its attributes are plain ones, because the data path reads them per session."""
         member = int.__new__(cls, number)
         member._value_ = number
         member.status = status
@@ -51,7 +51,7 @@ class Reason(IntEnum):
     IDLE_TIMEOUT = 11, 200, "disconnect"
     DRAINED = 12, 200, "disconnect"
     WORKER_LOST = 13, 500, "disconnect"
-    # UDP: the origin's host answered that nobody listens there; room was needed for another flow; the app was removed.
+    # UDP: the origin's host reported the port as unreachable; room was needed for another flow; the app was removed.
     ORIGIN_REFUSED = 14, 447, "disconnect"
     EVICTED = 15, 200, "disconnect"
     LISTENER_REMOVED = 16, 200, "disconnect"
@@ -140,7 +140,7 @@ def connect_failure(number: int) -> Reason:
             return Reason.NO_SOURCE_PORT
         case errno.EAFNOSUPPORT:
             return Reason.SOURCE_FAMILY
-        case errno.EOPNOTSUPP:  # as the engine says it
+        case errno.EOPNOTSUPP:  # the errno of the engine
             return Reason.SOURCE_FORBIDDEN
         case errno.EPROTO:
             return Reason.ORIGIN_TLS_FAILED

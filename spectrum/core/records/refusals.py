@@ -1,7 +1,5 @@
 """Records of clients that are refused, or gone before they have an origin, as sums. A flood of them makes a few lines
 per second.
-
-A flood of them is a few lines a second, whatever it sends.
 """
 
 from collections.abc import Callable
@@ -11,16 +9,16 @@ import msgspec
 
 from spectrum.core.records.events import SessionEvent
 
-# Of an app and reason, so many clients have sums of their own, the others one together.
+# Clients of an app and reason with sums of their own; further ones are summed together.
 MAX_CLIENTS = 100
-# Of all apps together; what is above is summed by app and reason.
+# Limit of these clients for all apps together; further ones are summed by app and reason.
 MAX_SUMS = 4096
-# Clients that are summed together are told apart up to so many.
+# Clients of a sum that are counted as distinct.
 MAX_COUNTED = 1000
 
 
 class RefusalKind(NamedTuple):
-    """What refusals have in common that are summed."""
+    """The common properties of summed refusals."""
 
     app: str
     reason: int
@@ -28,7 +26,7 @@ class RefusalKind(NamedTuple):
 
 
 class _Sum:
-    """How many there were since the last line, and the record of the first."""
+    """The number since the last line, and the record of the first."""
 
     __slots__ = ("count", "first")
 
