@@ -35,7 +35,7 @@ async def test_features_are_wired_to_each_other_and_to_workers(monkeypatch):
     features._names_changed({"ANY a tcp 1-1": ("192.0.2.1",)})
     assert worker.names == [{"ANY a tcp 1-1": ("192.0.2.1",)}]
     met, added = [], []
-    monkeypatch.setattr(features.health, "met", met.append)
+    monkeypatch.setattr(features.health, "count_outcomes", met.append)
     monkeypatch.setattr(features.records, "add", added.append)
     features.heard(OutcomesReport([]))
     features.heard(Events(0, b"", "0/5f", 1))

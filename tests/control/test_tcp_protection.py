@@ -8,7 +8,7 @@ __all__ = ["filesystem"]
 SCRIPT = """
 import asyncio, dataclasses, sys
 from pathlib import Path
-from spectrum.control.configuration.actor import Change, Plan, RolloutError, Since
+from spectrum.control.configuration.actor import Change, ConfigDifference, Plan, RolloutError
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.filter.node import NodeFilter
 from spectrum.control.http.resource import ResourceRequest
@@ -71,10 +71,11 @@ async def main():
     assert judged() == (0b111, 0, 0b001, 0) and await modes() == [2, 0]
 
     # A change of objects that have nothing to do with it is none of its.
-    other = dataclasses.replace(flow, since=Since(syn.config, {"pools": ["x"]}))
+    other = dataclasses.replace(flow, since=ConfigDifference(syn.config, {"pools": ["x"]}))
     await actor.prepare(Change(syn, other))
     assert judged() == (0b111, 0, 0b001, 0)
-    await actor.prepare(Change(syn, dataclasses.replace(flow, since=Since(syn.config, {"tcp_rules": ["f"]}))))
+    since = ConfigDifference(syn.config, {"tcp_rules": ["f"]})
+    await actor.prepare(Change(syn, dataclasses.replace(flow, since=since)))
     assert judged() == (0, 0, 1, 0)
 
     # Switched off; without a filter there is nothing, and with one again all of it.

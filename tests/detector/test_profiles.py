@@ -71,7 +71,7 @@ def test_damaged_files_are_set_aside_and_said(store, tmp_path, caplog):
     path.write_bytes(path.read_bytes()[:-5])
     _, count = loaded(store)
     assert count == 2 and path.with_suffix(".damaged").exists() and not path.exists()
-    assert "a profile that is learned anew: its content does not match its digest" in caplog.text
+    assert "the profile is learned again: its content does not match its digest" in caplog.text
 
 
 def test_links_are_not_followed(store, tmp_path, caplog):

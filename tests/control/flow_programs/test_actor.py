@@ -20,7 +20,7 @@ apps: {game: {protocol: udp/9000, edge_ips: [192.0.2.1], origin_direct: ['udp://
 SCRIPT = """
 import asyncio, dataclasses, sys
 from pathlib import Path
-from spectrum.control.configuration.actor import Change, Plan, RolloutError, Since
+from spectrum.control.configuration.actor import Change, ConfigDifference, Plan, RolloutError
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.filter.node import NodeFilter
 from spectrum.control.flow_programs.actor import FlowProgramsActor
@@ -91,11 +91,12 @@ async def main():
     assert held() == ({"game": 0}, 1)
 
     # A change of objects that have nothing to do with it is none of its; where apps are served is.
-    other = dataclasses.replace(disabled, since=Since(logged.config, {"pools": ["x"]}))
+    other = dataclasses.replace(disabled, since=ConfigDifference(logged.config, {"pools": ["x"]}))
     await actor.prepare(Change(logged, other))
     assert held() == ({"game": 0}, 1)
     moved = plan(program(), TEXT.replace("192.0.2.1]", "192.0.2.1, 192.0.2.2]"))
-    await actor.prepare(Change(logged, dataclasses.replace(moved, since=Since(logged.config, {"apps": ["game"]}))))
+    since = ConfigDifference(logged.config, {"apps": ["game"]})
+    await actor.prepare(Change(logged, dataclasses.replace(moved, since=since)))
     assert held() == ({"game": 0}, 2)
 
     # Without a filter there is nothing, and with one again all of it.

@@ -104,7 +104,7 @@ async def test_when_it_is_looked_up_again(make, bound_s, answer, least_s, most_s
     resolver.answer = answer
     watch, _ = make(resolver)
     await watch.watch(frozenset([a_name(ttl_s=bound_s)]))
-    assert least_s <= await watch._look(module.Watched("x", "", frozenset([a_name(ttl_s=bound_s)]))) <= most_s
+    assert least_s <= await watch._look(module.WatchedName("x", "", frozenset([a_name(ttl_s=bound_s)]))) <= most_s
 
 
 async def test_failures_are_tried_later_each_time_and_success_begins_again(make):
