@@ -274,7 +274,7 @@ cdef class Lookout:
         return self._known.tag_of(source_key(packet), now_ns // NS_PER_S, KNOWN_S, False) != 0
 
     cdef bint knows(self, const uint8_t *source, uint64_t now_ns) noexcept nogil:
-        """Return whether a source had a session or a flow in use of late; its address is mapped."""
+        """Return whether a source had a session or a flow in use recently; its address is mapped."""
         cdef facts found
         read_source(source, &found)
         return self._is_known(&found, now_ns)

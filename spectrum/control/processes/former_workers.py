@@ -107,7 +107,7 @@ class FormerWorker:
 
         Raises:
             OSError: If no worker waits there any more.
-            NotTaken: If it belongs to another user or to a daemon that runs, or does not answer.
+            TakeoverRefused: If it belongs to another user or to a daemon that runs, or does not answer.
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:

@@ -50,7 +50,7 @@ def _attach(folder: Path, interfaces: Collection[str], detects: bool, protects: 
         (*MAPS, *DETECTION_MAPS),
         _still_small(folder, small),
         filter_constants(),
-        # Flow programs of a version before read a map that the filter no longer writes: they are loaded anew.
+        # Flow programs of a version before read a map that the filter no longer writes: they are loaded again.
         {"programs": "judging"},
     )
     try:
