@@ -5,7 +5,7 @@ answers them. Accepted sockets inherit it, and keep it (sk_clone_lock in net/cor
 SYNs. One SYN in `PASSED_ONE_IN` passes, so that the worker that refuses it sees how the attack goes on.
 
 Only what the worker would refuse is dropped: of rules with the action `block`, the conditions that can be read from the
-headers. It does not know which sources are known, and has no clock: whoever attaches it removes it when a rule ends.
+headers. It does not know which sources are known, and has no clock: its owner removes it when a rule ends.
 """
 
 import ctypes
