@@ -20,6 +20,8 @@ SHADOWED = 200
 # By vector: the rule for it, and which part of the flood it has to match at least. The first rule that matches counts.
 RULES = {
     "syn_os": ("{version: 4, protocol: tcp, tcp_flags: syn !ack, action: log}", 1.0),
+    "syn_sequence": ("{protocol: tcp, sequence: 3405803856}", 1.0),
+    "ack_constant": ("{protocol: tcp, acknowledgement: 305419896}", 1.0),
     "udp_fixed": ("{protocol: udp, payload: '41414141'}", 1.0),
     "udp_random": ("{version: 4, protocol: udp, destination_port: 7000, length: 48-328, action: retry}", 1.0),
     "udp_empty": ("{protocol: udp, length: 28}", 1.0),
