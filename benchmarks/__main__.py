@@ -6,7 +6,22 @@ from functools import partial
 
 import click
 
-from benchmarks import access, analytics, api, balancing, changes, drops, faults, flood, mmproxy, report, tcp, tls, udp
+from benchmarks import (
+    access,
+    analytics,
+    api,
+    balancing,
+    changes,
+    drops,
+    faults,
+    flood,
+    holds,
+    mmproxy,
+    report,
+    tcp,
+    tls,
+    udp,
+)
 from benchmarks.peers import STARTERS, missing_tools
 from benchmarks.rounds import Figures, Rows, measure
 
@@ -285,6 +300,14 @@ def changes_command(rounds: int, write: bool) -> None:
     """Reloads of a file with many apps: until a change is live, and what a quiet session notices."""
     sizes = {f"spectrum, {size:,} apps": size for size in changes.SIZES}
     _measure("changes", list(sizes), lambda name: changes.measure_size(sizes[name]), changes.ROWS, rounds, 0, write)
+
+
+@main.command("holds")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; the table has their medians.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def holds_command(rounds: int, write: bool) -> None:
+    """The longest step of the supervisor's loop, of different work on many apps."""
+    _measure("holds", ["spectrum"], lambda name: holds.measure(), holds.ROWS, rounds, 0, write)
 
 
 @main.command("api")

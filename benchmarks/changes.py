@@ -116,14 +116,15 @@ def _timed(work: Callable[[], object]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _reload(folder: Path) -> None:
-    """Return when all workers serve what the source has."""
+def reload(folder: Path) -> None:
+    """Reload; return when all workers serve what the source has."""
     answer = ask(folder / "control.sock", "POST", "/reload", 60.0)
     assert not answer["errors"], answer
     assert answer["changes"], "nothing differs"
 
 
-def _metrics() -> None:
+def ask_metrics() -> None:
+    """Read the page of all metrics."""
     with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=30) as answer:
         assert answer.status == 200
         answer.read()
@@ -173,7 +174,7 @@ def _of_file(count: int, folder: Path) -> Figures:
     figures |= _series("added", folder, [text(count - CHANGES + 1 + number, 600) for number in numbers])
     path.write_text(file_text(count, [700], folder))
     quiet = QuietClient()
-    figures["all_live_ms"] = _timed(lambda: _reload(folder))
+    figures["all_live_ms"] = _timed(lambda: reload(folder))
     figures["all_max_ms"] = quiet.end()[-1] * 1000
     return figures
 
@@ -190,7 +191,7 @@ def _series(kind: str, folder: Path, texts: Sequence[str] = ()) -> Figures:
     for number in range(CHANGES):
         if texts:
             (folder / "spectrum.yaml").write_text(texts[number])
-        took.append(_timed(lambda: _reload(folder)))
+        took.append(_timed(lambda: reload(folder)))
     return {f"{kind}_live_ms": median(took), f"{kind}_p99_us": p99_us(quiet.end())}
 
 
@@ -207,7 +208,7 @@ def _of_metrics(count: int, folder: Path) -> Figures:
             [sys.executable, "-m", "spectrum", "reload", "--socket", str(folder / "control.sock")],
             stdout=subprocess.DEVNULL,
         )
-        took.append(_timed(_metrics))
+        took.append(_timed(ask_metrics))
         assert reload.wait(60) == 0
     return {"metrics_ms": median(took), "metrics_hold_ms": quiet.end()[-1] * 1000}
 
