@@ -62,7 +62,12 @@ class Shared(Generic[Result]):
         """Return the result of the present run, or of a new one."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._make())
+            self._running.add_done_callback(self._forget)
         return await asyncio.shield(self._running)  # a cancelled caller does not end it for the others
+
+    def _forget(self, done: asyncio.Task[Result]) -> None:
+        if self._running is done:
+            self._running = None  # its result may have megabytes
 
 
 async def _repeat(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:

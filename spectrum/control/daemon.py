@@ -62,9 +62,9 @@ def serve(
         StartError: If the workers do not serve, or the file's user cannot be used.
     """
     configure_logging(config.log.format == "json", level)
-    # A failed look-up leaves cycles of about 10 KB; probes leave none. A collection traverses what changes have
-    # allocated, copies of mappings of all apps: 5 to 10 ms with 10,000.
-    collect_every(25_000)
+    # A failed look-up leaves cycles of about 10 KB; probes leave none. A collection holds the interpreter's lock while
+    # it traverses these objects: 25,000 take 5 to 10 ms on a busy machine.
+    collect_every(5_000)
     # Pages are rendered in threads; the default of 5 ms would delay each step of the loop by that.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     os.environ |= {LEVEL_VARIABLE: level, FORMAT_VARIABLE: config.log.format, SECCOMP_VARIABLE: str(config.seccomp)}

@@ -12,7 +12,7 @@ from spectrum.core.snapshot import AppSettings
 from spectrum.plane.memory import SharedMemory
 
 # Apps read before the loop gets a turn: less than a millisecond.
-SLICE = 500
+SLICE = 250
 _NOUNS = {"tcp": "sessions", "udp": "flows"}
 
 
@@ -32,21 +32,22 @@ class LimitsActor(Actor):
 
     async def usage(self) -> Iterable[Usage]:
         """Return the use of the node's limits, and of the limits of apps."""
-        usages = list(self._of_node())
+        of_apps, has_udp = list[Usage](), False
         for i, app in enumerate(self._served.snapshot.apps, 1):
-            usages += self._of_app(app)
+            has_udp = has_udp or app.transport == "udp"
+            of_apps += self._of_app(app)
             if i % SLICE == 0:
                 await asyncio.sleep(0)
-        return [*usages, *self._of_origins()]
+        return [*self._of_node(has_udp), *of_apps, *self._of_origins()]
 
-    def _of_node(self) -> Iterator[Usage]:
+    def _of_node(self, has_udp: bool) -> Iterator[Usage]:
         config, census = self._served.config, self._memory.census
         yield Usage("memory", "node", self._held_bytes(), config.limits.memory, "limits.memory")
         for transport, group in NODE_GROUPS.items():
             noun = _NOUNS[transport]
             if maximum := config.limits.for_transport(transport).sessions:
                 yield Usage(noun, "node", census.count(group), maximum, f"limits.{noun}")
-        if any(app.transport == "udp" for app in self._served.snapshot.apps):
+        if has_udp:
             for worker in range(self._memory.workers):
                 flows = census.count_of(worker, NODE_GROUPS["udp"])
                 yield Usage("flows", f"worker-{worker}", flows, config.max_flows, "max_flows")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 
-class NameSettings(msgspec.Struct, frozen=True, array_like=True):
+class NameSettings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A name to look up.
 
     Attributes:

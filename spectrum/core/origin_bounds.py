@@ -3,7 +3,7 @@
 import msgspec
 
 
-class RetrySettings(msgspec.Struct, frozen=True, array_like=True):
+class RetrySettings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A budget of further connects after failed ones.
 
     Attributes:
@@ -15,7 +15,7 @@ class RetrySettings(msgspec.Struct, frozen=True, array_like=True):
     min_per_second: float
 
 
-class OriginBounds(msgspec.Struct, frozen=True, array_like=True):
+class OriginBounds(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Limits of an app's origins.
 
     Attributes:

@@ -13,7 +13,7 @@ from spectrum.core.tcp_options import TcpOptions
 from spectrum.core.tls.settings import TlsFiles, TlsSettings
 
 
-class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
+class ListenerKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A bound address and port of "tcp" or "udp". An empty address is every address of both families.
 
     A `transparent` one receives packets by TPROXY rules or bindings, with any destination address and port; with port 0
@@ -51,7 +51,7 @@ class ListenerKey(msgspec.Struct, frozen=True, array_like=True):
         return f"{host}:{self.port}" + ("/udp" if self.transport == "udp" else "")
 
 
-class AppSettings(msgspec.Struct, frozen=True, array_like=True):
+class AppSettings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One app. Times in seconds, `idle_timeout_s` 0 for never; an origin is an address and the port of offset 0."""
 
     name: str

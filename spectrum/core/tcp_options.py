@@ -3,7 +3,7 @@
 import msgspec
 
 
-class TcpOptions(msgspec.Struct, frozen=True, array_like=True):
+class TcpOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Options of one side of an app's sessions, clients or origins.
 
     Attributes:

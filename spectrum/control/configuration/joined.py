@@ -159,6 +159,10 @@ class JoinedSource:
         """
         self._file.reading(paths)
 
+    def search(self, config: Config) -> None:
+        """Search for the files that a configuration names."""
+        self._file.search(config)
+
     def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
         """Note what is served; return a line for each file in it that changed."""
         before, after = self._served, self._next

@@ -17,6 +17,7 @@ from spectrum.core.configuration.changes import changes
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.events import Occasion
 from spectrum.core.configuration.faults import Fault
+from spectrum.garbage import free, freezing
 from spectrum.tasks import in_background, shortage, start_in_background
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 READ_TIMEOUT_S = 60.0
 # Changes that the log lists of a reload that changes thousands of apps; `spectrum reload` prints all.
 MAX_CHANGES_LOGGED = 50
-# Of a former configuration; it takes less than half a millisecond.
-FREED_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ class Reloads:
                 if change.names is None:
                     former = [*change.before.snapshot.apps, *change.before.config.apps.values()]
                     del change  # Otherwise all former apps would be freed at once, on the loop.
-                    start_in_background(_free, former)
+                    start_in_background(free, former)
                 if found:
                     self._record("configurationReloaded", found)
                 return Reloaded(changes=found, restart=self._served.restart_needed())
@@ -224,7 +223,7 @@ class Reloads:
             config = make()
             self._rollout.note("check", began_ns)
             began_ns = time.time_ns()
-            plan = self._planner.change(served, config)
+            plan = self._searched(self._planner.change(served, config))
             self._rollout.note("plan", began_ns)
             return plan
 
@@ -245,6 +244,11 @@ class Reloads:
         return plan
 
     def _plan(self, reads_source: bool, served: Plan) -> Plan:
+        # Like the configuration itself, what is compiled of it lives long.
+        with freezing():
+            return self._searched(self._compiled(reads_source, served))
+
+    def _compiled(self, reads_source: bool, served: Plan) -> Plan:
         revision = self._source.read() if reads_source else Revision(served.config)
         if revision.faults:
             raise RolloutError("\n".join(revision.faults))
@@ -252,6 +256,11 @@ class Reloads:
         if revision.rereads:
             return self._planner.plan(revision.config, served.snapshot.generation + 1)
         return self._planner.change(served, revision.config)
+
+    def _searched(self, plan: Plan) -> Plan:
+        if plan.since is None:  # It may name other files.
+            self._source.search(plan.config)
+        return plan
 
     async def _in_time(self, read: Callable[[], Plan]) -> Plan:
         """Return the result of a thread that reads files.
@@ -287,12 +296,6 @@ class Reloads:
                 return [f"system call failed: {(exc.strerror or str(exc)).lower()}"]
         log.error("a reload failed", exc_info=exc)
         return [f"internal error, its traceback is in the log: {type(exc).__name__}: {exc}"]
-
-
-def _free(parts: list[Any]) -> None:
-    """Free thousands of objects, some at a time: Python's lock is not released in between."""
-    while parts:
-        del parts[-FREED_AT_ONCE:]
 
 
 def _tell(change: Change, files: list[str]) -> list[str]:

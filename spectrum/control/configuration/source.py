@@ -69,6 +69,12 @@ class Source(Protocol):
         """
         ...
 
+    def search(self, config: Config) -> None:
+        """Search for the files that a configuration names, before `took`. The search goes over all apps: call it in a
+        thread.
+        """
+        ...
+
     def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
         """Note what is served; return a line for each changed file that the configuration names.
 
@@ -117,8 +123,10 @@ class FileSource:
         self._tried: list[Path] = []
         # The state of the files that the served configuration was read from.
         self._served_files: States = {}
-        # The files that a configuration names: they are asked for at each look, and the search goes over all apps.
+        # The files that the configuration names that is served, and that may be next: they are asked for at each look,
+        # and the search goes over all apps.
         self._named: tuple[Config, list[Path]] | None = None
+        self._next: tuple[Config, list[Path]] | None = None
 
     def read(self) -> Revision:
         """Read the file. Files that it names are watched until it is served, so that a refused file is tried again."""
@@ -156,10 +164,17 @@ class FileSource:
                 if path.is_fifo():
                     raise RolloutError(f"{path}: it is a pipe, which cannot be read again; write a file")
 
+    def search(self, config: Config) -> None:
+        """Search for the files that a configuration names."""
+        self._next = config, named_files(config)
+
     def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
         """Note what is served; return a line for each file that it names and that changed."""
         if names_same and self._named is not None:
             self._named = config, self._named[1]
+        elif self._next is not None and self._next[0] is config:
+            self._named = self._next
+        self._next = None
         if names_same and not was_read:
             return []
         if was_read:
@@ -174,9 +189,10 @@ class FileSource:
         ]
 
     def _named_by(self, config: Config) -> list[Path]:
-        if self._named is None or self._named[0] is not config:
-            self._named = config, named_files(config)
-        return self._named[1]
+        named = self._named
+        if named is None or named[0] is not config:
+            self._named = named = config, named_files(config)
+        return named[1]
 
     async def watch(self, served: Callable[[], Config], reload: Reload) -> None:
         """Read changed files again; a file with faults changes nothing."""
@@ -223,6 +239,9 @@ class ObjectSource:
 
     def reading(self, paths: Iterable[Path]) -> None:
         """Look at no files."""
+
+    def search(self, config: Config) -> None:
+        """It names no files that change."""
 
     def took(self, config: Config, was_read: bool, names_same: bool = False) -> list[str]:
         """It names no files that change."""

@@ -125,9 +125,9 @@ async def _in_pieces(
     return response
 
 
-def _cut(body: bytes) -> list[memoryview]:
+def _cut(body: bytes | msgspec.Raw) -> list[memoryview]:
     whole = memoryview(body)
-    return [whole[start : start + PIECE_BYTES] for start in range(0, len(body), PIECE_BYTES)]
+    return [whole[start : start + PIECE_BYTES] for start in range(0, len(whole), PIECE_BYTES)]
 
 
 def control_app(reload: Reload, upgrade: Upgrade, resources: Iterable[Resource] = ()) -> web.Application:
@@ -176,16 +176,20 @@ async def _json(request: web.Request, content: Any, status: int) -> web.StreamRe
     return await _in_pieces(request, await _json_pieces(content), {"Content-Type": "application/json"}, status)
 
 
-async def _json_pieces(content: Any) -> list[bytes]:
-    """Return JSON in pieces: of a mapping the parts, and of these the long ones, such as all apps, a few at once.
+async def _json_pieces(content: Any) -> list[bytes | memoryview]:
+    """Return JSON in pieces: of a mapping the parts, and of these the long ones, a few items at once.
 
-    Between two of them the loop turns. `json.dumps` would hold it up five times as long.
+    Between two of them the loop turns. `json.dumps` would hold it up five times as long. A part that is JSON already,
+    such as the status of all apps, is cut.
     """
     if not isinstance(content, dict):
         return [encode(_JSON, content)]
-    pieces = [b"{"]
+    pieces: list[bytes | memoryview] = [b"{"]
     for number, (name, part) in enumerate(content.items()):
         pieces.append(b"," * (number > 0) + encode(_JSON, name) + b":")
+        if isinstance(part, msgspec.Raw):
+            pieces += _cut(part)
+            continue
         if not isinstance(part, dict | list) or len(part) <= ITEMS_AT_ONCE:
             pieces.append(encode(_JSON, part))
             continue

@@ -28,7 +28,7 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.names import NameSettings, name_key, parse_service
 from spectrum.kernel.sockets import descriptor_limit, local_addresses
 from spectrum.link.succession import Handover
-from spectrum.tasks import Tasks, busy_wait_for
+from spectrum.tasks import Tasks, busy_wait_for, in_background
 
 log = logging.getLogger(__name__)
 
@@ -366,19 +366,20 @@ class NamesActor(Actor):
         if _listeners_differ(change):
             self._own.take(change.after.config)
         if _names_differ(change):
-            await self._names.watch(change.before.snapshot.names() | change.after.snapshot.names())
+            before, after = change.before.snapshot, change.after.snapshot
+            await self._names.watch(await in_background(lambda: before.names() | after.names()))
 
     async def abort(self, change: Change) -> None:
         """Look up the former names only."""
         if _listeners_differ(change):
             self._own.take(change.before.config)
         if _names_differ(change):
-            self._names.follow(change.before.snapshot.names())
+            self._names.follow(await in_background(change.before.snapshot.names))
 
     async def release(self, change: Change) -> None:
         """Look up the new names only."""
         if _names_differ(change):
-            self._names.follow(change.after.snapshot.names())
+            self._names.follow(await in_background(change.after.snapshot.names))
 
     async def inherit(self, handover: Handover) -> None:
         """Take the last good answers of the previous supervisor."""

@@ -15,9 +15,10 @@ from spectrum.control.processes.workers import Outcome, WorkerProcess
 from spectrum.core.difference import Difference
 from spectrum.core.life.worker import WorkerEvent
 from spectrum.core.snapshot import ListenerKey
+from spectrum.garbage import free
 from spectrum.kernel.descriptors import memory_file
 from spectrum.link.snapshots import encode_difference, encode_snapshot
-from spectrum.tasks import in_background
+from spectrum.tasks import in_background, start_in_background
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Snapshots:
     def forget(self) -> None:
         """Forget the encoded snapshot."""
         if self._prepared is not None:
-            self._prepared.close()
+            start_in_background(free, self._prepared.close())
             self._prepared = None
 
     def tell(self, workers: Iterable[WorkerProcess], change: Change | None = None) -> list["asyncio.Future[Outcome]"]:
@@ -150,9 +151,12 @@ class _Prepared:
         self._opened.callback(os.close, file)
         return file
 
-    def close(self) -> None:
-        """Close the files."""
+    def close(self) -> list[ListenerKey]:
+        """Close the files; return the listeners that workers had before, which the caller may be the last to have."""
         self._opened.close()
+        former = [key for some, _ in self._lacking for key in some]
+        self._lacking.clear()
+        return former
 
 
 def _insist(worker: WorkerProcess, outcome: "asyncio.Future[Outcome]") -> None:

@@ -31,8 +31,8 @@ USUAL = (
     Reason.NO_ORIGIN,
 )
 _NONE = {reason.value: 0 for reason in USUAL}
-# Apps written before the loop gets a turn: less than a millisecond.
-SLICE = 20
+# Apps written before the loop gets a turn: half a millisecond to one.
+SLICE = 10
 IDLE_SLICE = 500
 
 

@@ -2,20 +2,30 @@
 
 from typing import Any
 
+import msgspec
+
 from spectrum.core.names import name_key, parse_service
 from spectrum.core.records.measures import DROPS, AppMeasures, OriginMeasures
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import AppSettings, Snapshot
+from spectrum.link.encoding import encode
+
+_JSON = msgspec.json.Encoder()
 
 
-def apps_status(
+def apps_json(
     snapshot: Snapshot,
     measured: dict[str, AppMeasures],
     names: dict[str, tuple[str, ...]],
     failures: dict[str, str],
-) -> list[dict[str, Any]]:
-    """Return the status of every app, in the order of the file."""
-    return [app_status(app, measured.get(app.name) or AppMeasures(), names, failures) for app in snapshot.apps]
+) -> msgspec.Raw:
+    """Return the status of every app, in the order of the file, as a list in JSON.
+
+    Each status is freed when it is written. As objects, those of 10,000 apps would hold the interpreter's lock for
+    10 ms when they are freed.
+    """
+    statuses = (app_status(app, measured.get(app.name) or AppMeasures(), names, failures) for app in snapshot.apps)
+    return msgspec.Raw(b"[" + b",".join([encode(_JSON, one) for one in statuses]) + b"]")
 
 
 def app_status(

@@ -5,14 +5,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from operator import itemgetter
+from itertools import islice
 from typing import Any
+
+import msgspec
 
 from spectrum.control.configuration.actor import Actor, Change, Jobs
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.resource import Resource, ResourceRequest
 from spectrum.control.records.app_metrics import app_metrics
-from spectrum.control.records.app_status import apps_status
+from spectrum.control.records.app_status import apps_json
 from spectrum.core.names import parse_service
 from spectrum.core.records.measures import AppMeasures, OriginMeasures, WorkerMeasures, add_measures
 from spectrum.core.records.reasons import Reason
@@ -22,8 +24,9 @@ from spectrum.tasks import in_background
 # A removed app without sessions is kept for this time, in case that it comes back. Origins and access rules of an app
 # without reports are kept for this time to twice that.
 FORGET_AFTER_S = 3600.0
-# Beyond this number of removed apps, those that were removed first are forgotten at once.
+# Beyond this number of removed apps, those that were removed first are forgotten early, some in each call of `forget`.
 MAX_GONE = 1000
+FORGOTTEN_AT_ONCE = 100
 SWEEP_EVERY_S = 1.0
 # Apps checked in one call of `sweep`: a millisecond.
 APPS_AT_ONCE = 500
@@ -73,7 +76,10 @@ class Totals:
     _open: dict[int, Counter[str]] = field(default_factory=dict)
     # Likewise, connections that wait for a session, by app and origin.
     _preconnected: dict[int, Counter[tuple[str, str]]] = field(default_factory=dict)
-    # Since when an app is neither in the file nor has sessions.
+    # The apps of the file, and those that have counters although they are not among them.
+    _served: Set[str] = frozenset()
+    _absent: set[str] = field(default_factory=set)
+    # Since when an app is neither in the file nor has sessions, in the order of these times.
     _gone_since: dict[str, float] = field(default_factory=dict)
     # Of each app, the origins and rules reported since the last sweep.
     _reported: dict[str, set[str]] = field(default_factory=dict)
@@ -119,6 +125,8 @@ class Totals:
     def _add(self, name: str, measures: AppMeasures) -> None:
         self._have_own(name)
         self._news.add(name)
+        if name not in self.apps and name not in self._served:
+            self._absent.add(name)
         add_measures(self.apps, name, measures)
 
     def _have_own(self, name: str) -> None:
@@ -145,23 +153,33 @@ class Totals:
         self.sessions_lost += sum(lost.values())
         return sum(lost.values())
 
-    def forget(self, served: Set[str], now: float) -> None:
-        """Forget apps that are not `served` any more and had no session for `FORGET_AFTER_S`.
+    def serve(self, served: Set[str], removed: Iterable[str]) -> None:
+        """Take the apps of another configuration.
+
+        Args:
+            served: All of them.
+            removed: At least those that it does not have and that have counters.
+        """
+        self._served = served
+        self._absent = {name for name in (*self._absent, *removed) if name not in served and name in self.apps}
+
+    def forget(self, now: float) -> None:
+        """Forget apps that are not served any more and had no session for `FORGET_AFTER_S`, the first ones of them.
 
         Otherwise a node whose apps come and go would accumulate series. `now` is of the monotonic clock.
         """
-        gone: set[str] = set()
-        if not self.apps.keys() <= served:  # Mostly there are none, and this needs no set of all apps.
-            gone = {name for name in self.apps.keys() - served if self.apps[name].active <= 0}
-        self._gone_since = {name: self._gone_since.get(name, now) for name in gone}
-        by_time = sorted(self._gone_since.items(), key=itemgetter(1))
-        surplus = len(by_time) - MAX_GONE
-        for i, (name, since) in enumerate(by_time):
-            if i < surplus or now - since >= FORGET_AFTER_S:
-                self._forget_app(name)
+        gone = {name: None for name in self._absent if self.apps[name].active <= 0}
+        still = {name: since for name, since in self._gone_since.items() if name in gone}
+        self._gone_since = still | dict.fromkeys(gone.keys() - still.keys(), now)
+        surplus = len(self._gone_since) - MAX_GONE
+        for i, (name, since) in enumerate(tuple(islice(self._gone_since.items(), FORGOTTEN_AT_ONCE))):
+            if i >= surplus and now - since < FORGET_AFTER_S:
+                break
+            self._forget_app(name)
 
     def _forget_app(self, name: str) -> None:
         del self.apps[name], self._gone_since[name]
+        self._absent.discard(name)
         self._own.discard(name)
         self._news.discard(name)
         self._reported.pop(name, None)
@@ -213,21 +231,28 @@ _FAILED = frozenset(reason for reason in Reason if reason.event in ("originError
 _REFUSED = frozenset(reason for reason in Reason if reason.refused)
 
 
-def figures(measured: Mapping[str, AppMeasures]) -> dict[str, tuple[int, ...]]:
-    """Return for each app what `FIGURES` are called: `sessions` are the open ones, the others are counts since the
-    start. `failed` are sessions that no origin accepted; `refused` are clients turned away before an origin was chosen.
+def figures(one: AppMeasures) -> tuple[int, ...]:
+    """Return for an app what `FIGURES` are called: `sessions` are the open ones, the others are counts since the start.
+    `failed` are sessions that no origin accepted; `refused` are clients turned away before an origin was chosen.
     """
-    return {
-        name: (
-            one.active,
-            one.started,
-            sum(count for reason, count in one.ended.items() if reason in _FAILED),
-            sum(count for reason, count in one.ended.items() if reason in _REFUSED),
-            one.bytes_from_client,
-            one.bytes_from_origin,
-        )
-        for name, one in measured.items()
-    }
+    return (
+        one.active,
+        one.started,
+        sum(count for reason, count in one.ended.items() if reason in _FAILED),
+        sum(count for reason, count in one.ended.items() if reason in _REFUSED),
+        one.bytes_from_client,
+        one.bytes_from_origin,
+    )
+
+
+def _figures_json(measured: Mapping[str, AppMeasures]) -> msgspec.Raw:
+    """Return the figures of each app as JSON, written app by app: see `apps_json`."""
+    items = (f"{msgspec.json.encode(name).decode()}:{list(figures(one))}" for name, one in measured.items())
+    return msgspec.Raw(f"{{{','.join(items)}}}".encode())
+
+
+def _absent(names: Iterable[str], served: Set[str]) -> list[str]:
+    return [name for name in names if name not in served]
 
 
 class TotalsActor(Actor):
@@ -251,7 +276,7 @@ class TotalsActor(Actor):
     async def status(self) -> Mapping[str, Any]:
         """Return all apps, in the order of the file."""
         names = dict(self._names), dict(self._failures)
-        return {"apps": await in_background(apps_status, self._served.snapshot, self._totals.view(), *names)}
+        return {"apps": await in_background(apps_json, self._served.snapshot, self._totals.view(), *names)}
 
     def resources(self) -> Iterable[Resource]:
         """GET /apps/figures: some numbers of each app with traffic."""
@@ -260,25 +285,31 @@ class TotalsActor(Actor):
     async def _figures(self, asked: ResourceRequest) -> dict[str, Any]:
         view = self._totals.view()
         paused = [app.name for app in self._served.snapshot.apps if app.paused]
-        return {"at": time.time(), "keys": FIGURES, "apps": await in_background(figures, view), "paused": paused}
+        apps = await in_background(_figures_json, view)
+        return {"at": time.time(), "keys": FIGURES, "apps": apps, "paused": paused}
 
     async def metrics(self) -> Iterable[bytes]:
         """Return the counters of each app, including removed apps with sessions."""
         snapshot, served = self._served.snapshot, self._served.config.apps
-        self._totals.forget(served.keys(), time.monotonic())
-        await asyncio.sleep(0)
         return await app_metrics(self._totals, origin_names(snapshot), served)
 
     async def release(self, change: Change) -> None:
         """Start the retention time of apps that left the configuration."""
-        if change.difference is None or change.difference.removed():
-            self._totals.forget(change.after.config.apps.keys(), time.monotonic())
+        served = change.after.config.apps.keys()
+        if change.difference is not None:
+            removed: Iterable[str] = change.difference.removed()
+        else:
+            self._totals.serve(served, ())  # Apps that are counted from now on are compared with it.
+            removed = await in_background(_absent, list(self._totals.apps), served)
+        self._totals.serve(served, removed)
+        self._totals.forget(time.monotonic())
 
     def jobs(self) -> Jobs:
-        """Forget origins and rules that are gone."""
+        """Forget apps, origins and rules that are gone."""
         return {"forget what is gone": self._sweep}
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
+            self._totals.forget(time.monotonic())
             self._totals.sweep(lambda: named(self._served.snapshot, self._names), time.monotonic())

@@ -12,7 +12,7 @@ from spectrum.core.records.reasons import Reason
 NODE_GROUPS = {"tcp": 1, "udp": 2}
 
 
-class Limits(msgspec.Struct, frozen=True, array_like=True):
+class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Limits of an app or a node, in total, per client and per prefix; 0 for no limit."""
 
     sessions: int = 0
@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     delays: bool = False
 
 
-class Paces(msgspec.Struct, frozen=True, array_like=True):
+class Paces(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Rates of bytes and datagrams of an app, per client, per prefix; 0 for no limit. Bytes are per direction."""
 
     bytes_per_second: int = 0

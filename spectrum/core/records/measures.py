@@ -32,7 +32,7 @@ DROPS = (
 PRECONNECTS = ("opened", "used", "lost", "closed", "failed")
 
 
-class Histogram(msgspec.Struct, array_like=True):
+class Histogram(msgspec.Struct, array_like=True, gc=False):
     """Counts per bucket, the last one for everything above the bounds, and the sum of all values."""
 
     counts: list[int]
@@ -60,7 +60,7 @@ def duration_histogram() -> Histogram:
     return Histogram([0] * (len(DURATION_BOUNDS_S) + 1))
 
 
-class OriginMeasures(msgspec.Struct, array_like=True):
+class OriginMeasures(msgspec.Struct, array_like=True, gc=False):
     """The counters of one origin address."""
 
     connected: int = 0
@@ -121,7 +121,7 @@ class OriginMeasures(msgspec.Struct, array_like=True):
             self.preconnects[what] = self.preconnects.get(what, 0) + count
 
 
-class AppMeasures(msgspec.Struct, array_like=True):
+class AppMeasures(msgspec.Struct, array_like=True, gc=False):
     """Counters of one app since the last report. Reasons are numbers of `core.records.reasons.Reason`."""
 
     started: int = 0
@@ -218,7 +218,7 @@ def add_measures(totals: dict[str, AppMeasures], name: str, measures: AppMeasure
         total.add(measures)
 
 
-class WorkerMeasures(msgspec.Struct, array_like=True):
+class WorkerMeasures(msgspec.Struct, array_like=True, gc=False):
     """Counters of a worker itself since the last report."""
 
     accept_stalls: int = 0

@@ -37,7 +37,7 @@ class TlsFiles(msgspec.Struct, frozen=True, array_like=True):
     authorities: dict[str, bytes] = {}
 
 
-class EdgeSettings(msgspec.Struct, frozen=True, array_like=True):
+class EdgeSettings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """TLS with clients of an app. An empty list of certificates means all; `client_ca` is a path, or "" for none."""
 
     certificates: tuple[str, ...] | None
@@ -49,7 +49,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, array_like=True):
     handshake_timeout_s: float
 
 
-class OriginTlsSettings(msgspec.Struct, frozen=True, array_like=True):
+class OriginTlsSettings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """TLS with origins. `server_name` "" is each origin's own, `ca` "" the machine's authorities."""
 
     verifies: bool
@@ -60,7 +60,7 @@ class OriginTlsSettings(msgspec.Struct, frozen=True, array_like=True):
     certificate: str
 
 
-class TlsSettings(msgspec.Struct, frozen=True, array_like=True):
+class TlsSettings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """TLS of an app, with or without TLS towards its origins."""
 
     mode: str

@@ -4,6 +4,7 @@ import socket
 import stat
 
 import aiohttp
+import msgspec
 import pytest
 
 from spectrum.control.configuration.actor import RolloutError
@@ -48,6 +49,7 @@ LONG = {
     "by_name": {one["name"]: one for one in APPS},
     "few": APPS[:250],
     "more": APPS[:251],
+    "ready": msgspec.Raw(msgspec.json.encode(APPS)),
     "pid": 1,
 }
 
@@ -136,7 +138,7 @@ async def test_control(tmp_path):
     async with aiohttp.ClientSession("http://x", connector=aiohttp.UnixConnector(str(path))) as client:
         async with client.get("/status") as answer:
             assert await answer.json() == {"pid": 1}
-        for path_, content in (("/long", LONG), ("/alone", [1, "x"]), ("/nothing", {})):
+        for path_, content in (("/long", LONG | {"ready": APPS}), ("/alone", [1, "x"]), ("/nothing", {})):
             async with client.get(path_) as answer:
                 assert await answer.json() == content
         async with client.post("/reload") as answer:

@@ -1,8 +1,15 @@
+import msgspec
+
 from spectrum.control.configuration.loader import load_text
-from spectrum.control.records.app_status import apps_status
+from spectrum.control.records.app_status import apps_json
 from spectrum.control.records.totals import Totals
 from spectrum.core.features import compile_snapshot
 from spectrum.core.records.measures import AppMeasures, WorkerMeasures
+
+
+def apps_status(*args):
+    return msgspec.json.decode(apps_json(*args))
+
 
 TEXT = """
 apps:

@@ -1,5 +1,7 @@
 import asyncio
 
+import msgspec
+
 from spectrum.control.configuration.loader import load_text
 from spectrum.control.configuration.served import Served
 from spectrum.control.http.resource import ResourceRequest
@@ -8,6 +10,7 @@ from spectrum.control.records.totals import (
     APPS_AT_ONCE,
     FIGURES,
     FORGET_AFTER_S,
+    FORGOTTEN_AT_ONCE,
     MAX_GONE,
     Named,
     Totals,
@@ -60,12 +63,17 @@ def test_a_view_stays_as_it_is():
     assert totals.view()["y"].ended == {Reason.WORKER_LOST: 1}
 
 
+def forget(totals, served, now):
+    totals.serve(served, list(totals.apps))
+    totals.forget(now)
+
+
 def test_an_app_that_is_gone_is_forgotten_when_its_sessions_are():
     totals = Totals()
     one = {"x": AppMeasures(started=1)}
     totals.add(0, {**one, "stays": AppMeasures(started=1, ended={1: 1})}, WorkerMeasures())
-    totals.forget({"stays"}, 0.0)
-    totals.forget({"stays"}, 2 * FORGET_AFTER_S)
+    forget(totals, {"stays"}, 0.0)
+    totals.forget(2 * FORGET_AFTER_S)
     assert totals.apps.keys() == {"x", "stays"}  # it has a session
     totals.add(0, {"x": AppMeasures(ended={1: 1})}, WorkerMeasures())
     for now, served in (
@@ -74,11 +82,22 @@ def test_an_app_that_is_gone_is_forgotten_when_its_sessions_are():
         (FORGET_AFTER_S + 1, set()),
         (2 * FORGET_AFTER_S, set()),
     ):
-        totals.forget(served | {"stays"}, now)
+        forget(totals, served | {"stays"}, now)
         assert "x" in totals.apps  # it was back in between
-    totals.forget({"stays"}, 2 * FORGET_AFTER_S + 1)
+    totals.forget(2 * FORGET_AFTER_S + 1)
     assert totals.apps.keys() == {"stays"}
     assert totals.lose(0) == 0
+
+
+def test_an_app_that_is_reported_after_it_was_removed_is_forgotten_as_well():
+    totals = Totals()
+    totals.serve({"stays"}, ())
+    over = AppMeasures(started=1, ended={1: 1})
+    totals.add(0, {"late": over, "stays": over}, WorkerMeasures())
+    totals.forget(0.0)
+    assert totals._gone_since == {"late": 0.0}
+    totals.forget(FORGET_AFTER_S)
+    assert totals.apps.keys() == {"stays"}
 
 
 async def test_a_rollout_tells_which_apps_are_gone():
@@ -97,11 +116,13 @@ def test_a_thousand_reloads_with_other_names_leave_a_bounded_number():
         ended = AppMeasures(started=1, ended={1: 1}, rules={"r": 1})
         ended.origin("192.0.2.1:22").connected = 1
         totals.add(0, {name: ended}, WorkerMeasures())
-        totals.forget({name}, float(i))
+        forget(totals, {name}, float(i))
     assert len(totals.apps) == MAX_GONE + 1
     assert f"app{3 * MAX_GONE - 1}" in totals.apps and "app0" not in totals.apps
-    totals.forget(set(), 3 * MAX_GONE + FORGET_AFTER_S)
-    totals.forget(set(), 4 * MAX_GONE + 2 * FORGET_AFTER_S)
+    forget(totals, set(), 3 * MAX_GONE + FORGET_AFTER_S)
+    assert len(totals.apps) == MAX_GONE + 1 - FORGOTTEN_AT_ONCE
+    for _ in range(MAX_GONE // FORGOTTEN_AT_ONCE):
+        totals.forget(4 * MAX_GONE + 2 * FORGET_AFTER_S)
     assert totals.apps == totals._gone_since == totals._reported == {}
     assert not totals._own and not totals._open[0]
 
@@ -216,7 +237,7 @@ async def test_figures_are_few_numbers_of_each_app():
     (resource,) = TotalsActor(totals, Served(one.before.config), {}, {}).resources()
     told = await resource.answer(ResourceRequest({}))
     assert (resource.path, told["keys"], told["paused"]) == ("/apps/figures", FIGURES, [])
-    assert dict(zip(told["keys"], told["apps"]["x"], strict=True)) == {
+    assert dict(zip(told["keys"], msgspec.json.decode(told["apps"])["x"], strict=True)) == {
         "sessions": seen.active,
         "started": 5,
         "failed": 2,
