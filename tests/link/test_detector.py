@@ -78,7 +78,7 @@ async def test_what_the_detector_says(ends):
     assert [found_in(*one) for one in ends.came] == found
 
 
-async def test_signs_of_life_and_the_end(ends):
+async def test_heartbeats_and_the_end(ends):
     ends.client.ready()
     ends.client.serving()
     ends.send(DetectorBeat(7))

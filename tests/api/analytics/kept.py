@@ -25,14 +25,14 @@ class KeptRows:
         self.asked.append(question)
         if self.fault is not None:
             raise self.fault
-        with self._connection.cursor() as cursor, cancellation.on(cursor.interrupt):
+        with self._connection.cursor() as cursor, cancellation.interrupting(cursor.interrupt):
             return answer(
                 question, DuckDb(), self._reach, lambda one: cursor.execute(one.text, one.parameters).fetchall()
             )
 
 
 class NoStore:
-    """Analytics that is off, or cannot be had."""
+    """Analytics that is off, or not available."""
 
     def __init__(self, why=""):
         self.is_on, self.store, self.why = bool(why), None, why

@@ -35,7 +35,7 @@ class Store:
         self.timeouts.append(timeout_s)
         ended = threading.Event()
         try:
-            with cancellation.on(ended.set):
+            with cancellation.interrupting(ended.set):
                 while not self.go.wait(0.01):
                     if ended.is_set():
                         raise QuestionTooLarge("it was interrupted")

@@ -39,7 +39,7 @@ def test_failures_in_a_row(reports, ejected):
     assert (results[-1] is not None) is ejected is found.ejected(1)
 
 
-def test_signs_of_a_worker():
+def test_outcomes_of_a_worker():
     outcomes = OriginOutcomes()
     outcomes.connect_failed("connect_timeout")
     outcomes.connect_succeeded(0)
