@@ -106,12 +106,23 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """Start a deadline for a client that does not read."""
         super().pause_writing()
-        self._taking = self.loop.call_later(TAKE_S, self.transport.abort)
+        self._await_taking()
 
     def resume_writing(self) -> None:
-        """Stop that deadline: the client has read."""
+        """Stop that deadline: the client has read nearly everything."""
         super().resume_writing()
         self._wait_no_longer()
+
+    def _await_taking(self) -> None:
+        waiting_bytes = self.transport.get_write_buffer_size()
+        self._taking = self.loop.call_later(TAKE_S, self._judge_taking, waiting_bytes)
+
+    def _judge_taking(self, before_bytes: int) -> None:
+        """Start another deadline if the client has read something since, or close the connection."""
+        if self.transport.get_write_buffer_size() < before_bytes:
+            self._await_taking()
+        else:
+            self.transport.abort()
 
     def _wait_no_longer(self) -> None:
         if self._taking is not None:

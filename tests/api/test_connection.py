@@ -11,6 +11,7 @@ from spectrum.api import connection
 from spectrum.api.connection import Connection
 from spectrum.api.envelope import success
 from spectrum.api.listeners import Listeners
+from tests.control.keepers import until
 
 
 class Echo:
@@ -19,7 +20,6 @@ class Echo:
     def __init__(self):
         self.got = []
         self.said = asyncio.Event()
-        self.held = asyncio.Event()
         self.holds = None
         self.answer = ""
 
@@ -35,7 +35,6 @@ class Echo:
             more = message.get("more_body", False)
         self.got.append((scope["path"], body))
         if self.holds is not None:
-            self.held.set()
             await self.holds.wait()
         await success(self.answer or scope["path"])(scope, receive, send)
 
@@ -46,6 +45,7 @@ async def served():
     with socket.create_server(("127.0.0.1", 0)) as sock:
         serving = Listeners(app, [sock])
         await serving.start()
+        app.listeners = serving
         yield app, sock.getsockname()
         await serving.stop()
 
@@ -166,8 +166,7 @@ async def test_there_are_no_more_connections_than_fit(served, monkeypatch, caplo
     for _ in range(3):
         busy.append(await asyncio.open_connection(*where))
         busy[-1][1].write(GET)
-    await app.held.wait()
-    await asyncio.sleep(0.1)
+    await until(lambda: len(app.got) == 3)
     assert await talk(where, GET) == b""
     assert "more than 3 connections" in caplog.text
     go.set()
@@ -197,7 +196,7 @@ async def test_a_client_that_does_not_read_its_answer_is_closed(served, monkeypa
     app.answer = "x" * 20_000_000
     reader, writer = await asyncio.open_connection(*where)
     writer.write(GET)
-    await asyncio.sleep(0.6)
+    await until(lambda: app.got and not app.listeners.connections)
     size = 0
     try:
         while part := await reader.read(1 << 16):
@@ -208,3 +207,18 @@ async def test_a_client_that_does_not_read_its_answer_is_closed(served, monkeypa
     writer.close()
     app.answer = "short"
     assert (await talk(where, GET)).startswith(b"HTTP/1.1 200")
+
+
+async def test_who_takes_an_answer_slowly_gets_all_of_it(served, monkeypatch):
+    monkeypatch.setattr(connection, "TAKE_S", 1.0)
+    app, where = served
+    app.answer = "x" * 20_000_000
+    reader, writer = await asyncio.open_connection(*where)
+    writer.write(GET)
+    began, size = asyncio.get_running_loop().time(), 0
+    while part := await reader.read(1 << 19):
+        size += len(part)
+        await asyncio.sleep(0.02)
+    assert size > len(app.answer)
+    assert asyncio.get_running_loop().time() > began + 1.0, "it was slow"
+    writer.close()
