@@ -96,7 +96,11 @@ class JournalIntake:
 
     async def _opened(self) -> AnalyticsStore:
         store = self._make()
-        await self._run(store.open)
+        try:
+            await self._run(store.open)
+        except asyncio.CancelledError:
+            await self._run(store.close)  # it was opened to the end, and nobody else has it
+            raise
         return store
 
     async def _close(self) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -123,6 +124,22 @@ async def test_one_that_cannot_be_opened_is_tried_again(daemon, caplog):
         assert intake.store is None
         store.refuses = None
         await until(lambda: numbers(store) == [1])
+
+
+async def test_one_that_was_being_opened_at_the_end_is_closed(daemon):
+    store, opens, goes_on = MemoryStore(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def open_slowly():
+        loop.call_soon_threadsafe(opens.set)
+        assert goes_on.wait(10)
+        store.calls.append("open")
+
+    store.open = open_slowly
+    async with taking(daemon, store) as intake:
+        await opens.wait()
+        loop.call_later(0.01, goes_on.set)  # when it is cancelled
+    assert store.calls == ["open", "close"] and intake.store is None
 
 
 async def test_a_record_with_an_internal_error_delays_no_other(daemon, caplog):
