@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from spectrum.cli.options import failure
-from spectrum.control.bindings import parse_binding
 from spectrum.core.address import parse_address
 from spectrum.kernel.bindings import PROGRAM, PROTOCOLS, Binding, Bindings, load
 from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, folder_of, unload
@@ -46,6 +45,8 @@ def _arguments(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _parsed(label: str, protocol: str, prefix: str, port: str) -> Binding:
+    from spectrum.control.bindings import parse_binding
+
     try:
         return parse_binding(label, protocol, prefix, port)
     except ValueError as exc:
@@ -123,6 +124,8 @@ def unbind_command(label: str, protocol: str, prefix: str, port: str, filesystem
 @FILESYSTEM
 def apply_command(file: Any, filesystem: Path) -> None:
     """Replace all bindings by those of FILE (- for standard input), one per line: LABEL PROTOCOL PREFIX PORT."""
+    from spectrum.control.bindings import parse_binding
+
     wanted = []
     for number, line in enumerate(file, 1):
         words = line.partition("#")[0].split()
