@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
 from spectrum.cli.client import DaemonError, ask
+from spectrum.simulation.network import entered
 from tests.e2e.namespace import ip
 from tests.e2e.programs import PATH
+from tests.e2e.warm import Warm, can_stand_for
 from tests.engine.harness import eventually
 
 
@@ -58,14 +61,32 @@ class Hosts:
             **options,
         )
 
+    def run(self, name, log, *arguments):
+        """Start a command of ours there, which says all it says in one file."""
+        if not can_stand_for({}):
+            return self.start(name, *spectrum(*arguments), stdout=log, stderr=subprocess.STDOUT)
+        with entered(self.full(name)):
+            return Warm(list(map(str, arguments)), log, log, os.environ | {"PATH": PATH}, as_ip_netns=True)
+
     def call(self, name, *command, timeout_s=30, text=None, check=True):
         """Run a program there to its end; return what it printed."""
+        if text is None and is_spectrum(command) and can_stand_for({}):
+            return self._call_warm(name, command[len(spectrum()) :], timeout_s, check)
         process = self.start(
             name, *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         printed, faults = process.communicate(text, timeout=timeout_s)
         assert not check or process.returncode == 0, (command, printed, faults)
         return printed
+
+    def _call_warm(self, name, arguments, timeout_s, check):
+        with TemporaryFile() as out, TemporaryFile() as err, entered(self.full(name)):
+            process = Warm(list(map(str, arguments)), out, err, os.environ | {"PATH": PATH}, as_ip_netns=True)
+            status = process.wait(timeout_s)
+            out.seek(0)
+            err.seek(0)
+            assert not check or status == 0, (arguments, out.read(), err.read())
+            return out.read().decode()
 
     def python(self, name, script, *arguments, **options):
         """Run a Python script there to its end; return what it printed."""
@@ -96,7 +117,10 @@ def start(hosts, tmp_path):
 
     def begin(host, *command):
         log = (tmp_path / f"{host}-{len(running)}.log").open("wb")
-        process = hosts.start(host, *command, stdout=log, stderr=subprocess.STDOUT)
+        if is_spectrum(command):
+            process = hosts.run(host, log, *command[len(spectrum()) :])
+        else:
+            process = hosts.start(host, *command, stdout=log, stderr=subprocess.STDOUT)
         running.append((process, log))
         begin.running = [process for process, _ in running]
         begin.last_printed = lambda: Path(log.name).read_text()
@@ -132,6 +156,11 @@ def stop(process):
 def spectrum(*arguments):
     """The command line of a command of ours."""
     return sys.executable, "-m", "spectrum", *arguments
+
+
+def is_spectrum(command):
+    """Whether a command line is one of ours."""
+    return command[: len(spectrum())] == spectrum()
 
 
 def serves(control):

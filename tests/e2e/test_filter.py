@@ -71,7 +71,7 @@ def test_a_list_that_changes(hosts, start, tmp_path, filesystem):
 
     assert visit() == ["reset", "nothing", "nothing"]
     drop.write_text("10.231.1.3\n")
-    eventually(lambda: visit() == ["reset", "nothing", "reset"], 10)
+    eventually(lambda: visit() == ["reset", "nothing", "reset"], 30, start.printed)
     said = hosts.call("e", *spectrum("kernel", "status"), "--bpffs", filesystem)
     assert "filter: on (v2): e1a" in said
     assert "filter: list drop: " in said

@@ -5,10 +5,13 @@ arguments, environment, current folder and standard streams of its own. The proc
 (workers, the API, the helper) are forks of the supervisor, and begin in the `main` of their module. What comes before
 that, and what is read while modules are imported, is tested by those who start programs themselves, and by daemons
 that are told to be cold.
+
+A fork is on the host (network namespace) of the thread that asks for it, as a program that it starts would be.
 """
 
 import atexit
 import concurrent.futures.thread
+import ctypes
 import functools
 import gc
 import importlib
@@ -27,7 +30,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from tests.surroundings import CLONE_NEWNET, CLONE_NEWNS
+
 ROOT = Path(__file__).parents[2]
+# linux/mount.h, sys/mount.h
+MS_REC, MS_SLAVE, MNT_DETACH = 0x4000, 1 << 19, 2
 # Of the environment, arguments and folder of one daemon.
 MAX_REQUEST_BYTES = 200_000
 # What a daemon runs in processes of their own, and where their `main` is.
@@ -46,6 +53,8 @@ class Warm:
         arguments: Of the command.
         out: Its standard output.
         err: Its standard error.
+        environment: Its variables; None for those of this process.
+        as_ip_netns: Whether /sys is that of its network namespace, in a mount namespace of its own (ip-netns(8)).
 
     Attributes:
         args: The command that starts another one like it.
@@ -53,13 +62,25 @@ class Warm:
         returncode: Its exit status, negative for a signal; None while it was not seen to end.
     """
 
-    def __init__(self, arguments: Sequence[str], out: IO[bytes], err: IO[bytes]) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        out: IO[bytes],
+        err: IO[bytes],
+        environment: Mapping[str, str] | None = None,
+        as_ip_netns: bool = False,
+    ) -> None:
         self.args: list[str] = [sys.executable, "-m", "spectrum", *arguments]
         self.returncode: int | None = None
         self._said, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = {"arguments": ["spectrum", *arguments], "environment": dict(os.environ), "folder": os.getcwd()}
-        with theirs:
-            descriptors = [out.fileno(), err.fileno(), theirs.fileno()]
+        request = {
+            "arguments": ["spectrum", *arguments],
+            "environment": dict(os.environ if environment is None else environment),
+            "folder": os.getcwd(),
+            "as_ip_netns": as_ip_netns,
+        }
+        with theirs, open("/proc/thread-self/ns/net") as net:
+            descriptors = [out.fileno(), err.fileno(), theirs.fileno(), net.fileno()]
             socket.send_fds(_server(), [json.dumps(request).encode()], descriptors)
         self.pid = int(self._said.recv(32))
 
@@ -100,18 +121,13 @@ class Warm:
 def can_stand_for(environment: Mapping[str, str]) -> bool:
     """Return whether a fork does what a new process would do that has these variables beside this process's.
 
-    One of them may be read while modules are imported; coverage.py starts in new processes only; and forks are where
-    the server is, while a test may have gone into the namespaces of another host.
+    One of them may be read while modules are imported, and coverage.py starts in new processes only.
     """
-    return not environment and "COVERAGE_PROCESS_START" not in os.environ and _namespaces() == _HOME
+    return not environment and "COVERAGE_PROCESS_START" not in os.environ
 
 
-def _namespaces() -> tuple[str, ...]:
-    """Return in which namespaces this thread is, and what it starts."""
-    return tuple(os.readlink(f"/proc/thread-self/ns/{kind}") for kind in ("net", "mnt"))
-
-
-_HOME = _namespaces()
+# Where this process is, whichever host the thread is on that starts the server: a host stays while it has a process.
+_HOME = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 @functools.cache
@@ -119,9 +135,9 @@ def _server() -> socket.socket:
     """Return the socket to this process's server, which is started now."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        command = [sys.executable, "-m", "tests.e2e.warm", str(theirs.fileno())]
+        command = [sys.executable, "-m", "tests.e2e.warm", str(theirs.fileno()), str(_HOME)]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=ROOT, **quiet)
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno(), _HOME], cwd=ROOT, **quiet)
 
     def end() -> None:
         ours.close()
@@ -145,20 +161,22 @@ def _serve(requests: socket.socket) -> None:
                 poll.unregister(descriptor)
                 _tell_end(descriptor, *running.pop(descriptor))
                 continue
-            text, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, 3)
+            text, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, 4)
             if not text:
                 os._exit(0)
-            out, err, told = descriptors
+            out, err, told, net = descriptors
             if (pid := os.fork()) == 0:
                 os.dup2(out, 1)
                 os.dup2(err, 2)
+                request = json.loads(text)
+                _enter(net, request.pop("as_ip_netns"))
                 for sock in (requests, *(sock for _, sock in running.values())):
                     sock.detach()
                 os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-                _become(**json.loads(text))
+                _become(**request)
                 return
-            os.close(out)
-            os.close(err)
+            for one in (out, err, net):
+                os.close(one)
             ended = os.pidfd_open(pid)
             running[ended] = pid, socket.socket(fileno=told)
             running[ended][1].send(str(pid).encode())
@@ -170,6 +188,22 @@ def _tell_end(descriptor: int, pid: int, told: socket.socket) -> None:
     _, status = os.waitpid(pid, 0)
     with told, suppress(ConnectionError):  # who started it is gone
         told.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _enter(net: int, as_ip_netns: bool = False) -> None:
+    """Be in a network namespace from now on; with /sys of it as `ip netns exec` has it (iproute2's namespace.c)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    steps: list[tuple[Callable[..., int], tuple[Any, ...]]] = [(libc.setns, (net, CLONE_NEWNET))]
+    if as_ip_netns:
+        steps += [
+            (libc.unshare, (CLONE_NEWNS,)),
+            (libc.mount, (b"", b"/", b"none", MS_SLAVE | MS_REC, None)),
+            (libc.umount2, (b"/sys", MNT_DETACH)),
+            (libc.mount, (b"sysfs", b"/sys", b"sysfs", 0, None)),
+        ]
+    for call, arguments in steps:
+        if call(*arguments):
+            raise OSError(ctypes.get_errno(), call.__name__)
 
 
 def _become(arguments: list[str], environment: dict[str, str], folder: str) -> None:
@@ -252,6 +286,8 @@ def _import_all() -> None:
 
 
 if __name__ == "__main__":
+    _enter(int(sys.argv[2]))
+    os.close(int(sys.argv[2]))
     _import_all()
     _serve(socket.socket(fileno=int(sys.argv[1])))
 
