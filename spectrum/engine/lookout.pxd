@@ -141,6 +141,7 @@ cdef class Lookout:
     cdef uint32_t[2] _one_in
     cdef uint64_t _chance
     cdef uint32_t _weight  # of the packet at hand
+    cdef bint _only_blocks  # rules with other actions are left out
     cdef readonly bint on
     cdef readonly int rule_count
 
@@ -150,6 +151,7 @@ cdef class Lookout:
         return self._left[used] == 0
 
     cdef bint meets(self, const Packet *packet, uint64_t now_ns, bint is_due, bint is_judged) noexcept nogil
+    cdef bint blocks(self, const Packet *packet, uint64_t now_ns) noexcept nogil
     cdef void note_source(self, const uint8_t *source, uint64_t now_ns) noexcept nogil
     cdef bint knows(self, const uint8_t *source, uint64_t now_ns) noexcept nogil
     cdef bint _is_known(self, const facts *packet, uint64_t now_ns) noexcept nogil

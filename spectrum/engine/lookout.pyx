@@ -193,6 +193,14 @@ cdef class Lookout:
             self._show(packet, &found, reason, now_ns)
         return reason != PASSED
 
+    cdef bint blocks(self, const Packet *packet, uint64_t now_ns) noexcept nogil:
+        """Return whether a rule that blocks refuses what was admitted before there was that rule."""
+        cdef bint blocked
+        self._only_blocks = True
+        blocked = self.meets(packet, now_ns, False, True)
+        self._only_blocks = False
+        return blocked
+
     def refuses(self, bytes source, uint16_t from_port, bytes destination, uint16_t to_port, uint8_t protocol,
                 bytes payload=b"", uint8_t flow=0, uint64_t now_ns=0, bint is_due=False):
         """Return whether a rule refuses a packet, as the engines call it; addresses have 16 bytes."""
@@ -233,7 +241,9 @@ cdef class Lookout:
             rule = &self._rules[number].slot
             if not is_of(rule, packet) or (rule.expires_ns and rule.expires_ns <= now_ns):
                 continue
-            self._weight = self._rules[number].weight if packet.protocol == TCP else 1
+            if self._only_blocks and rule.action != BLOCK:
+                continue
+            self._weight = self._rules[number].weight if packet.protocol == TCP and not self._only_blocks else 1
             if is_in_sets(&self._rules[number], &noted) and self._acts(rule, packet, &noted, now_ns):
                 return 1 + (rule.number & (RULE_NUMBERS - 1))
         self._weight = 1

@@ -189,6 +189,7 @@ cdef class Sessions(Part):
     cdef void _note_gone(
         self, uint32_t number, const uint8_t *address, uint8_t address_bytes, bint is_refused) noexcept nogil
     cdef bint _is_refused(self, Session *session) noexcept nogil
+    cdef void _describe(self, Session *session, Packet *packet, uint8_t *source, uint8_t *destination) noexcept nogil
     cdef bint _is_told(self, uint32_t app) noexcept nogil
     cdef object _tell_gone(self)
     cdef int _client_error(self, int fd) noexcept nogil

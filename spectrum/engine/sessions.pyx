@@ -418,14 +418,18 @@ cdef class Sessions(Part):
         is_due = self._lookout.is_due(IDLE_KIND)
         if not is_due and self._lookout.rule_count == 0:
             return False
+        self._describe(session, &packet, source, destination)
+        return self._lookout.meets(&packet, self.loop.now_ns, is_due, True)
+
+    cdef void _describe(self, Session *session, Packet *packet, uint8_t *source, uint8_t *destination) noexcept nogil:
+        """Fill in a packet that opens a session; its addresses are written to the two places of 16 bytes."""
         map_bytes(session.client_address, session.address_bytes, source)
         map_bytes(session.edge_address, session.edge_bytes, destination)
-        memset(&packet, 0, sizeof(Packet))
+        memset(packet, 0, sizeof(Packet))
         packet.source, packet.destination = source, destination
         packet.from_port, packet.to_port = session.client_port, session.edge_port
         packet.protocol, packet.flow, packet.tcp_flags = IPPROTO_TCP, FLOW_OPENING, TCP_SYN
         packet.group = self._group(session)
-        return self._lookout.meets(&packet, self.loop.now_ns, is_due, True)
 
     cdef bint _is_told(self, uint32_t app) noexcept nogil:
         return app < self._apps_room and self._apps[app].told
@@ -1208,6 +1212,30 @@ cdef class Sessions(Part):
             ))
         return seen, last if last < end else 0
 
+    def blocked(self, uint32_t first, uint32_t count):
+        """Return the sessions in `count` places from `first` on that rules of detection block, and the next place.
+
+        These are sessions that were admitted before there was the rule, and whose clients have sent nothing; of apps
+        that are told who their clients are, none. The next place is 0 after the last one.
+        """
+        cdef uint32_t index, end = self._slab.chunk_count << CHUNK_BITS
+        cdef uint32_t last = min(<uint64_t>first + count, <uint64_t>end)
+        cdef uint8_t source[16]
+        cdef uint8_t destination[16]
+        cdef Packet packet
+        cdef Session *session
+        cdef list names = []
+        self.loop.read_clock()
+        for index in range(first, last):
+            session = slab_at(&self._slab, index)
+            if (session.state in (FREE, ACCEPTED, SECURING, ENDED) or session.legs[CLIENT].received_bytes
+                    or session.legs[CLIENT].tls != NULL or self._is_told(session.app)):
+                continue
+            self._describe(session, &packet, source, destination)
+            if self._lookout.blocks(&packet, self.loop.now_ns):
+                names.append(<uint64_t>session.generation << 32 | index)
+        return names, last if last < end else 0
+
     def take_left_out(self):
         """Return (app, records that were left out for `records_per_s`) of the apps with any since the last call."""
         cdef uint32_t app
@@ -1228,11 +1256,14 @@ cdef class Sessions(Part):
             Py_DECREF(<object>session.form)
             session.form = NULL
 
-    def close(self, uint64_t name, int error):
-        """End a session; `error` is reported in `ended` with outcome CLOSED. Names of ended sessions are ignored."""
+    def close(self, uint64_t name, int error, bint reset=False):
+        """End a session, with a reset if `reset`; `error` is reported in `ended` with outcome CLOSED.
+
+        Names of ended sessions are ignored.
+        """
         cdef Session *session = self._find(name)
         if session != NULL:
-            self._end(<uint32_t>name, session, CLOSED, error, False)
+            self._end(<uint32_t>name, session, CLOSED, error, reset)
             self._report()
             self._tell_sums()
 

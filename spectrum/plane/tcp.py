@@ -5,6 +5,7 @@ per session, so they are optimized for few steps rather than few lines. If the d
 a listener, the engine follows a plan instead, and writes the records of sessions without details.
 """
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -53,6 +54,9 @@ log = logging.getLogger(__name__)
 REMOVED, HANDED_OVER = "", " "
 # A peer that does not read has as long as a dead one, and this time.
 PACE_GRACE_MS = 1500
+# So many sessions are checked in a step for those that rules of detection block. To end one takes 20 µs here, and the
+# origin has to end it, too.
+BLOCKED_AT_ONCE, BLOCKED_STEP_S = 8, 0.002
 
 
 class TcpPlane:
@@ -121,6 +125,9 @@ class TcpPlane:
         # The apps with preconnect.
         self._preconnecting: set[RunningApp] = set()
         self._is_applying = False
+        # Where `end_blocked` is, among the places of sessions, and whether it begins anew when it is through.
+        self._blocked_at: int | None = None
+        self._ends_blocked_again = False
         self._breathe = breathe
         # The registry's own attributes, for the hot path.
         self._listeners = self._registry.listeners
@@ -402,6 +409,28 @@ class TcpPlane:
     def _end_drained(self, key: tuple[str, int], name: int) -> None:
         reasons = {REMOVED: Reason.LISTENER_REMOVED, HANDED_OVER: Reason.DRAINED}
         self.relay.close(name, reasons.get(key[0], Reason.ORIGIN_DRAINED))
+
+    def end_blocked(self) -> None:
+        """End the sessions that rules of detection block, and whose clients have said nothing, a few at a time.
+
+        They were admitted before there was the rule, and have descriptors that clients need.
+        """
+        if self._blocked_at is None:
+            self._blocked_at = 0
+            self._end_next_blocked()
+        else:
+            self._ends_blocked_again = True
+
+    def _end_next_blocked(self) -> None:
+        names, following = self.relay.blocked(self._blocked_at or 0, BLOCKED_AT_ONCE)
+        for name in names:
+            self.relay.close(name, Reason.ATTACK, reset=True)
+        if following or self._ends_blocked_again:
+            self._ends_blocked_again = self._ends_blocked_again and following > 0
+            self._blocked_at = following
+            asyncio.get_running_loop().call_later(BLOCKED_STEP_S, self._end_next_blocked)
+        else:
+            self._blocked_at = None
 
     def _drain_origins(self, stopped: Stopped) -> None:
         now = time.monotonic()

@@ -557,6 +557,37 @@ def test_rules_against_attacks_refuse_new_sessions_and_no_others(sockets, watchi
     assert known[0] == 0 and known[-1] == 1
 
 
+def test_sessions_that_are_blocked_are_those_that_said_nothing(sockets, watching):
+    """Of those that were admitted before the rule: the ones whose client has sent nothing, and no rule but `block`."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin)], lookout=watching.lookout)
+    recorder.relay.set_app(0, 7)
+    add(recorder, edge)
+    with client(edge) as silent, client(edge) as speaking:
+        with recorder.running():
+            kept = [origin.accept()[0] for _ in range(2)]
+            speaking.sendall(b"x")
+            eventually(lambda: any(seen[10] for seen in recorder.relay.look(0, 1000)[0]))
+        for action in ("log", "retry"):
+            watching.rules(FilterRule(action=action))
+            assert recorder.relay.blocked(0, 1000) == ([], 0)
+        watching.rules(FilterRule(action="limit", packets_per_second=1), FilterRule(destination_port=(1, 1)))
+        assert recorder.relay.blocked(0, 1000) == ([], 0)
+        watching.rules(FilterRule(protocol=(6, 6)))
+        names, following = recorder.relay.blocked(0, 1000)
+        assert len(names) == 1 and following == 0
+        # It is counted as any that the rule refuses.
+        assert watching.looks.counts()[0] == (1, 0)
+        assert {*recorder.relay.blocked(0, 1)[0], *recorder.relay.blocked(1, 1)[0]} == set(names)
+        assert recorder.relay.blocked(0, 1)[1] == 1
+        with recorder.running():
+            recorder.relay.close(names[0], 62, reset=True)
+            with pytest.raises(ConnectionResetError):
+                silent.recv(1)
+        for one in kept:
+            one.close()
+
+
 def test_clients_that_proxies_tell_of_are_not_judged(sockets, watching):
     edge, origin = sockets
     recorder = Recorder([target(origin)], lookout=watching.lookout)

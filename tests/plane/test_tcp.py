@@ -1,5 +1,6 @@
 """Sessions and apps of a TCP plane, with a real engine and real sockets, without processes."""
 
+import asyncio
 import socket
 import time
 from datetime import datetime, timedelta
@@ -9,8 +10,10 @@ import pytest
 from spectrum.core.balancing.pools import Standing
 from spectrum.core.records.reasons import Reason
 from spectrum.core.snapshot import ListenerKey
+from spectrum.engine.loop import Loop
+from spectrum.plane.tcp import TcpPlane
 from tests.engine.harness import eventually, listening, port_of, reset
-from tests.plane.parts import balanced
+from tests.plane.parts import Parts, balanced
 from tests.plane.tcp_parts import (
     ACCEPT,
     assert_refused,
@@ -496,3 +499,34 @@ def test_no_connection_waits_for_an_origin_that_is_down(make, free_port, origin)
         plane.parts.balancers.take_standings({number: Standing(True)})
         plane.plane.preconnect()
         origin.accept()[0].close()
+
+
+class Blocked:
+    """A relay with sessions that rules block, in all but every third place."""
+
+    def __init__(self, places):
+        self.places, self.closed, self.asked = places, [], []
+
+    def blocked(self, first, count):
+        self.asked.append(first)
+        last = min(first + count, self.places)
+        names = [name for name in range(first, last) if name % 3 and name not in self.closed]
+        return names, last if last < self.places else 0
+
+    def close(self, name, reason, reset):
+        assert reason is Reason.ATTACK and reset
+        self.closed.append(name)
+
+
+async def test_sessions_that_are_blocked_end_a_few_at_a_time():
+    plane = TcpPlane(Loop(), lambda *_: None, Parts().balancers)
+    plane.relay = relay = Blocked(40)
+    plane.end_blocked()
+    assert len(relay.closed) < 10
+    plane.end_blocked()  # other rules: from the beginning again, once it is through
+    await asyncio.sleep(0.2)
+    assert sorted(relay.closed) == [name for name in range(40) if name % 3]
+    assert relay.asked == [0, 8, 16, 24, 32] * 2
+    plane.end_blocked()
+    await asyncio.sleep(0.2)
+    assert len(relay.asked) == 15

@@ -235,6 +235,8 @@ class Planes:
             self._lookout.set_rules([(one.slot, one.sets) for one in wanted.rules], wanted.guard)
             self.tcp.syn_filters.take([BlockRule(one.slot, one.sets) for one in wanted.rules], wanted.guard)
             self._lookout.watch(told.idle_one_in, told.used_one_in)
+            if wanted.rules:
+                self.tcp.end_blocked()
         finally:
             close_all(files)
 
