@@ -177,9 +177,9 @@ for odd in (
     Drops(lists={"": b""}),
     Drops(lists={"a" * 64: b""}),
     Drops(lists={"ddos/a": b""}),
-    Drops(rules={"api/a": bytes(192)}),
-    Drops(rules={"a": bytes(191)}),
-    Drops(rules={str(n): bytes(192) for n in range(65)}),
+    Drops(rules={"api/a": bytes(208)}),
+    Drops(rules={"a": bytes(207)}),
+    Drops(rules={str(n): bytes(208) for n in range(65)}),
 ):
     refused(SetFilter(["lo"], plain, odd))
     if not any("/" in name for name in (*odd.lists, *odd.rules)):

@@ -10,7 +10,7 @@ import pytest
 from spectrum.control.ddos.worker_detection import WorkerDetection
 from spectrum.core.configuration.config import Config
 from spectrum.core.filter_rules import FilterRule, SetTerm
-from spectrum.kernel.filter.rules import masked, pack_rule, pack_sets
+from spectrum.kernel.filter.rules import Slot, masked, pack_rule, pack_sets
 from spectrum.kernel.pins import PinError
 from spectrum.link.detector import DetectorRule
 from spectrum.link.messages import Watching
@@ -42,7 +42,7 @@ def count(one, worker, number, packets, size):
 
 
 def numbers(worker):
-    return [struct.unpack("=I", found.slot[-4:])[0] for found in worker.rules.rules]
+    return [Slot.unpacked(found.slot).number for found in worker.rules.rules]
 
 
 def test_workers_show_packets_while_attacks_are_looked_for_without_the_filter(world):
@@ -94,7 +94,7 @@ def test_invalid_rules_change_nothing(world):
     one, workers = world
     one.apply(config())
     one.write([rule("a")])
-    with pytest.raises(PinError, match="a rule has 192 bytes"):
+    with pytest.raises(PinError, match="a rule has 208 bytes"):
         one.write([DetectorRule("b", b"x", [], "", 1, b"")])
     assert one.counts() == {"a": (0, 0)} and len(workers[0].rules.rules) == 1
 

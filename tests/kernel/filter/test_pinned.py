@@ -296,7 +296,7 @@ try:
     one.rule({f"x{number}": FilterRule() for number in range(65)})
     raise SystemExit("too many rules were taken")
 except Exception as exc:
-    assert str(exc) == "there are 64 rules at most, and 64 that write themselves", exc
+    assert str(exc) == "there are 64 rules at most, and 64 of detection", exc
 print("ok")
 """
 
