@@ -300,8 +300,8 @@ class AppBasics(Strict):
         100,
         ge=0,
         le=MAX_PACE,
-        description="TCP: while data waits for a peer, the peer must read at least this much on average, or "
-        "the session is reset (`client_stuck`, `origin_stuck`). The peer has the time that "
+        description="TCP: while data waits for a peer, the peer must read at least this many bytes per second on "
+        "average, or the session is reset (`client_stuck`, `origin_stuck`). The peer has the time that "
         "`keepalive` gives a dead peer (two minutes by default)",
     )
     source_ips: Annotated[

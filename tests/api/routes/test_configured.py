@@ -105,7 +105,7 @@ async def test_who_may_see_and_try_what(api):
 async def test_schemas_say_what_fields_mean(api):
     async with api.client() as client:
         schema = await done(client, "GET", "/spectrum/schemas/apps")
-        assert schema["properties"]["drain_pace"]["description"].startswith("Minimum rate in bytes per second")
+        assert schema["properties"]["drain_pace"]["description"].startswith("TCP: while data waits for a peer")
         assert schema["properties"]["timeouts"]["properties"]["idle"]["anyOf"][0]["type"] == ["string", "number"]
         assert "mode" in (await done(client, "GET", "/spectrum/schemas/access_rules"))["properties"]
 
