@@ -125,7 +125,7 @@ class TcpPlane:
         # The apps with preconnect.
         self._preconnecting: set[RunningApp] = set()
         self._is_applying = False
-        # Where `end_blocked` is, among the places of sessions, and whether it begins anew when it is through.
+        # Where `end_blocked` is, among the places of sessions, and whether it starts again at the end.
         self._blocked_at: int | None = None
         self._ends_blocked_again = False
         self._breathe = breathe
