@@ -164,26 +164,20 @@ def test_an_app_is_deleted(look, site, zone, app):
 
 
 MANY = 10_000
-# A frame is 16.7 ms; other processes have their part of a machine that runs tests.
-SLOW_FRAME_MS = 100
 
 
 def test_ten_thousand_apps(look, site, screen):
-    """What the browser makes of them; the API answers as it does, with more apps than this machine is to serve."""
+    """What the browser makes of them; how fast is measured by `python -m benchmarks pages`."""
     page = look("/apps")
     page.route("**/spectrum/objects/apps", lambda route: route.fulfill(json=many()))
     page.route("**/spectrum/figures", lambda route: route.fulfill(json=figures()))
     page.reload()
     page.wait_for_selector(".tbl.tall tbody tr:has-text('tenant-')")
-    page.wait_for_timeout(2500)
     screen(page, "apps-many", full=False)
-    told = page.evaluate(MEASURE)
-    print(told)
+    told = page.evaluate(SCROLLED)
     assert told["drawn"] < 80, "only rows in sight are in the document"
     assert told["blank"] == 0, "no row is blank while it scrolls"
     assert told["found"] == "1 of 10,000"
-    assert told["filter_ms"] < SLOW_FRAME_MS
-    assert told["sort_ms"] < 5 * SLOW_FRAME_MS
 
 
 def many():
@@ -218,11 +212,9 @@ def figures():
     }
 
 
-MEASURE = """async () => {
+SCROLLED = """async () => {
   const frame = () => new Promise((resolve) => requestAnimationFrame(() => resolve()));
   const box = document.querySelector('.tbl .tw'), input = document.querySelector('[data-filter]');
-  const least = (all) => Math.min(...all);
-  const timed = (run) => { const began = performance.now(); run(); return performance.now() - began; };
   let blank = 0, drawn = 0;
   for (let step = 1; step <= 40; step++) {
     box.scrollTop = (step * 7919 * 36) % box.scrollHeight;
@@ -232,12 +224,7 @@ MEASURE = """async () => {
     blank += [0.1, 0.5, 0.9].filter((part) => !rowAt(part)).length;
     drawn = Math.max(drawn, box.querySelectorAll('tr').length);
   }
-  const type = (text) => timed(() => { input.value = text; input.dispatchEvent(new Event('input')); });
-  type('t');
-  const filters = ['tenant-0', '192.0.2.7', 'tcp/99', 'ssh', 'tenant-04711'].map(type);
-  const found = document.querySelector('.count').textContent;
-  type('');
-  const head = () => [...document.querySelectorAll('th button')].find((one) => one.textContent.startsWith('Origin'));
-  const sorts = [1, 2, 3].map(() => timed(() => head().click()));
-  return { blank, drawn, found, filter_ms: least(filters), sort_ms: least(sorts) };
+  input.value = 'tenant-04711';
+  input.dispatchEvent(new Event('input'));
+  return { blank, drawn, found: document.querySelector('.count').textContent };
 }"""

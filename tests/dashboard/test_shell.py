@@ -149,15 +149,20 @@ def test_by_keyboard_alone(look):
     assert "A" in seen or "BUTTON" in seen or "DIV" in seen
 
 
-def test_first_view_is_there_within_a_second(look, browser):
-    """By the browser's own timings, the third time: what a machine that is busy measures is not the page's."""
-    found = []
-    for _ in range(3):
-        page = look("/")
-        page.wait_for_function("() => performance.getEntriesByName('shown').length")
-        found.append(page.evaluate("performance.getEntriesByName('shown')[0].startTime"))
-    print("first view, ms:", [round(one) for one in found])
-    assert min(found) < 1000, found
+def test_a_page_says_when_it_has_all_that_it_asked_for(look):
+    held = []
+    page = look("/settings")
+    page.route("**/audit_logs*", lambda route: held.append(route))
+    page.goto("/#/audit")
+    page.wait_for_selector("main[aria-busy=true]", state="attached")
+    page.wait_for_timeout(200)
+    assert page.get_attribute("main", "aria-busy") == "true", "an answer is missing"
+    page.evaluate("performance.clearMarks('ready')")
+    page.unroute("**/audit_logs*")
+    for route in held:
+        route.continue_()
+    page.wait_for_selector("main:not([aria-busy]) h1:text-is('Audit log')")
+    assert page.evaluate("performance.getEntriesByName('ready').length") == 1
 
 
 BROWSERS, SECONDS = 100, 3

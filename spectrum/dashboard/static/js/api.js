@@ -19,7 +19,8 @@ export class ApiError extends Error {
   }
 }
 
-const listeners = new Set();
+const listeners = new Set(), waiting = new Set();
+const frame = () => new Promise((resolve) => { requestAnimationFrame(resolve); });
 
 export const api = {
   base: BASE,
@@ -37,12 +38,17 @@ export const api = {
     if (body !== undefined) headers['content-type'] = 'application/json';
     if (revision) headers['if-match'] = revision;
     let response, envelope = null;
+    const answered = Promise.withResolvers();
+    waiting.add(answered.promise);
     try {
       response = await fetch(this.url(path, params), { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: 'no-store', credentials: 'omit' });
       envelope = response.status === 204 ? { success: true } : await response.json();
     } catch (error) {
       if (error.name === 'AbortError') throw error;
       if (!response) throw new ApiError(0, [], 'The API does not answer.');
+    } finally {
+      waiting.delete(answered.promise);
+      answered.resolve();
     }
     if (!response.ok || !envelope?.success) throw this._failure(response.status, envelope);
     return { result: envelope.result, info: envelope.result_info, messages: envelope.messages, revision: response.headers.get('etag') };
@@ -67,6 +73,16 @@ export const api = {
   async put(path, body, options) { return (await this.ask('PUT', path, { body, ...options })).result; },
   async patch(path, body, options) { return (await this.ask('PATCH', path, { body, ...options })).result; },
   async delete(path, options) { return (await this.ask('DELETE', path, options)).result; },
+
+  /** Resolve when all that was asked is answered and drawn: two frames later nothing else is asked. */
+  async quiet() {
+    for (;;) {
+      await frame();
+      await frame();
+      if (!waiting.size) return;
+      await Promise.all(waiting);
+    }
+  },
 
   /** Yield the pages of a list, each an array. */
   async *all(path, params, options) {

@@ -35,5 +35,6 @@ export function gate(problem) {
     document.title = 'Sign in · Spectrum';
     tell(problem);
     $('#token').focus();
+    performance.mark('ready');
   });
 }

@@ -92,7 +92,9 @@ export function makeShell({ leave, changeAccount }) {
     return names.then((all) => all.filter((app) => matches(words, `app ${app.name}`)).slice(0, 20).map(appHit));
   });
 
+  let turn = 0;
   function shown(result, own) {
+    busy(++turn);
     const { title, crumbs, strip: node } = result, of = own.parent || own.path;
     put(crumb, (crumbs || []).map(([label, to]) => [h('a', { href: to }, label), ' / ']), h('b', {}, h('bdi', {}, crumbs ? title : own.label || title)));
     document.title = `${title} · Spectrum`;
@@ -103,6 +105,14 @@ export function makeShell({ leave, changeAccount }) {
     }
     const isTab = tabs.some(([path]) => path === of);
     for (const tab of bar.children) if (tab === more ? !isTab : tab.dataset.path === of) tab.setAttribute('aria-current', tab === more ? 'true' : 'page'); else tab.removeAttribute('aria-current');
+  }
+  // What reads a page waits until it has what it asked for.
+  async function busy(mine) {
+    outlet.setAttribute('aria-busy', 'true');
+    await api.quiet();
+    if (mine !== turn) return;
+    outlet.removeAttribute('aria-busy');
+    performance.mark('ready');
   }
   return { outlet, shown };
 }
