@@ -1,5 +1,6 @@
 """`python -m benchmarks LOADS`: measure this proxy and its peers, and write benchmarks/results/."""
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ from benchmarks import (
     flood,
     holds,
     mmproxy,
+    pages,
     report,
     tcp,
     tls,
@@ -328,6 +330,31 @@ def analytics_command(taken: int, rows: int, rounds: int, write: bool) -> None:
     """The embedded store of analytics: records taken, roll-ups, and questions among millions of rows."""
     name = f"spectrum, {rows:,} rows"
     _measure("analytics", [name], lambda _: analytics.measure_store(taken, rows), analytics.ROWS, rounds, 0, write)
+
+
+@main.command("pages")
+@click.option("--pages", "titles", default="", help="Titles of pages, separated by semicolons; all without it.")
+@click.option("--sizes", default=";".join(pages.SIZES), show_default=True, help="Edges, separated by semicolons.")
+@click.option("--rounds", default=3, show_default=True, help="Interleaved rounds; the tables have their medians.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def pages_command(titles: str, sizes: str, rounds: int, write: bool) -> None:
+    """How soon each page of the dashboard is there, in Chromium, and how a list of 10,000 apps scrolls."""
+    if not any(map(os.path.exists, pages.CHROMIUM)):
+        raise click.ClickException("missing tools; install them with:\n  apt-get install chromium-headless-shell")
+    chosen = [name for name in titles.split(";") if name] or list(pages.PAGES)
+    if unknown := [name for name in chosen if name not in pages.PAGES]:
+        raise click.UsageError(f"no such page: {', '.join(unknown)}; known: {', '.join(pages.PAGES)}")
+
+    def progress(line: str) -> None:
+        click.echo(line, err=True)
+
+    def measure_one(name: str) -> Figures:
+        return pages.measure_size(pages.SIZES[name], chosen, progress)
+
+    text = pages.table(measure(sizes.split(";"), measure_one, pages.ROWS, rounds, progress))
+    click.echo(text)
+    if write:
+        click.echo(f"wrote {pages.write(text)}")
 
 
 @main.command("balancing")

@@ -63,7 +63,8 @@ def stored_pool(weight: float) -> dict[str, object]:
     return {"origins": [origin, origin | {"name": "b", "weight": weight}]}
 
 
-def _fill(folder: Path, count: int) -> None:
+def fill(folder: Path, count: int) -> None:
+    """Make a store with so many apps, some of which lead to load balancers."""
     store = Store(folder)
     store.open()
     apps = [ObjectChange("apps", new_id(), f"app{number}", stored_app(number, 600)) for number in range(count)]
@@ -112,7 +113,7 @@ def measure_size(count: int) -> Figures:
     """Return the figures of a daemon with so many apps in its store."""
     with work_folder("api") as folder:
         folder.chmod(0o755)
-        _fill(folder / "store", count)
+        fill(folder / "store", count)
         path = folder / "spectrum.yaml"
         path.write_text(
             f"control: {{socket: {folder}/control.sock}}\nworkers: {WORKERS}\nlog: {{sessions: false}}\n"

@@ -70,13 +70,18 @@ class Day:
     def write(self, folder: Path) -> None:
         """Write it to a journal, as a node of the day before would have: its worker, and its supervisor."""
         segments = Segments(folder, _JOURNAL_BYTES)
+        for batch in self.batches():
+            segments.append([batch])
+        segments.close()
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the records as they are written to a journal."""
         for who, kinds in (("0", SessionEvent), ("supervisor", (HealthEvent, ConfigurationEvent))):
             encoded = [msgspec.json.encode(one) + b"\n" for one in self.records if isinstance(one, kinds)]
             for first in range(0, len(encoded), _BATCH):
                 lines = encoded[first : first + _BATCH]
                 source = f"edge-1/{who}/66121c77"
-                segments.append([Batch(source, first + 1, len(lines), int(self.since * 1e6), b"".join(lines))])
-        segments.close()
+                yield Batch(source, first + 1, len(lines), int(self.since * 1e6), b"".join(lines))
 
     def packets(self) -> Iterator[PacketSample]:
         """Yield samples of packets: answers of name servers that nobody asked for, which a rule drops."""
