@@ -24,5 +24,5 @@ def test_what_is_chosen_stays(look):
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert page.get_attribute("[aria-label=Times] >> text=Local", "aria-pressed") == "true"
     assert page.get_attribute("[aria-label='Single keys'] >> text=Off", "aria-pressed") == "true"
-    page.click("[aria-label=Theme] >> text=As the system")
+    page.click("[aria-label=Theme] >> text=System")
     assert page.evaluate("document.documentElement.dataset.theme") is None

@@ -1,6 +1,6 @@
 // What is wrong, in sentences: templates over what the daemon tells (docs/dashboard.md has the kinds). Their nouns are links.
 import { h, foreign } from './dom.js';
-import { ago, bits, capital, count, dur, exact, hms, instant, int, pct, when } from './format.js';
+import { ago, bits, capital, count, dur, exact, instant, int, moment, pct, when } from './format.js';
 import { mark } from './marks.js';
 import { linkTo, pageIs, trafficOf } from './links.js';
 import { href } from './router.js';
@@ -95,7 +95,7 @@ const KINDS = {
     why: [capital(f.facts.why), f.facts.addresses.length ? `. The addresses of the last answer are in use: ${f.facts.addresses.slice(0, 4).join(', ')}.` : '. Origins by this name have no address.'],
   }),
   worker_replaced: (f) => ({
-    what: [h('b', {}, `${capital(count(f.facts.count, 'worker'))} ended`), ' and ', f.facts.count === 1 ? 'was' : 'were', ' replaced, last at ', hms(f.since), '.'],
+    what: [h('b', {}, `${capital(count(f.facts.count, 'worker'))} ended`), ' and ', f.facts.count === 1 ? 'was' : 'were', ' replaced, last at ', moment(f.since), '.'],
     why: [f.facts.why && [capital(f.facts.why), '. '], f.facts.lost ? `${plural(f.facts.lost, 'session')} were lost with ${f.facts.count === 1 ? 'it' : 'them'}.` : 'No session was lost.'],
     act: { label: 'See the node', href: pageIs('/nodes') ? '#/nodes' : '' },
   }),

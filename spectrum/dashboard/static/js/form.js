@@ -133,7 +133,7 @@ const CONTROLS = {
       const put_ = (next) => { io.set(next.length ? next : undefined); io.left(); draw(); };
       const rows = now.map((value, i) => h('div', { class: 'ref' }, h('span', { class: 'quiet num' }, String(i + 1)), h('bdi', { class: 'grow' }, name(value)),
         h('button', { type: 'button', class: 'mini', disabled: i === 0 || io.readonly, onclick: () => put_(now.map((one, j) => (j === i - 1 ? value : j === i ? now[i - 1] : one))) }, 'Up', spoken(name(value))),
-        h('button', { type: 'button', class: 'mini', disabled: io.readonly, onclick: () => put_(now.filter((one) => one !== value)) }, 'Remove', spoken(name(value)))));
+        h('button', { type: 'button', class: 'mini', hidden: io.readonly, onclick: () => put_(now.filter((one) => one !== value)) }, 'Remove', spoken(name(value)))));
       const add = h('select', { class: 'field', id: io.id, 'aria-label': field.add || `Add to ${field.label}`, disabled: io.readonly }, h('option', { value: '' }, left.length ? field.add || 'Add' : 'nothing more to add'), left.map(([value, label]) => h('option', { value }, label)));
       add.addEventListener('change', () => { if (add.value) put_([...now, add.value]); node.querySelector('select')?.focus(); });
       put(node, rows, add);
@@ -147,8 +147,8 @@ const CONTROLS = {
     const write = () => { const found = read(); io.set(Object.keys(found).length ? found : undefined); };
     const draw = () => put(node, rows.map((row, i) => h('div', { class: 'pair' },
       ...[0, 1].map((side) => { const input = h('input', { class: 'field', ...(i === 0 && side === 0 ? { id: io.id } : {}), disabled: io.readonly, spellcheck: 'false', autocomplete: 'off', 'aria-label': `${field.label}: ${side ? field.valueName || 'value' : field.keyName || 'name'}`, placeholder: side ? field.valueName || 'value' : field.keyName || 'name' }); input.value = row[side]; input.addEventListener('input', () => { row[side] = input.value; write(); }); input.addEventListener('change', io.left); return input; }),
-      h('button', { type: 'button', class: 'mini', disabled: io.readonly, onclick: () => { rows.splice(i, 1); write(); draw(); } }, 'Remove', spoken(row[0] || 'this')))),
-    h('button', { type: 'button', class: 'btn', ...(rows.length ? {} : { id: io.id }), disabled: io.readonly, onclick: () => { rows.push(['', '']); draw(); node.querySelectorAll('.pair:last-of-type input')[0]?.focus(); } }, field.add || 'Add'));
+      h('button', { type: 'button', class: 'mini', hidden: io.readonly, onclick: () => { rows.splice(i, 1); write(); draw(); } }, 'Remove', spoken(row[0] || 'this')))),
+    h('button', { type: 'button', class: 'btn', ...(rows.length ? {} : { id: io.id }), hidden: io.readonly, onclick: () => { rows.push(['', '']); draw(); node.querySelectorAll('.pair:last-of-type input')[0]?.focus(); } }, field.add || 'Add'));
     return { node, get input() { return node.querySelector('input, button'); }, isGroup: true, sync: () => { if (same(read(), io.get() || {}) && rows.length) return; rows = Object.entries(io.get() || {}).map(([key, value]) => [key, [].concat(value).map(text).join(', ')]); draw(); } };
   },
   objects(field, io) {
@@ -165,8 +165,8 @@ const CONTROLS = {
         const name = item[field.nameKey] || `${field.one} ${i + 1}`;
         return h('fieldset', { class: 'item' }, h('legend', { class: 'vh' }, name), h('div', { class: 'cells' }, main.map(own)),
           h('div', { class: 'itemfoot' }, more.length ? h('details', {}, h('summary', {}, 'More'), h('div', { class: 'cells' }, more.map(own))) : h('span', { class: 'grow' }),
-            h('button', { type: 'button', class: 'mini', disabled: io.readonly, onclick: () => change(items.filter((_, j) => j !== i)) }, 'Remove', spoken(name))));
-      }), h('button', { type: 'button', class: 'btn', id: io.id, disabled: io.readonly, onclick: () => { change([...items, { ...(field.blank || {}) }]); node.querySelector('.item:last-of-type input')?.focus(); } }, field.add || `Add ${field.one}`));
+            h('button', { type: 'button', class: 'mini', hidden: io.readonly, onclick: () => change(items.filter((_, j) => j !== i)) }, 'Remove', spoken(name))));
+      }), h('button', { type: 'button', class: 'btn', id: io.id, hidden: io.readonly, onclick: () => { change([...items, { ...(field.blank || {}) }]); node.querySelector('.item:last-of-type input')?.focus(); } }, field.add || `Add ${field.one}`));
     };
     return { node, get input() { return node.querySelector('input, button'); }, isGroup: true, sync: () => { if ((io.get() || []).length !== drawn) draw(); } };
   },

@@ -50,7 +50,7 @@ export function change(now, before) {
 export function dur(s) {
   if (s == null || Number.isNaN(s)) return DASH;
   if (s < 0.9995) return s === 0 ? '0' + NB + 's' : ms(s * 1e9);
-  if (s < 9.95) return s.toFixed(1) + NB + 's';
+  if (s < 9.95) return (Number.isInteger(s) ? s : s.toFixed(1)) + NB + 's';
   if (s < 119.5) return Math.round(s) + NB + 's';
   if (s < 3570) return Math.round(s / 60) + NB + 'min';
   const minutes = Math.round(s / 60), hours = Math.floor(minutes / 60);
@@ -90,14 +90,22 @@ export const weekday = (t) => `${DAYS[parts(t).day]} ${parts(t).date}`;
 /** The whole instant, for a title. */
 export const instant = (t) => `${parts(t).iso.slice(0, 10)} ${hms(t)} ${zone(new Date(seconds(t) * 1000))}`;
 
+/** The day of an instant, as short as it is clear, with a space behind it: "" today, "Tue ", "9 Nov ", "9 Nov 2025 ". */
+export function day(t, now = Date.now() / 1000) {
+  const s = seconds(t), p = parts(s);
+  if (dayOf(s) === dayOf(now)) return '';
+  if (now - s < 6 * 86400 && s <= now) return `${DAYS[p.day]} `;
+  return `${p.date} ${MONTHS[p.month]} ${p.year === parts(now).year ? '' : `${p.year} `}`;
+}
+
 /** An instant, as short as it is clear: "20:26", "Tue 20:26", "9 Nov 21:15", "9 Nov 2025". */
 export function when(t, now = Date.now() / 1000) {
-  const s = seconds(t), p = parts(s);
-  if (dayOf(s) === dayOf(now)) return hm(s);
-  if (now - s < 6 * 86400 && s <= now) return `${DAYS[p.day]} ${hm(s)}`;
-  const day = `${p.date} ${MONTHS[p.month]}`;
-  return p.year === parts(now).year ? `${day} ${hm(s)}` : `${day} ${p.year}`;
+  const on = day(t, now);
+  return /\d{4} $/.test(on) ? on.trim() : on + hm(t);
 }
+
+/** An instant of today to the second, others as `when`: "20:26:41", "Tue 20:26". */
+export const moment = (t, now = Date.now() / 1000) => (dayOf(t) === dayOf(now) ? hms(t) : when(t, now));
 
 /** How long ago: "12 s ago", "12 min ago", "4 h ago", then the day. */
 export function ago(t, now = Date.now() / 1000) {

@@ -4,7 +4,7 @@ import { ask, rows } from './analytics/ask.js';
 import { outages } from './analytics/outages.js';
 import { byGroup, ordered } from './analytics/series.js';
 import { bucketFor, bucketTimes, chart, colorist } from './chart/index.js';
-import { hms } from './format.js';
+import { instant, moment } from './format.js';
 import { swatch } from './marks.js';
 import { onRange, range, setRange, zoomOut } from './time.js';
 
@@ -39,13 +39,13 @@ export function history(node, { name, pools, origins, signal }) {
     const sessions = chart({ kind: 'area', label: 'New sessions by origin', unit: '/min', height: 200, series, times, bucket, range: [since, until], asOf: found.asOf, notes: down.filter((one) => one.text.startsWith('origin')), onBrush: (part) => setRange({ since: part[0], until: part[1] }), onZoomOut: zoomOut });
     const lane = (origin) => {
       const w = Math.max(100, (node.clientWidth || 700) - LABEL - 12), x = (t) => Math.min(w, Math.max(0, (t - since) / (until - since) * w)), bad = ofOrigin(origin);
-      const said = bad.length ? bad.map((one) => `down ${hms(one.t)} to ${one.t2 >= until - 1 ? 'now' : hms(one.t2)}`).join(', ') : 'no outage';
+      const said = bad.length ? bad.map((one) => `down ${moment(one.t)} to ${one.t2 >= until - 1 ? 'now' : moment(one.t2)}`).join(', ') : 'no outage';
       return [h('div', { class: 'lane-name small', title: origin }, h('bdi', {}, origin)), h('svg', { width: w, height: LANE, viewBox: `0 0 ${w} ${LANE}`, role: 'img', 'aria-label': `${origin}: ${said}` }, h('line', { x1: 0, x2: w, y1: LANE / 2, y2: LANE / 2, stroke: 'var(--control)', 'stroke-width': 2 }), bad.map((one) => h('rect', { x: Math.min(x(one.t), w - 3), y: 3, width: Math.max(3, x(one.t2) - x(one.t)), height: LANE - 6, fill: one.kind === 'failed' ? 'var(--failed)' : 'var(--degraded)', stroke: 'var(--page)' })))];
     };
     const told = health.filter((one) => one.time >= since).slice(0, TOLD);
     put(node, h('div', { class: 'chart-head' }, h('h2', {}, 'New sessions'), series.map((one) => h('span', { class: 'small' }, swatch(one.color), h('bdi', {}, one.label))), !series.length && h('span', { class: 'small quiet' }, 'none in this time')), sessions.node,
       h('div', { class: 'chart-head lanes-head' }, h('h2', {}, 'Health'), h('span', { class: 'small quiet' }, 'by what this node’s probes see')), h('div', { class: 'lanes' }, origins.map(lane)),
-      told.length > 0 && h('div', { class: 'sec lanes-head' }, h('h2', {}, 'Events')), told.length > 0 && h('ol', { class: 'steps times' }, told.map((one) => h('li', {}, h('time', {}, hms(one.time)), h('span', {}, h('b', {}, h('bdi', {}, one.origin || one.pool || one.load_balancer)), one.healthy ? ' is up' : ' is down', one.reason ? `: ${one.reason}` : '')))));
+      told.length > 0 && h('div', { class: 'sec lanes-head' }, h('h2', {}, 'Events')), told.length > 0 && h('ol', { class: 'steps times' }, told.map((one) => h('li', {}, h('time', { title: instant(one.time) }, moment(one.time)), h('span', {}, h('b', {}, h('bdi', {}, one.origin || one.pool || one.load_balancer)), one.healthy ? ' is up' : ' is down', one.reason ? `: ${one.reason}` : '')))));
   }
   draw();
   return onRange(() => draw());

@@ -62,7 +62,7 @@ function made() {
     // The day has become longer or shorter than what was asked for.
     if (at.asked && Math.abs(start - at.shown[0]) > DAY / 4) load();
     const nodes = traffic(x, whole, width);
-    for (const one of at.notes) nodes.push(...note(one, x));
+    for (const one of at.notes) nodes.push(...note(one, x, width));
     nodes.push(svg('line', { x1: 0, x2: width, y1: BASE + 0.5, y2: BASE + 0.5, stroke: 'var(--line-strong)' }));
     const axis = timeAxis(start, end, width, { gap: 76, offset: zoneOffset() });
     for (const t of axis.ticks) {
@@ -89,10 +89,10 @@ function made() {
   }
 
   // Outages hang from the line, what was kept out below them, changes stand on it.
-  function note(one, x) {
+  function note(one, x, width) {
     if (one.kind === 'change') return [svg('path', { d: `M${x(one.t)} ${BASE - 6}l3.5 6h-7z`, fill: 'var(--ink-2)' }, svg('title', {}, one.text))];
     if (one.kind === 'gap') return [];
-    const place = { x: x(one.t), y: BASE + (one.kind === 'mitigated' ? 6 : 1), width: Math.max(3, x(one.t2 ?? one.t) - x(one.t)), height: 4, fill: `var(--${one.kind})` };
+    const place = { x: Math.min(x(one.t), width - 3), y: BASE + (one.kind === 'mitigated' ? 6 : 1), width: Math.max(3, x(one.t2 ?? one.t) - x(one.t)), height: 4, fill: `var(--${one.kind})` };
     return [svg('rect', place, svg('title', {}, one.text))];
   }
 

@@ -1,7 +1,7 @@
 // The newest records or sampled packets that the filters let through; a row opens into all that is known of it.
 
 import { foreign, h, put } from '../dom.js';
-import { bytes, dur, hms, int, when } from '../format.js';
+import { bytes, day, dur, hms, int, when } from '../format.js';
 import { mark } from '../marks.js';
 import { blank, bones, failure } from '../states.js';
 import { rows } from './ask.js';
@@ -16,7 +16,7 @@ const HEADER = 'header';
 const seconds = (us) => (us === null || us === undefined ? '' : dur(us / 1e6));
 const size = (number) => (number ? bytes(number) : h('span', { class: 'quiet' }, bytes(0)));
 const place = (address, port) => (address ? [foreign(address.includes(':') ? `[${address}]` : address), h('span', { class: 'quiet' }, port ? `:${port}` : '')] : h('span', { class: 'quiet' }, 'several'));
-const clock = (t) => `${hms(t)}.${String(Math.floor((t % 1) * 1000)).padStart(3, '0')}`;
+const clock = (t) => `${day(t)}${hms(t)}.${String(Math.floor((t % 1) * 1000)).padStart(3, '0')}`;
 
 const COLUMNS = {
   events: [

@@ -38,7 +38,7 @@ export default async function balancing({ signal }) {
   });
   const poolTable = table({
     label: 'Pools', rows: poolRows(), first: (row) => RANK[row.state], onOpen: (row) => go(`/balancing/pools/${row.id}`),
-    columns: [stateColumn, named('pools'), { key: 'up', label: 'Origins up', align: 'num', rank: 1, width: '104px', render: (row) => `${row.up} of ${row.origins}` },
+    columns: [stateColumn, named('pools'), { key: 'up', label: 'Origins up', align: 'num', rank: 1, width: '84px', render: (row) => `${row.up} of ${row.origins}` },
       { key: 'monitor', label: 'Monitor', rank: 3, value: (row) => row.monitor || '', render: (row) => (row.monitor ? linked('monitors', monitors, row.monitor) : h('span', { class: 'quiet' }, 'none')) },
       { key: 'rtt', label: 'Probe RTT', align: 'num', rank: 3, width: '104px', render: (row) => (row.rtt ? `${row.rtt.toFixed(row.rtt < 10 ? 2 : 1)}${NB}ms` : h('span', { class: 'quiet' }, 'none')) }, sessions],
     empty: blank('No pool yet', 'A pool is a set of origins that serve the same.', h('a', { class: 'btn primary', href: '#/balancing/pools/new' }, 'Add a pool')),

@@ -1,6 +1,6 @@
 // One client: an address in, everything that is known of it out.
 import { h, put, foreign } from '../dom.js';
-import { NB, int, bytes, dur, hms, when, instant, count, capital } from '../format.js';
+import { NB, int, bytes, dur, moment, when, instant, count, capital } from '../format.js';
 import { mark } from '../marks.js';
 import { api } from '../api.js';
 import { linkTo, trafficOf } from '../links.js';
@@ -30,7 +30,6 @@ const listed = (parts) => parts.map((part, i) => [i ? (i === parts.length - 1 ? 
 const times = (n) => (n === 1 ? 'once' : n === 2 ? 'twice' : `${int(n)}${NB}times`);
 const nth = (n) => `${int(n)}${(n % 100 > 10 && n % 100 < 14 ? 'th' : ['th', 'st', 'nd', 'rd'][n % 10]) ?? 'th'}`;
 // Of today the time is enough.
-const moment = (t) => (Date.now() / 1000 - t < 86400 ? hms(t) : when(t));
 
 export default async function client(ctx) {
   const address = ctx.params.address ?? '';
@@ -74,7 +73,7 @@ async function tell(top, told, address, ctx) {
   const rows = story.rows, lines = fold(events(rows)), said = verdict(lines);
   const names = [...new Set([...said.refused.map((line) => line.row.app), ...lines.map((line) => line.row.app), ...open.map((one) => one.app)].filter(Boolean))];
   const now = h('div', { class: 'stack' });
-  put(top, h('h1', {}, headline(said, rows, address, open)), h('p', { class: 'lede' }, hidden.has('story') ? mayNot('records') : lede(said, lines, open, story)));
+  put(top, h('h1', {}, headline(said, lines, address, open)), h('p', { class: 'lede' }, hidden.has('story') ? mayNot('records') : lede(said, lines, open, story)));
   put(told, h('div', { class: 'cols' },
     h('section', {}, h('div', { class: 'sec' }, h('h2', {}, range.isLive ? 'Until now' : 'In this time'), h('span', { class: 'small quiet' }, amount(lines)),
       h('span', { class: 'end' }, h('a', { href: trafficOf('client_ip', address, rangeQuery(), isPrefix(address) ? '=/' : '==') }, 'In Analytics'))),
@@ -83,21 +82,22 @@ async function tell(top, told, address, ctx) {
   for (const name of isPrefix(address) ? [] : names.slice(0, EXPLAINED)) inApp(now, name, address, open.filter((one) => one.app === name), ctx);
 }
 
-const amount = (lines) => (lines.length ? `${count(lines.reduce((all, line) => all + line.count, 0), 'event')} in ${count(lines.length, 'line')}` : '');
+const total = (lines) => lines.reduce((all, line) => all + line.count, 0);
+const amount = (lines) => (lines.length ? `${count(total(lines), 'event')} in ${count(lines.length, 'line')}` : '');
 
-function headline({ refused, troubled, served }, rows, address, open) {
+function headline({ refused, troubled, served }, lines, address, open) {
   const elsewhere = served.length > 0 || open.length > 0;
   if (refused.length) {
     const where = refused.slice(0, 2).map((line) => line.row.app).join(' and ') + (refused.length > 2 ? ` and ${refused.length - 2} more` : '');
     return ['Refused at ', foreign(where), ` since ${moment(Math.min(...refused.map((line) => line.first)))}`, elsewhere && ', welcome elsewhere'];
   }
   if (troubled.length) return [troubled[0].kind === 'degraded' ? 'Its TLS fails with ' : 'Its sessions fail on ', foreign(troubled[0].row.app), served.length > 0 && ', and work elsewhere'];
-  if (!rows.length) return open.length ? 'It is connected now' : ['Nothing is known of ', foreign(address)];
-  return open.length ? 'Connected, and not refused' : `Served ${times(served.reduce((all, line) => all + line.count, 0))}, and not refused`;
+  if (!lines.length) return open.length ? 'It is connected now' : ['Nothing is known of ', foreign(address)];
+  return open.length ? 'Connected, and not refused' : `Served ${times(total(lines))}, and not refused`;
 }
 
 function lede({ refused, troubled, served }, lines, open, story) {
-  const elsewhere = listed(served.map((line) => app(line.row.app))), total = (some) => some.reduce((all, line) => all + line.count, 0);
+  const elsewhere = listed(served.map((line) => app(line.row.app)));
   const also = served.length > 0 && ['It is a client of ', elsewhere, ' at the same time, so the address may be a shared one.'];
   if (refused.length) {
     const { row, last } = refused[0], n = total(refused);

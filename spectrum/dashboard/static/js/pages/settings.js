@@ -26,7 +26,7 @@ function setTheme(value) {
 export default async function settings(ctx) {
   const title = h('h1', {}, 'Settings'), lede = h('p', { class: 'lede' }), doctor = h('section', {}), versions = h('section', {});
   const browser = h('section', {}, h('h2', { class: 'sec' }, 'This browser'), kv([
-    ['Theme', choice('Theme', [['system', 'As the system'], ['light', 'Light'], ['dark', 'Dark']], () => root.dataset.theme ?? 'system', setTheme)],
+    ['Theme', choice('Theme', [['system', 'System'], ['light', 'Light'], ['dark', 'Dark']], () => root.dataset.theme ?? 'system', setTheme)],
     ['Times', choice('Times', [[false, 'UTC'], [true, 'Local']], isLocal, (on) => { setLocal(on); toast(`Times are ${zone()}`); })],
     ['Single keys', h('div', { class: 'settings-keys' }, choice('Single keys', [[true, 'On'], [false, 'Off']], areOn, setKeys), button('Show all keys', showKeys))]]));
   async function load() {
