@@ -357,6 +357,16 @@ def pages_command(titles: str, sizes: str, rounds: int, write: bool) -> None:
         click.echo(f"wrote {pages.write(text)}")
 
 
+@main.command("analytics-groups")
+@click.option("--rows", default=50_000_000, show_default=True, help="Rows of an hour that are grouped; 3 GB on disk.")
+@click.option("--rounds", default=1, show_default=True, help="Rounds; the table has their medians.")
+@click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
+def analytics_groups_command(rows: int, rounds: int, write: bool) -> None:
+    """The embedded store of analytics: sessions and bytes by each dimension; some five minutes on a quiet machine."""
+    name = f"spectrum, {rows:,} rows"
+    _measure("groups", [name], lambda _: analytics.measure_groups(rows), analytics.GROUP_ROWS, rounds, 0, write)
+
+
 @main.command("balancing")
 @click.option("--peers", default="haproxy,nginx,envoy", show_default=True, help="Peers, separated by commas.")
 @click.option("--rounds", default=5, show_default=True, help="Interleaved rounds; the table has their medians.")

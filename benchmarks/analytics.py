@@ -13,8 +13,9 @@ import msgspec
 
 from benchmarks import analytics_feed
 from benchmarks.rounds import Figures, Rows, work_folder
-from spectrum.analytics.embedded import EmbeddedStore
-from spectrum.core.analytics.columns import EVENTS
+from spectrum.analytics.embedded import EmbeddedStore, insert_clients
+from spectrum.core.analytics.client_numbers import NUMBER
+from spectrum.core.analytics.columns import EVENTS, Role
 from spectrum.core.analytics.question import Question
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.journal import Batch, Cursor
@@ -48,6 +49,19 @@ ROWS: Rows = {
     "memory_mib": ("memory of the process, at most", "MiB", True),
     **analytics_feed.ROWS,
 }
+# Questions by each dimension: all those with values that are not of one row.
+HOUR_S = 3600
+GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    column.name: (("count", "bytes"), (column.name,)) for column in EVENTS.having(Role.DIMENSION)
+} | {"clients": (("clients",), ())}
+GROUP_ROWS: Rows = {
+    key: row
+    for name, (_, dimensions) in GROUPS.items()
+    for key, row in (
+        (f"{name}_ms", (f"by `{name}`" if dimensions else "distinct clients", "ms", True)),
+        (f"{name}_cpu_ms", ("processor time", "ms", True)),
+    )
+} | {"memory_mib": ROWS["memory_mib"]}
 # Records that two workers send, and for how long.
 FEED_PER_S, FEED_S = 50_000, 20.0
 
@@ -97,12 +111,12 @@ def _takes(count: int) -> list[list[Batch]]:
     return [batches[first : first + step] for first in range(0, len(batches), step)]
 
 
-def _make_rows(store: EmbeddedStore, count: int) -> None:
+def _make_rows(store: EmbeddedStore, count: int, span_s: int = SPAN_S) -> None:
     """Add rows without reading them from JSON: in their order of time, as they would come."""
     values = {
         "source": "'edge1/' || (range % 2) || '/66121c7704295'",
         "sequence": "range",
-        "time": f"TIMESTAMP '{BEGIN:%Y-%m-%d}' + to_microseconds((range * {SPAN_S} * 1000000 // {count})::BIGINT)",
+        "time": f"TIMESTAMP '{BEGIN:%Y-%m-%d}' + to_microseconds((range * {span_s} * 1000000 // {count})::BIGINT)",
         "event": "'disconnect'",
         "app": f"'app' || least(floor(pow(random(), -1.4))::BIGINT, {APPS}) || '.example.com'",
         "reason": "CASE WHEN range % 5 = 0 THEN 'origin_closed' ELSE 'client_closed' END",
@@ -140,9 +154,10 @@ def _make_rows(store: EmbeddedStore, count: int) -> None:
         f"CREATE TEMP TABLE made AS SELECT {chosen} FROM"
         f" (SELECT range, least(floor(pow(random(), -1.4))::BIGINT, {NUMBERS}) AS system FROM range({MADE_ROWS}))"
     )
-    others = ", ".join(f'"{column.name}"' for column in EVENTS.columns[3:])
+    _number_clients(store)
+    others = ", ".join(f'"{column.name}"' for column in (*EVENTS.columns[3:], NUMBER))
     for first in range(0, count, MADE_ROWS):
-        ahead = f"to_microseconds({first * SPAN_S * 1_000_000 // count}::BIGINT)"
+        ahead = f"to_microseconds({first * span_s * 1_000_000 // count}::BIGINT)"
         with store._database.writing() as connection:
             connection.execute(
                 f"INSERT INTO {store._volumes.last}.{EVENTS.name}"
@@ -150,6 +165,22 @@ def _make_rows(store: EmbeddedStore, count: int) -> None:
             )
         store.take([], Cursor(0, first, first))
     writer.execute("DROP TABLE made")
+
+
+def _number_clients(store: EmbeddedStore) -> None:
+    """Give the addresses of made rows their numbers, as a take does."""
+    writer, clients = store._database.writer, store._volumes.clients
+    addresses = writer.execute("SELECT DISTINCT client_ip FROM made").fetchall()
+    for (address,) in addresses:
+        clients.of(b'{"ClientIP":"%b"}' % address.encode())
+    with store._database.writing() as connection:
+        insert_clients(connection, store._volumes.last, clients.fresh)
+    clients.keep()
+    writer.execute(f"ALTER TABLE made ADD COLUMN {NUMBER.name} {NUMBER.duckdb}")
+    writer.execute(
+        f"UPDATE made SET {NUMBER.name} = clients.{NUMBER.name} FROM {store._volumes.last}.clients AS clients"
+        " WHERE made.client_ip = clients.client_ip"
+    )
 
 
 def _empty(kind: str) -> str:
@@ -250,6 +281,27 @@ def _ask(folder: Path, count: int) -> Figures:
         ),
     }
     store.close()
+    return figures
+
+
+def measure_groups(rows: int) -> Figures:
+    """Return how long questions by each dimension take, of rows of an hour, which no roll-ups answer.
+
+    Args:
+        rows: How many rows there are.
+    """
+    figures: Figures = {}
+    with work_folder("groups") as folder:
+        store = EmbeddedStore(folder / "made", max_bytes=64 << 30)
+        store.open()
+        _make_rows(store, rows, HOUR_S)
+        begin = BEGIN.timestamp()
+        for name, (metrics, dimensions) in GROUPS.items():
+            asked = Question("events", metrics, dimensions, begin, begin + HOUR_S, limit=20)
+            cpu, figures[f"{name}_ms"] = time.process_time(), _median_ms(lambda asked=asked: store.ask(asked, 600.0))
+            figures[f"{name}_cpu_ms"] = (time.process_time() - cpu) / (REPEATS + 1) * 1000
+        store.close()
+    figures["memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return figures
 
 

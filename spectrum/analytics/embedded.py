@@ -7,7 +7,7 @@ is stored once, even if a process is killed. The journal's own JSON is read by D
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, Sto
 from spectrum.analytics.upkeep import Upkeep
 from spectrum.analytics.volumes import COPIED, DROPPED, HISTORY, Volumes
 from spectrum.core.analytics.answering import answer
+from spectrum.core.analytics.client_numbers import CLIENTS, NUMBERED_EVENTS, ClientNumbers
 from spectrum.core.analytics.columns import EVENTS, PACKETS, Table
 from spectrum.core.analytics.dialects import DuckDb, Statement
 from spectrum.core.analytics.plan import DataRange
 from spectrum.core.analytics.question import Question, ResultTable
-from spectrum.core.analytics.rows import SUPERVISOR, numbered, query_of, reader_of, sifted
+from spectrum.core.analytics.rows import SUPERVISOR, numbered, prefix_of, query_of, reader_of, sifted
 from spectrum.core.records.journal import Batch, Cursor
 
 DAY_S = 86400.0
@@ -33,6 +34,10 @@ _VOLUMES = 16
 SPARE_BYTES = 64 << 20
 # `minutes` is complete: events that are not rolled up yet are shown as rows of one event.
 _ALWAYS_S = 1e12
+# Of a sum in a group.
+_STATE_BYTES = 32
+# DuckDB's own.
+_MIN_BITS = 12
 _MINUTE_S = 60.0
 _MINUTE_US = 60_000_000
 
@@ -66,6 +71,7 @@ class EmbeddedStore:
         self._database = Database(folder, memory_bytes, threads, self._volume_bytes)
         self._volumes = Volumes(folder, self._database, say)
         self._upkeep = Upkeep(self._database, self._volumes, max_bytes, events_s, minutes_s)
+        self._memory_bytes, self._threads = memory_bytes, threads
         self._begun_at = 0.0
         self._cursor: Cursor | None = None
         self._next: dict[str, int] = {}
@@ -117,8 +123,11 @@ class EmbeddedStore:
         fresh, following, repeated, missing = sifted(batches, self._next)
         records = sum(batch.records - skipped for batch, skipped in fresh)
         last = self._volumes.last
+        clients = self._volumes.clients
+        clients.forget()
         with self._database.writing() as connection:
-            rows = _insert(connection, last, fresh)
+            rows = _insert(connection, last, fresh, clients)
+            insert_clients(connection, last, clients.fresh)
             connection.execute(f"DELETE FROM {last}.progress")
             connection.execute(f"INSERT INTO {last}.progress VALUES (?, ?, ?)", list(cursor))
             if following:
@@ -126,6 +135,7 @@ class EmbeddedStore:
                     f"INSERT OR REPLACE INTO {last}.sources SELECT unnest(?::VARCHAR[]), unnest(?::UBIGINT[])",
                     [list(following), list(following.values())],
                 )
+        clients.keep()
         self._cursor = cursor
         self._next |= following
         return Taken(rows, repeated, records - rows, missing)
@@ -189,7 +199,16 @@ class EmbeddedStore:
 
             with (cancellation or Cancellation()).interrupting(reader.stop):
                 events_from, as_of = _reach(reader)
-                return answer(question, DuckDb(), DataRange(events_from, _ALWAYS_S, as_of), run)
+                reader.execute(f"SET perfect_ht_threshold = {self._bits(len(question.metrics))}")
+                return answer(question, DuckDb(has_client_numbers=True), DataRange(events_from, _ALWAYS_S, as_of), run)
+
+    def _bits(self, metrics: int) -> int:
+        """Return up to which range of a number, as a power of two, groups are places of a table and not hashed.
+
+        DuckDB's limit of memory does not hold for this table, of which each thread has one: half of it is for it.
+        """
+        groups = self._memory_bytes // 2 // ((self._threads + 1) * _STATE_BYTES * (metrics + 1))
+        return max(groups.bit_length() - 1, _MIN_BITS)
 
     def execute(self, text: str, timeout_s: float = 10.0) -> list[tuple[Any, ...]]:
         """Return the rows of a query of the tables.
@@ -225,15 +244,29 @@ def _reach(reader: Reader) -> tuple[float, float]:
     return (dropped_us // _MINUTE_US + 1) * 60.0 if dropped_us else 0.0, newest
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, name: str, fresh: Sequence[tuple[Batch, int]]) -> int:
+def _insert(
+    connection: duckdb.DuckDBPyConnection, name: str, fresh: Sequence[tuple[Batch, int]], clients: ClientNumbers
+) -> int:
     """Add the rows of batches, without the first records of some; return how many rows there are."""
     by_workers = [one for one in fresh if SUPERVISOR not in one[0].source]
     by_supervisor = [one for one in fresh if SUPERVISOR in one[0].source]
     return sum(
-        _insert_lines(connection, name, b"".join(numbered(batch, skipped) for batch, skipped in some), tables)
-        for some, tables in ((by_workers, (EVENTS,)), (by_supervisor, (EVENTS, *COPIED)))
+        _insert_lines(
+            connection, name, b"".join(numbered(batch, skipped, clients.of) for batch, skipped in some), tables
+        )
+        for some, tables in ((by_workers, (NUMBERED_EVENTS,)), (by_supervisor, (NUMBERED_EVENTS, *COPIED)))
         if some
     )
+
+
+def insert_clients(connection: duckdb.DuckDBPyConnection, name: str, fresh: Mapping[bytes, int]) -> None:
+    """Add addresses with their numbers to a volume."""
+    if fresh:
+        connection.execute(
+            f"INSERT INTO {name}.{CLIENTS.name} SELECT client, address, {prefix_of('address')}"
+            " FROM (SELECT unnest(?::UINTEGER[]) AS client, unnest(?::VARCHAR[]) AS address)",
+            [list(fresh.values()), [address.decode() for address in fresh]],
+        )
 
 
 def _insert_lines(connection: duckdb.DuckDBPyConnection, name: str, lines: bytes, tables: Sequence[Table]) -> int:

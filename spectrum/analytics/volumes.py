@@ -18,13 +18,14 @@ import duckdb
 
 from spectrum.analytics.database import Database, Reader
 from spectrum.analytics.store import AnalyticsError
-from spectrum.core.analytics.columns import ATTACKS, CHANGES, EVENTS, HEALTH, MINUTES, PACKETS, Table
+from spectrum.core.analytics.client_numbers import CLIENTS, NUMBERED_EVENTS, ClientNumbers
+from spectrum.core.analytics.columns import ATTACKS, CHANGES, HEALTH, MINUTES, PACKETS, Role, Table
 from spectrum.core.analytics.rollups import as_minutes
 
 HISTORY = "history"
 # Tables of a volume that are copied into the history: as roll-ups, or unchanged.
 COPIED = (HEALTH, CHANGES, ATTACKS)
-OF_VOLUME = (EVENTS, *COPIED, PACKETS)
+OF_VOLUME = (NUMBERED_EVENTS, *COPIED, PACKETS)
 OF_HISTORY = (MINUTES, *COPIED)
 # Among the marks of volume 0: the newest event that was dropped, in microseconds since 1970.
 DROPPED = "dropped"
@@ -51,6 +52,9 @@ class Volumes:
         self._say = say
         # By number, the columns of each table: files of an earlier version have fewer.
         self._there: dict[int, Mapping[str, frozenset[str]]] = {}
+        # Of those that have numbers of clients, the first one: with the same, a newer volume has the older one's, too.
+        self._firsts: dict[int, int] = {}
+        self._clients = ClientNumbers({}, 1)
         # The oldest and the newest time in closed volumes, in microseconds since 1970.
         self._spans: dict[int, tuple[int, int]] = {}
         # Volumes to delete when no question reads them any more, and the number of questions that read each.
@@ -64,7 +68,8 @@ class Volumes:
         Raises:
             AnalyticsError: If one cannot be opened.
         """
-        self._there, self._leaving = {}, set()
+        self._there, self._firsts, self._leaving = {}, {}, set()
+        self._clients = ClientNumbers({}, 1)
         self._reads.clear()
         self._attach(HISTORY, HISTORY)
         with self._database.writing() as connection:
@@ -79,6 +84,9 @@ class Volumes:
             if self._attach(_file_name(number), catalog(number)):
                 self._add(number)
         self._forget_lost()
+        self._clients = self._read_clients()
+        if "client" not in self._there[self.numbers[-1]][NUMBERED_EVENTS.name]:  # of an earlier version
+            self.begin()
         self._spans = {number: self._span(number) for number in self.numbers[:-1]}
 
     def _attach(self, name: str, as_name: str) -> bool:
@@ -104,9 +112,26 @@ class Volumes:
                 self._delete(number)
                 return
         with self._database.writing() as connection:
-            for table in OF_VOLUME:  # an earlier version had fewer tables
+            for table in (*OF_VOLUME, CLIENTS):  # an earlier version had fewer tables
                 connection.execute(f"CREATE TABLE IF NOT EXISTS {catalog(number)}.{table.name} ({_definition(table)})")
         self._there[number] = _columns_in(self._database.writer, catalog(number))
+        self._note_first(number)
+
+    def _note_first(self, number: int) -> None:
+        (first,) = self._database.one(f"SELECT min(client) FROM {catalog(number)}.{CLIENTS.name}")
+        if first is not None:
+            self._firsts[number] = first
+
+    def _read_clients(self) -> ClientNumbers:
+        """Return the numbers of the newest volume; the next one is after those of the newest that has any."""
+        newest = max(self._firsts, default=0)
+        if not newest:
+            return ClientNumbers({}, 1)
+        with self._database.explained():
+            rows = self._database.writer.execute(f"SELECT client_ip, client FROM {catalog(newest)}.{CLIENTS.name}")
+            known = {address.encode(): client for address, client in rows.fetchall()}
+        found = ClientNumbers(known, max(known.values()) + 1)
+        return found if newest == max(self._there) else found.renewed()
 
     def _forget_lost(self) -> None:
         """Begin a volume if there is none; forget the roll-ups of lost volumes, if they were the newest.
@@ -137,6 +162,11 @@ class Volumes:
         """The name in SQL of the volume that is being written."""
         return catalog(max(self._there))
 
+    @property
+    def clients(self) -> ClientNumbers:
+        """The numbers of clients in the volume that is being written."""
+        return self._clients
+
     def last_size(self) -> int:
         """Return the bytes of the volume that is being written, with its write-ahead log."""
         return sum(path.stat().st_size for path in self._both(_file_name(max(self._there))) if path.exists())
@@ -160,17 +190,23 @@ class Volumes:
             AnalyticsError: If it cannot.
         """
         former = self.last if self._there else ""
+        goes_on = bool(former) and self._clients.has_room
         number = number or max(self._there) + 1
         name = catalog(number)
         self._attach(_file_name(number), name)
         try:
             with self._database.writing() as connection:
-                _make_tables(connection, name, former)
+                _make_tables(connection, name, former, goes_on)
         except AnalyticsError:
             self._database.is_broken = True
             raise
         if self._there:
-            self._spans[max(self._there)] = self._span(max(self._there))
+            last = max(self._there)
+            self._spans[last] = self._span(last)
+            self._note_first(last)
+        if not goes_on:
+            self._clients = self._clients.renewed()
+        self._note_first(number)
         with self._turn:
             self._there = self._there | {number: _columns_in(self._database.writer, name)}
 
@@ -221,7 +257,7 @@ class Volumes:
 
     def look_for_damage(self) -> None:
         """Read each file completely, and set aside damaged ones; then the store must be reopened."""
-        names = {catalog(number): (_file_name(number), OF_VOLUME) for number in self._there}
+        names = {catalog(number): (_file_name(number), (*OF_VOLUME, CLIENTS)) for number in self._there}
         for name, (file, tables) in {**names, HISTORY: (HISTORY, OF_HISTORY)}.items():
             try:
                 for table in tables:
@@ -250,7 +286,7 @@ class Volumes:
             self._reads.update(list(there))
         try:
             with self._database.reading(timeout_s) as reader:
-                for name, query in _views(reader, there):
+                for name, query in _views(reader, there, self._firsts):
                     reader.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
                 yield reader
         finally:
@@ -283,14 +319,16 @@ def _file_name(number: int) -> str:
     return f"events-{number:08d}"
 
 
-def _make_tables(connection: duckdb.DuckDBPyConnection, name: str, former: str) -> None:
-    for table in OF_VOLUME:
+def _make_tables(connection: duckdb.DuckDBPyConnection, name: str, former: str, goes_on: bool) -> None:
+    for table in (*OF_VOLUME, CLIENTS):
         connection.execute(f"CREATE TABLE {name}.{table.name} ({_definition(table)})")
     connection.execute(f'CREATE TABLE {name}.progress (segment UBIGINT, "offset" UBIGINT, record UBIGINT)')
     connection.execute(f"CREATE TABLE {name}.sources (source VARCHAR PRIMARY KEY, next UBIGINT)")
     connection.execute(f"CREATE TABLE {name}.about AS SELECT make_timestamp(?) AS begun", [int(time.time() * 1e6)])
     for table_name in ("progress", "sources") if former else ():
         connection.execute(f"INSERT INTO {name}.{table_name} FROM {former}.{table_name}")
+    if goes_on:
+        connection.execute(f"INSERT INTO {name}.{CLIENTS.name} FROM {former}.{CLIENTS.name}")
 
 
 def _definition(table: Table) -> str:
@@ -322,7 +360,9 @@ def _empty(kind: str) -> str:
     return "NULL" if kind.startswith(("MAP", "BLOB", "TIMESTAMP")) else "0"
 
 
-def _views(reader: Reader, there: Mapping[int, Mapping[str, frozenset[str]]]) -> Iterator[tuple[str, str]]:
+def _views(
+    reader: Reader, there: Mapping[int, Mapping[str, frozenset[str]]], firsts: Mapping[int, int]
+) -> Iterator[tuple[str, str]]:
     """Yield the tables and their queries: the history, and the rows of each volume that are not in it."""
     marks = {(volume, name): upto for volume, name, upto in reader.execute(f"FROM {HISTORY}.marks")}
     minutes = [f"SELECT {selection(MINUTES, MINUTES.by_name)} FROM {HISTORY}.{MINUTES.name}"]
@@ -334,7 +374,19 @@ def _views(reader: Reader, there: Mapping[int, Mapping[str, frozenset[str]]]) ->
             rows = f"SELECT {selection(table, tables[table.name])} FROM {catalog(number)}.{table.name}"
             behind = f"{rows} WHERE rowid >= {marks.get((number, table.name), 0)}"
             parts.append(behind if table in COPIED else rows)
-            if table is EVENTS:
+            if table is NUMBERED_EVENTS:
                 minutes.append(as_minutes(f"({behind})"))
-        yield table.name, " UNION ALL ".join(parts)
-    yield MINUTES.name, " UNION ALL ".join(minutes)
+        yield table.name, _signed(table, " UNION ALL ".join(parts))
+    yield MINUTES.name, _signed(MINUTES, " UNION ALL ".join(minutes))
+    # Of volumes with the same first number the newest one has all.
+    newest = {firsts.get(number, -number): number for number in sorted(there)}
+    columns = ", ".join(CLIENTS.by_name)
+    parts = [f"SELECT {columns} FROM {catalog(number)}.{CLIENTS.name}" for number in newest.values()]
+    yield CLIENTS.name, " UNION ALL ".join(parts)
+
+
+def _signed(table: Table, query: str) -> str:
+    """Return a query with its sums as BIGINT, which DuckDB adds up three times as fast as UBIGINT."""
+    wide = [column.name for column in table.having(Role.SUM, Role.WEIGHT) if column.duckdb == "UBIGINT"]
+    replaced = ", ".join(f"CAST({name} AS BIGINT) AS {name}" for name in wide)
+    return f"SELECT * REPLACE ({replaced}) FROM ({query})" if wide else query

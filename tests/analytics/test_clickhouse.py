@@ -114,6 +114,8 @@ QUESTIONS = {
     "groups": {"dimensions": ("app", "event")},
     "all together": {"dimensions": ()},
     "others": {"dimensions": ("client_ip",), "limit": 2, "others": True},
+    "sums": {"metrics": ("count", "bytes", "refused"), "dimensions": ("client_ip", "app"), "limit": 9},
+    "sums of none": {"metrics": ("count", "bytes"), "since": BEGIN - 60, "until": BEGIN - 30},
     "by time": {"bucket": 600, "limit": 1, "others": True},
     "by week": {"bucket": "week", "dimensions": ("ip_version", "event")},
     "by quarter": {"bucket": "quarter", "dimensions": ()},

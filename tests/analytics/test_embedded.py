@@ -15,7 +15,7 @@ from spectrum.analytics.cancellation import Cancellation
 from spectrum.analytics.embedded import EmbeddedStore
 from spectrum.analytics.store import AnalyticsError, PacketSample, QuestionTooLarge
 from spectrum.core.analytics.columns import PACKETS
-from spectrum.core.analytics.question import Question
+from spectrum.core.analytics.question import Compare, Question
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.ddos.attack_records import records_of
 from spectrum.core.records.journal import Batch, Cursor
@@ -108,6 +108,108 @@ def test_the_supervisors_records(store):
     assert store.execute("SELECT origin, healthy FROM health") == [("p/a", False)]
     assert store.execute("SELECT revision, author FROM changes") == [(7, "ops")]
     assert store.execute("SELECT count(*) FROM events") == [(1,)]
+
+
+def by_client(store, *dimensions, metrics=("count", "bytes"), **own):
+    asked = {"since": NOW - 60, "until": NOW + 3600, "order": (), "limit": 100} | own
+    return store.ask(Question("events", metrics=metrics, dimensions=dimensions or ("client_ip",), **asked), 10.0)
+
+
+def clients_of(store):
+    found = store.execute(
+        "SELECT client_ip, sum(weight), sum(client_bytes + origin_bytes) FROM events GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    return [(address, count, bytes_) for address, count, bytes_ in found]
+
+
+def some(*hosts, **own):
+    return [record(ClientIP=f"192.0.2.{host}" if host else "", **own) for host in hosts]
+
+
+def test_groups_by_client_are_sums_of_events(store, monkeypatch):
+    monkeypatch.setattr("spectrum.core.analytics.client_numbers.MAX_CLIENTS", 4)
+    store.take([batch(some(1, 1, 2, 0, 3, 3, 3))], Cursor(0, 1, 1))
+    store.take([batch([record(ClientIP="2001:db8::7"), *some(5, 5, 1)], sequence=8)], Cursor(0, 2, 2))
+    assert store.execute("SELECT count(*) FROM events WHERE client = 0") == [(3,)], "too many, and none"
+    found = by_client(store)
+    assert [tuple(row) for row in found.rows] == clients_of(store)
+    assert (found.groups, found.rows_read, found.totals["count"]) == (6, 11, 11)
+    assert (found.minima["count"], found.maxima["count"]) == (1, 3)
+    prefixes = by_client(store, "client_prefix", metrics=("count", "clients"))
+    assert prefixes.rows == [("192.0.2.0/24", 9, 4), ("", 1, 0), ("2001:db8::/48", 1, 1)]
+    assert prefixes.totals == {"count": 11, "clients": 5}
+    sums = by_client(store, "client_ip", "app", where=Compare("client_ip", "=", ("192.0.2.5",)))
+    assert sums.rows == [("192.0.2.5", "ssh", 2, 2200)]
+
+
+def test_distinct_clients_are_at_least_those_of_a_sum(store):
+    store.take([batch([*some(1, 1, 2), record(ClientIP="", Sessions=9, Clients=7)])], CURSOR)
+    asked = Question("events", metrics=("clients",), dimensions=(), since=NOW - 60, until=NOW + 60)
+    assert store.ask(asked, 10.0).totals == {"clients": 7}
+    assert by_client(store, metrics=("clients",)).rows == [("", 7), ("192.0.2.1", 1), ("192.0.2.2", 1)]
+
+
+def test_clients_keep_their_numbers_in_the_next_volume(store, monkeypatch):
+    store.take([batch(some(1, 2))], Cursor(0, 1, 1))
+    store._volumes.begin()
+    store.take([batch(some(2, 3), sequence=3)], Cursor(0, 2, 2))
+    store.close()
+    store.open()
+    store.take([batch(some(3, 4), sequence=5)], Cursor(0, 3, 3))
+    numbers = store.execute("SELECT client_ip, count(DISTINCT client) FROM events GROUP BY 1 ORDER BY 1")
+    assert numbers == [(f"192.0.2.{host}", 1) for host in (1, 2, 3, 4)]
+    assert [tuple(row) for row in by_client(store).rows] == clients_of(store)
+    # Of too many the next volume begins with none, and with other numbers.
+    monkeypatch.setattr("spectrum.core.analytics.client_numbers.MAX_CLIENTS", 4)
+    store._volumes.begin()
+    store.take([batch(some(1, 9), sequence=7)], Cursor(0, 4, 4))
+    assert store.execute("SELECT count(*) FROM clients") == [(4 + 2,)]
+    assert [tuple(row) for row in by_client(store).rows] == clients_of(store)
+    assert by_client(store, metrics=("clients",)).totals == {"clients": 5}
+
+
+def test_numbers_of_a_take_that_failed_are_given_again(store, monkeypatch):
+    store.take([batch(some(1))], Cursor(0, 1, 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(embedded, "insert_clients", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.take([batch(some(2, 3), sequence=2)], Cursor(0, 2, 2))
+    store.take([batch(some(3), sequence=2)], Cursor(0, 2, 2))
+    assert store.execute("SELECT client_ip, client FROM clients ORDER BY 2") == [("192.0.2.1", 1), ("192.0.2.3", 2)]
+    assert [tuple(row) for row in by_client(store).rows] == clients_of(store)
+
+
+def test_a_store_of_before_goes_on_in_a_new_volume(store):
+    """Its volumes have no numbers: their rows are grouped by the address."""
+    store.take([batch(some(1, 2, 2))], Cursor(0, 1, 1))
+    with store._database.writing() as connection:
+        connection.execute("DROP TABLE v1.clients")
+        connection.execute("ALTER TABLE v1.events DROP COLUMN client")
+    before = clients_of_before(store)
+    store.close()
+    store.open()
+    assert store._volumes.numbers == [1, 2]
+    assert store.progress() == (Cursor(0, 1, 1), {SOURCE: 4})
+    assert [tuple(row) for row in by_client(store).rows] == before
+    store.take([batch(some(2, 2, 3), sequence=4)], Cursor(0, 2, 2))
+    assert [tuple(row)[:2] for row in by_client(store).rows] == [("192.0.2.2", 4), ("192.0.2.1", 1), ("192.0.2.3", 1)]
+    assert by_client(store, metrics=("clients",)).totals == {"clients": 3}
+    store.tidy(NOW)
+    assert store.execute("SELECT sum(records) FROM minutes") == [(6,)]
+
+
+def clients_of_before(store):
+    found = store._database.writer.execute(
+        "SELECT client_ip, sum(weight), sum(client_bytes + origin_bytes) FROM v1.events GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    return found.fetchall()
+
+
+def test_places_of_groups_fit_into_memory(store):
+    few, many = store._bits(1), store._bits(20)
+    assert few > many
+    for bits, metrics in ((few, 1), (many, 20)):
+        assert 2**bits * 32 * (metrics + 1) * 2 <= 32 << 20, "half of it, of a thread and of both together"
 
 
 def test_attacks_are_kept_also_in_a_store_of_before(store):

@@ -34,7 +34,13 @@ class Statement:
 
 
 class Dialect(Protocol):
-    """The parts of statements that differ between the two."""
+    """The parts of statements that differ between the two.
+
+    Attributes:
+        has_client_numbers: Whether `events` has the numbers of `core.analytics.client_numbers`.
+    """
+
+    has_client_numbers: bool
 
     def value(self, statement: Statement, value: Value) -> str:
         """Add a value as a parameter; return its text in the statement."""
@@ -93,7 +99,14 @@ def plain_pattern(pattern: str) -> str:
 
 
 class DuckDb:
-    """DuckDB: parameters are `$name`."""
+    """DuckDB: parameters are `$name`.
+
+    Args:
+        has_client_numbers: Whether it is the embedded store, which has these.
+    """
+
+    def __init__(self, has_client_numbers: bool = False) -> None:
+        self.has_client_numbers = has_client_numbers
 
     def value(self, statement: Statement, value: Value) -> str:
         """Add a value as a parameter; return its text in the statement."""
@@ -195,6 +208,8 @@ class DuckDb:
 
 class ClickHouse:
     """ClickHouse: parameters are `{name:Type}`."""
+
+    has_client_numbers = False
 
     def value(self, statement: Statement, value: Value) -> str:
         """Add a value as a parameter; return its text in the statement."""

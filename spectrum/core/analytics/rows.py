@@ -2,10 +2,11 @@
 one row, independent of others: sums over rows are right in any order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 import msgspec
 
+from spectrum.core.analytics.client_numbers import NUMBER
 from spectrum.core.analytics.columns import Column, ColumnKind, Role, Table
 from spectrum.core.analytics.event_rows import FAILED, REFUSED
 from spectrum.core.ddos.attack_records import ATTACK_EVENTS
@@ -15,6 +16,7 @@ from spectrum.core.records.journal import Batch
 SUPERVISOR = "/supervisor/"
 # Fields that are added to lines here.
 SOURCE, SEQUENCE = "Source", "Sequence"
+_CLIENT = NUMBER.field.encode()
 # DuckDB allocates twice as much for each thread.
 _MAX_LINE_BYTES = 1 << 20
 
@@ -46,15 +48,24 @@ def sifted(
     return fresh, after, repeated, missing
 
 
-def numbered(batch: Batch, skipped: int = 0) -> bytes:
-    """Return the lines of a batch with source and number prepended, without those to be skipped."""
-    return b"".join(_numbered(batch, skipped))
+def numbered(batch: Batch, skipped: int = 0, client_of: Callable[[bytes], int] | None = None) -> bytes:
+    """Return the lines of a batch with source and number prepended, without those to be skipped.
+
+    Args:
+        batch: The batch.
+        skipped: How many are skipped.
+        client_of: Returns the number of the client's address, which is prepended as well.
+    """
+    return b"".join(_numbered(batch, skipped, client_of))
 
 
-def _numbered(batch: Batch, skipped: int) -> Iterator[bytes]:
+def _numbered(batch: Batch, skipped: int, client_of: Callable[[bytes], int] | None) -> Iterator[bytes]:
     head = b'{"%b":%b,"%b":' % (SOURCE.encode(), msgspec.json.encode(batch.source), SEQUENCE.encode())
     for number, line in enumerate(batch.lines.splitlines(keepends=True)[skipped:], batch.sequence + skipped):
-        yield b"%b%d,%b" % (head, number, line[1:])
+        if client_of is None:
+            yield b"%b%d,%b" % (head, number, line[1:])
+        else:
+            yield b'%b%d,"%b":%d,%b' % (head, number, _CLIENT, client_of(line), line[1:])
 
 
 def _among(field: str, labels: Set[str]) -> str:

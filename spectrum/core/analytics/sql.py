@@ -4,6 +4,7 @@ columns come from `core.analytics.columns` alone. Values in a question are param
 
 from collections.abc import Sequence
 
+from spectrum.core.analytics.client_numbers import CLIENTS, NUMBER, OF_CLIENT
 from spectrum.core.analytics.columns import MINUTES, Column, ColumnKind, Role, Table
 from spectrum.core.analytics.dialects import Dialect, Statement
 from spectrum.core.analytics.metrics import Metric, MetricKind
@@ -22,6 +23,8 @@ _OWNED_BY = {
 # Replacements for the node's own in `minutes`.
 _SUM, _COUNT, _HISTOGRAM = "_sum", "_count", "_histogram"
 _US_PER_MS = 1000
+# Of which there is one for each address, and not for each row.
+_DISTINCT_CLIENTS = "clients"
 
 
 def groups_statement(plan: QuestionPlan, dialect: Dialect, limit: int) -> Statement:
@@ -39,10 +42,10 @@ def groups_statement(plan: QuestionPlan, dialect: Dialect, limit: int) -> Statem
     statement = Statement()
     metrics, keys = plan.plain, [column.name for column in plan.dimensions]
     source = _Source(plan, dialect, statement)
-    computed = [f"{metric_sql(one, dialect, plan.is_rolled)} AS m{at}" for at, one in enumerate(metrics)]
+    computed, count, rows = source.grouped(metrics)
     named = [f"{key} AS k{at}" for at, key in enumerate(keys)]
     flag = f"GROUPING({keys[0]})" if keys else "1"
-    inner = f"SELECT {', '.join([*named, f'{flag} AS g', 'count(*) AS n', *computed])} FROM {source.text(metrics)}"
+    inner = f"SELECT {', '.join([*named, f'{flag} AS g', f'{count} AS n', *computed])} FROM {rows}"
     if keys:
         inner += f" GROUP BY GROUPING SETS (({', '.join(keys)}), ())"
     outer = [f"k{at}" for at in range(len(keys))] + ["g", "n"] + [f"m{at}" for at in range(len(metrics))]
@@ -148,6 +151,10 @@ def metric_sql(metric: Metric, dialect: Dialect, is_rolled: bool) -> str:
     return f"{value} / {_US_PER_MS}"
 
 
+def _as_metrics(values: Sequence[str]) -> list[str]:
+    return [f"{value} AS m{at}" for at, value in enumerate(values)]
+
+
 class _Source:
     """The FROM and WHERE parts of a statement.
 
@@ -190,6 +197,53 @@ class _Source:
             return f"{part.table.name} WHERE {self._condition(part)}"
         selected = [self._rolled(part, metrics) for part in parts]
         return f"({' UNION ALL '.join(selected)}) AS rolled"
+
+    def grouped(self, metrics: Sequence[Metric]) -> tuple[list[str], str, str]:
+        """Return the metrics as `m0`, ..., the number of rows, and what both are computed of.
+
+        Sums are added up by group first: all together is then of few rows, and not of each row a second time.
+        """
+        plan, keys = self._plan, [column.name for column in self._plan.dimensions]
+        is_distinct = any(one.name == _DISTINCT_CLIENTS for one in metrics)
+        is_of_clients = is_distinct or not set(keys).isdisjoint(OF_CLIENT)
+        if (
+            plan.is_rolled
+            or not (keys or is_distinct)
+            or any(one.kind is not MetricKind.SUM and one.name != _DISTINCT_CLIENTS for one in metrics)
+            or (is_distinct and not (self._dialect.has_client_numbers and set(keys) <= set(OF_CLIENT)))
+        ):
+            computed = [metric_sql(one, self._dialect, plan.is_rolled) for one in metrics]
+            return _as_metrics(computed), "count(*)", self.text(metrics)
+        values = ["count(*) AS r"] + [
+            f"max(clients) AS {one.name}" if one.name == _DISTINCT_CLIENTS else f"{one.sql} AS v{at}"
+            for at, one in enumerate(metrics)
+        ]
+        if is_of_clients and self._dialect.has_client_numbers:
+            named = list(dict.fromkeys((*keys, "client_ip"))) if is_distinct else keys
+            added = self._of_clients(named, values, [value.rpartition(" ")[2] for value in values])
+        else:
+            added = self._added(keys, values)
+        computed = [
+            one.sql if one.name == _DISTINCT_CLIENTS else f"coalesce(sum(v{at}), 0)" for at, one in enumerate(metrics)
+        ]
+        return _as_metrics(computed), "coalesce(sum(r), 0)", f"({added}) AS added"
+
+    def _added(self, keys: Sequence[str], values: Sequence[str], also: str = "") -> str:
+        (part,) = self._plan.parts
+        condition = self._condition(part) + (f" AND {also}" if also else "")
+        names = ", ".join(keys)
+        return f"SELECT {', '.join([*keys, *values])} FROM {part.table.name} WHERE {condition} GROUP BY {names}"
+
+    def _of_clients(self, keys: Sequence[str], values: Sequence[str], names: Sequence[str]) -> str:
+        """Return sums by address: by its number, and by its text where it has none."""
+        number, others = NUMBER.name, [key for key in keys if key not in OF_CLIENT]
+        shown = [f"{CLIENTS.name}.{key}" if key in OF_CLIENT else f"numbers.{key}" for key in keys]
+        shown += [f"numbers.{name}" for name in names]
+        return (
+            f"SELECT {', '.join(shown)} FROM ({self._added([number, *others], values, f'{number} > 0')}) AS numbers"
+            f" JOIN {CLIENTS.name} ON numbers.{number} = {CLIENTS.name}.{number}"
+            f" UNION ALL {self._added(keys, values, f'{number} = 0')}"
+        )
 
     def of_histogram(self, duration: str, columns: Sequence[str]) -> str:
         """Return the tables with some columns and the histogram of a duration, and the condition."""

@@ -19,15 +19,16 @@ def test_the_first_groups_come_with_all_together():
     assert statement.text == (
         "SELECT k0, g, n, m0, min(CASE WHEN g = 0 THEN m0 END) OVER () AS lo0,"
         " max(CASE WHEN g = 0 THEN m0 END) OVER () AS hi0, sum(CASE WHEN g = 0 THEN 1 ELSE 0 END) OVER () AS groups"
-        " FROM (SELECT app AS k0, GROUPING(app) AS g, count(*) AS n, coalesce(sum(weight), 0) AS m0"
+        " FROM (SELECT app AS k0, GROUPING(app) AS g, coalesce(sum(r), 0) AS n, coalesce(sum(v0), 0) AS m0"
+        " FROM (SELECT app, count(*) AS r, coalesce(sum(weight), 0) AS v0"
         " FROM events WHERE time >= make_timestamp($p0::BIGINT) AND time < make_timestamp($p1::BIGINT)"
-        " GROUP BY GROUPING SETS ((app), ())) AS grouped"
+        " GROUP BY app) AS added GROUP BY GROUPING SETS ((app), ())) AS grouped"
         " ORDER BY g DESC, m0 DESC NULLS LAST, k0 ASC NULLS LAST LIMIT 6"
     )
     assert statement.parameters == {"p0": 0, "p1": 3_600_000_000}
 
 
-@pytest.mark.parametrize("dialect", [DuckDb(), ClickHouse()])
+@pytest.mark.parametrize("dialect", [DuckDb(), DuckDb(has_client_numbers=True), ClickHouse()])
 def test_nothing_of_a_question_is_in_the_text(dialect):
     where = AllOf(
         (
@@ -44,6 +45,7 @@ def test_nothing_of_a_question_is_in_the_text(dialect):
         groups_statement(asked, dialect, 5),
         detail_statement(asked, dialect, groups),
         groups_statement(rolled, dialect, 5),
+        groups_statement(plan(where=where, visible=visible, dimensions=("client_ip",)), dialect, 5),
         histogram_statement(rolled, dialect, "duration", groups, False),
         histogram_statement(rolled, dialect, "duration", groups, True),
         rows_statement(plan(metrics=(), dimensions=("*",), where=where, visible=visible), dialect),
@@ -71,3 +73,14 @@ def test_names_count_since_they_are_somebodys():
 def test_rows_as_they_are_come_the_newest_first():
     text = rows_statement(plan(metrics=(), dimensions=("*",), limit=7), DuckDb()).text
     assert text.endswith("ORDER BY time DESC, source DESC, sequence DESC LIMIT 7")
+
+
+def test_clients_are_grouped_by_their_numbers_where_there_are_any():
+    asked = plan(dimensions=("client_prefix", "app"))
+    text = groups_statement(asked, DuckDb(has_client_numbers=True), 5).text
+    assert "client > 0 GROUP BY client, app) AS numbers JOIN clients" in text
+    assert "client = 0 GROUP BY client_prefix, app) AS added" in text
+    for dialect in (DuckDb(), ClickHouse()):
+        assert " client " not in groups_statement(asked, dialect, 5).text
+    by_app = plan(metrics=("clients",))
+    assert "FROM events" in groups_statement(by_app, DuckDb(has_client_numbers=True), 5).text
