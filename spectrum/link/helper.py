@@ -22,7 +22,7 @@ from spectrum.kernel.filter.tcp_protection import TcpPolicies
 from spectrum.link.encoding import encode
 
 # The version of the protocol; a supervisor does not use a helper of another one.
-PROTOCOL = 2
+PROTOCOL = 3
 # A packet must fit the socket's send buffer; the default (net.core.wmem_default) is 208 KiB.
 MAX_PACKET_BYTES = 96 * 1024
 # Limit of messages in memory files, for those larger than a packet. A million prefixes are 20 MB, a million bindings
