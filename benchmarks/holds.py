@@ -120,6 +120,8 @@ def measure() -> Figures:
             daemon = subprocess.Popen([sys.executable, "-m", "benchmarks.holds", path], stdout=output, stderr=output)
         try:
             while "serving" not in log.read_text():
+                if daemon.poll() is not None:
+                    raise RuntimeError(f"the daemon ended with {daemon.returncode}: {log.read_text()}")
                 time.sleep(0.1)
             for number in range(APPS):
                 address, port = divmod(number, APPS_PER_ADDRESS)
