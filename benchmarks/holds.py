@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -86,7 +87,8 @@ def _place(task: "asyncio.Task[Any]") -> str:
 
 
 def _tell(took_ms: float, began_at: str, ended_at: str) -> None:
-    print(MARK + json.dumps([round(took_ms, 2), began_at, ended_at]), file=sys.stderr, flush=True)
+    # One write: other threads print as well.
+    os.write(sys.stderr.fileno(), f"{MARK}{json.dumps([round(took_ms, 2), began_at, ended_at])}\n".encode())
 
 
 class _Collections:
