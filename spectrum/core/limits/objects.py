@@ -22,23 +22,17 @@ def _pace(value: Any) -> int:
 
 
 Pace = Annotated[int, PlainValidator(_pace)]
+OpenSessions = Annotated[
+    int | None, Field(ge=1, le=MAX_LIMIT, description="maximum of TCP sessions open at the same time")
+]
+OpenFlows = Annotated[int | None, Field(ge=1, le=MAX_LIMIT, description="maximum of UDP flows open at the same time")]
 
 
 class ClientCounts(Strict):
     """Top-level `limits.client`: open sessions and new ones per second of a client, by its prefix."""
 
-    sessions: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_LIMIT,
-        description="maximum of TCP sessions open at the same time",
-    )
-    flows: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_LIMIT,
-        description="maximum of UDP flows open at the same time",
-    )
+    sessions: OpenSessions = None
+    flows: OpenFlows = None
     new_per_second: int | None = Field(
         None,
         ge=1,
@@ -65,18 +59,8 @@ class ClientLimits(ClientCounts):
 class Counts(Strict):
     """Open sessions and new ones per second. TCP counts sessions, UDP flows."""
 
-    sessions: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_LIMIT,
-        description="maximum of TCP sessions open at the same time",
-    )
-    flows: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_LIMIT,
-        description="maximum of UDP flows open at the same time",
-    )
+    sessions: OpenSessions = None
+    flows: OpenFlows = None
     new_per_second: int | None = Field(
         None,
         ge=1,
