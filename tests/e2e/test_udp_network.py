@@ -169,8 +169,9 @@ def test_a_flood_of_new_flows_costs_established_ones_nothing(tmp_path, free_port
             assert asked == 100
             status = daemon.app("flooded")
             assert status["sessions"] <= 500
-            # The rest waited for more than 250 ms, on a busy machine (docs/reliability.md).
-            assert status["sessions_started"] > 8_000
+            # On a busy machine some wait for more than 250 ms, and are dropped (docs/reliability.md).
+            too_late = status["datagrams_dropped"].get("overload", 0)
+            assert status["sessions_started"] + too_late > 9_000
             assert status["ended"]["evicted"] >= status["sessions_started"] - 500
 
 
