@@ -146,6 +146,11 @@ def test_too_big_datagrams_are_counted_and_answered_by_icmp(namespace, tmp_path,
         behind.close()
 
 
+def _seen(status):
+    """Return the datagrams of clients that were forwarded or are counted as dropped."""
+    return status["datagrams_from_client"] + sum(status["datagrams_dropped"].values())
+
+
 def test_a_flood_of_new_flows_costs_established_ones_nothing(tmp_path, free_port, echo):
     """10,000 clients, each with one datagram, against a table of 500; one that is really there goes on all the time."""
     port = free_port()
@@ -167,11 +172,10 @@ def test_a_flood_of_new_flows_costs_established_ones_nothing(tmp_path, free_port
                     assert client.recv(100) == received[0]
                     asked += 1
             assert asked == 100
+            eventually(lambda: _seen(daemon.app("flooded")) == 10_000 + 100 + 2)
             status = daemon.app("flooded")
             assert status["sessions"] <= 500
-            # On a busy machine some wait for more than 250 ms, and are dropped (docs/reliability.md).
-            too_late = status["datagrams_dropped"].get("overload", 0)
-            assert status["sessions_started"] + too_late > 9_000
+            assert status["sessions_started"] > 9_000
             assert status["ended"]["evicted"] >= status["sessions_started"] - 500
 
 
