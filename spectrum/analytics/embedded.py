@@ -14,14 +14,16 @@ from typing import Any
 import duckdb
 
 from spectrum.analytics.cancellation import Cancellation
-from spectrum.analytics.database import Database, Reader
+from spectrum.analytics.database import Database
+from spectrum.analytics.layout import COPIED
+from spectrum.analytics.snapshot import Snapshot
 from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, StoreProgress, Taken, UpkeepResult
 from spectrum.analytics.upkeep import Upkeep
-from spectrum.analytics.volumes import COPIED, DROPPED, HISTORY, Volumes
+from spectrum.analytics.volumes import Volumes
 from spectrum.core.analytics.answering import answer
 from spectrum.core.analytics.client_numbers import CLIENTS, NUMBERED_EVENTS, ClientNumbers
 from spectrum.core.analytics.columns import EVENTS, PACKETS, Table
-from spectrum.core.analytics.dialects import DuckDb, Statement
+from spectrum.core.analytics.dialects import DuckDb
 from spectrum.core.analytics.plan import DataRange
 from spectrum.core.analytics.question import Question, ResultTable
 from spectrum.core.analytics.rows import SUPERVISOR, numbered, prefix_of, query_of, reader_of, sifted
@@ -192,15 +194,13 @@ class EmbeddedStore:
             QuestionTooLarge: If it takes longer, or more memory, than it may.
             AnalyticsError: If it cannot be answered.
         """
-        with self._volumes.read(timeout_s, question.since - _MINUTE_S, question.until) as reader:
-
-            def run(statement: Statement) -> list[tuple[Any, ...]]:
-                return reader.execute(statement.text, statement.parameters)
-
-            with (cancellation or Cancellation()).interrupting(reader.stop):
-                events_from, as_of = _reach(reader)
-                reader.execute(f"SET perfect_ht_threshold = {self._bits(len(question.metrics))}")
-                return answer(question, DuckDb(has_client_numbers=True), DataRange(events_from, _ALWAYS_S, as_of), run)
+        with (
+            self._volumes.read(timeout_s, question.since - _MINUTE_S, question.until) as snapshot,
+            (cancellation or Cancellation()).interrupting(snapshot.stop),
+        ):
+            reach = DataRange(_events_from(snapshot), _ALWAYS_S, snapshot.newest())
+            snapshot.limit_places(self._bits(len(question.metrics)))
+            return answer(question, DuckDb(has_client_numbers=True), reach, snapshot.ask)
 
     def _bits(self, metrics: int) -> int:
         """Return up to which range of a number, as a power of two, groups are places of a table and not hashed.
@@ -217,14 +217,14 @@ class EmbeddedStore:
             QuestionTooLarge: If it takes longer, or more memory, than it may.
             AnalyticsError: If it cannot be answered.
         """
-        with self._volumes.read(timeout_s) as reader:
-            return reader.execute(text)
+        with self._volumes.read(timeout_s) as snapshot:
+            return snapshot.execute(text)
 
     def extent(self) -> KeptSpan:
         """Return since when the store has data."""
-        with self._volumes.read(10.0) as reader:
-            ((events_from, newest),) = reader.execute(f"SELECT epoch(min(time)), epoch(max(time)) FROM {EVENTS.name}")
-            ((minutes_from,),) = reader.execute("SELECT epoch(min(time)) FROM minutes")
+        with self._volumes.read(10.0) as snapshot:
+            ((events_from, newest),) = snapshot.execute(f"SELECT epoch(min(time)), epoch(max(time)) FROM {EVENTS.name}")
+            ((minutes_from,),) = snapshot.execute("SELECT epoch(min(time)) FROM minutes")
         return KeptSpan(events_from, minutes_from, newest)
 
     def tidy(self, now: float) -> UpkeepResult:
@@ -236,12 +236,10 @@ class EmbeddedStore:
         return self._upkeep.step(now)
 
 
-def _reach(reader: Reader) -> tuple[float, float]:
-    """Return since when all events are there, and the time of the newest one, in seconds since 1970."""
-    ((dropped_us,),) = reader.execute(f"SELECT coalesce(max(upto), 0) FROM {HISTORY}.marks WHERE name = '{DROPPED}'")
-    ((newest,),) = reader.execute(f"SELECT coalesce(epoch(max(time)), 0) FROM {EVENTS.name}")
+def _events_from(snapshot: Snapshot) -> float:
+    """Return since when all events are there, in seconds since 1970; 0 if none was dropped."""
     # Events of that minute may be incomplete: `minutes` has it whole.
-    return (dropped_us // _MINUTE_US + 1) * 60.0 if dropped_us else 0.0, newest
+    return (snapshot.dropped_us // _MINUTE_US + 1) * 60.0 if snapshot.dropped_us else 0.0
 
 
 def _insert(

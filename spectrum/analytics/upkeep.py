@@ -1,8 +1,9 @@
 """The upkeep of an embedded store, in small steps: roll-ups, and deletion because of age or size."""
 
 from spectrum.analytics.database import Database
+from spectrum.analytics.layout import COPIED, HISTORY, OF_HISTORY, catalog
 from spectrum.analytics.store import UpkeepResult
-from spectrum.analytics.volumes import COPIED, HISTORY, OF_HISTORY, Volumes, catalog
+from spectrum.analytics.volumes import Volumes
 from spectrum.core.analytics.columns import EVENTS, MINUTES
 from spectrum.core.analytics.rollups import rolled_up
 

@@ -16,25 +16,14 @@ from threading import Lock
 
 import duckdb
 
-from spectrum.analytics.database import Database, Reader
+from spectrum.analytics.database import Database
+from spectrum.analytics.layout import DROPPED, HISTORY, OF_HISTORY, OF_VOLUME, catalog, definition, selection
+from spectrum.analytics.snapshot import OpenVolumes, Snapshot
 from spectrum.analytics.store import AnalyticsError
 from spectrum.core.analytics.client_numbers import CLIENTS, NUMBERED_EVENTS, ClientNumbers
-from spectrum.core.analytics.columns import ATTACKS, CHANGES, HEALTH, MINUTES, PACKETS, Role, Table
-from spectrum.core.analytics.rollups import as_minutes
+from spectrum.core.analytics.columns import Table
 
-HISTORY = "history"
-# Tables of a volume that are copied into the history: as roll-ups, or unchanged.
-COPIED = (HEALTH, CHANGES, ATTACKS)
-OF_VOLUME = (NUMBERED_EVENTS, *COPIED, PACKETS)
-OF_HISTORY = (MINUTES, *COPIED)
-# Among the marks of volume 0: the newest event that was dropped, in microseconds since 1970.
-DROPPED = "dropped"
 _NAME = re.compile(r"events-(\d{8})\.duckdb")
-
-
-def catalog(number: int) -> str:
-    """Return the name of a volume in SQL."""
-    return f"v{number}"
 
 
 class Volumes:
@@ -75,7 +64,7 @@ class Volumes:
         with self._database.writing() as connection:
             for table in OF_HISTORY:
                 connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {HISTORY}.{table.name} (volume UINTEGER, {_definition(table)})"
+                    f"CREATE TABLE IF NOT EXISTS {HISTORY}.{table.name} (volume UINTEGER, {definition(table)})"
                 )
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {HISTORY}.marks (volume UINTEGER, name VARCHAR, upto UBIGINT)"
@@ -113,7 +102,7 @@ class Volumes:
                 return
         with self._database.writing() as connection:
             for table in (*OF_VOLUME, CLIENTS):  # an earlier version had fewer tables
-                connection.execute(f"CREATE TABLE IF NOT EXISTS {catalog(number)}.{table.name} ({_definition(table)})")
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {catalog(number)}.{table.name} ({definition(table)})")
         self._there[number] = _columns_in(self._database.writer, catalog(number))
         self._note_first(number)
 
@@ -269,8 +258,8 @@ class Volumes:
         self._database.is_damaged = False
 
     @contextmanager
-    def read(self, timeout_s: float, since: float = 0.0, until: float = inf) -> Iterator[Reader]:
-        """Return a reader of the tables as views of all files, as a consistent snapshot.
+    def read(self, timeout_s: float, since: float = 0.0, until: float = inf) -> Iterator[Snapshot]:
+        """Return the tables as of now.
 
         Args:
             timeout_s: Its timeout.
@@ -286,9 +275,7 @@ class Volumes:
             self._reads.update(list(there))
         try:
             with self._database.reading(timeout_s) as reader:
-                for name, query in _views(reader, there, self._firsts):
-                    reader.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
-                yield reader
+                yield Snapshot(reader, OpenVolumes(there, self._firsts))
         finally:
             with self._turn:
                 self._reads.subtract(list(there))
@@ -321,7 +308,7 @@ def _file_name(number: int) -> str:
 
 def _make_tables(connection: duckdb.DuckDBPyConnection, name: str, former: str, goes_on: bool) -> None:
     for table in (*OF_VOLUME, CLIENTS):
-        connection.execute(f"CREATE TABLE {name}.{table.name} ({_definition(table)})")
+        connection.execute(f"CREATE TABLE {name}.{table.name} ({definition(table)})")
     connection.execute(f'CREATE TABLE {name}.progress (segment UBIGINT, "offset" UBIGINT, record UBIGINT)')
     connection.execute(f"CREATE TABLE {name}.sources (source VARCHAR PRIMARY KEY, next UBIGINT)")
     connection.execute(f"CREATE TABLE {name}.about AS SELECT make_timestamp(?) AS begun", [int(time.time() * 1e6)])
@@ -331,62 +318,9 @@ def _make_tables(connection: duckdb.DuckDBPyConnection, name: str, former: str, 
         connection.execute(f"INSERT INTO {name}.{CLIENTS.name} FROM {former}.{CLIENTS.name}")
 
 
-def _definition(table: Table) -> str:
-    return ", ".join(f'"{column.name}" {column.duckdb}' for column in table.columns)
-
-
 def _columns_in(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, frozenset[str]]:
     """Return the columns of each table of a file."""
     rows = connection.execute(
         "SELECT table_name, list(column_name) FROM duckdb_columns() WHERE database_name = ? GROUP BY table_name", [name]
     ).fetchall()
     return {table: frozenset(columns) for table, columns in rows}
-
-
-def selection(table: Table, there: Iterable[str]) -> str:
-    """Return the columns of a table for a query, of a file that has those in `there`."""
-    known = frozenset(there)
-    return ", ".join(
-        f'"{column.name}"'
-        if column.name in known
-        else f'CAST({_empty(column.duckdb)} AS {column.duckdb}) "{column.name}"'
-        for column in table.columns
-    )
-
-
-def _empty(kind: str) -> str:
-    if kind == "VARCHAR":
-        return "''"
-    return "NULL" if kind.startswith(("MAP", "BLOB", "TIMESTAMP")) else "0"
-
-
-def _views(
-    reader: Reader, there: Mapping[int, Mapping[str, frozenset[str]]], firsts: Mapping[int, int]
-) -> Iterator[tuple[str, str]]:
-    """Yield the tables and their queries: the history, and the rows of each volume that are not in it."""
-    marks = {(volume, name): upto for volume, name, upto in reader.execute(f"FROM {HISTORY}.marks")}
-    minutes = [f"SELECT {selection(MINUTES, MINUTES.by_name)} FROM {HISTORY}.{MINUTES.name}"]
-    for table in OF_VOLUME:
-        parts = []
-        if table in COPIED:
-            parts.append(f"SELECT {selection(table, table.by_name)} FROM {HISTORY}.{table.name}")
-        for number, tables in there.items():
-            rows = f"SELECT {selection(table, tables[table.name])} FROM {catalog(number)}.{table.name}"
-            behind = f"{rows} WHERE rowid >= {marks.get((number, table.name), 0)}"
-            parts.append(behind if table in COPIED else rows)
-            if table is NUMBERED_EVENTS:
-                minutes.append(as_minutes(f"({behind})"))
-        yield table.name, _signed(table, " UNION ALL ".join(parts))
-    yield MINUTES.name, _signed(MINUTES, " UNION ALL ".join(minutes))
-    # Of volumes with the same first number the newest one has all.
-    newest = {firsts.get(number, -number): number for number in sorted(there)}
-    columns = ", ".join(CLIENTS.by_name)
-    parts = [f"SELECT {columns} FROM {catalog(number)}.{CLIENTS.name}" for number in newest.values()]
-    yield CLIENTS.name, " UNION ALL ".join(parts)
-
-
-def _signed(table: Table, query: str) -> str:
-    """Return a query with its sums as BIGINT, which DuckDB adds up three times as fast as UBIGINT."""
-    wide = [column.name for column in table.having(Role.SUM, Role.WEIGHT) if column.duckdb == "UBIGINT"]
-    replaced = ", ".join(f"CAST({name} AS BIGINT) AS {name}" for name in wide)
-    return f"SELECT * REPLACE ({replaced}) FROM ({query})" if wide else query

@@ -5,9 +5,10 @@ import time
 import pytest
 
 from spectrum.analytics.database import Database
+from spectrum.analytics.layout import HISTORY, catalog
 from spectrum.analytics.store import AnalyticsError
-from spectrum.analytics.volumes import HISTORY, Volumes, catalog, selection
-from spectrum.core.analytics.columns import EVENTS, HEALTH, MINUTES
+from spectrum.analytics.volumes import Volumes
+from spectrum.core.analytics.columns import EVENTS
 
 
 class Opened:
@@ -245,14 +246,5 @@ def test_another_process_has_it(opened, tmp_path):
     opened.open()
 
 
-def test_columns_that_a_file_does_not_have_are_empty(opened):
-    opened.database.writer.execute("CREATE TABLE v1.old (time TIMESTAMP, event VARCHAR)")
-    opened.database.writer.execute("INSERT INTO v1.old VALUES ('2026-11-26', 'x')")
-    for table, empty in (
-        (HEALTH, {"pool": "", "healthy": False}),
-        (MINUTES, {"duration_histogram": None, "weight": 0}),
-    ):
-        query = f"SELECT {selection(table, ['time', 'event'])} FROM v1.old"
-        row = dict(zip((one.name for one in table.columns), opened.database.one(query), strict=True))
-        assert {name: row[name] for name in empty} == empty
+def test_columns_of_a_volume_are_those_of_its_file(opened):
     assert '"client_ip"' in opened.volumes.selection(1, EVENTS)

@@ -6,7 +6,7 @@ rolled up yet are shown as rows of one event each.
 
 from collections.abc import Callable
 
-from spectrum.core.analytics.columns import EVENTS, MINUTES, Column, Role
+from spectrum.core.analytics.columns import EVENTS, MINUTES, Column, Role, Table
 from spectrum.core.analytics.histogram import duckdb_bucket
 
 _MINUTE = "date_trunc('minute', time)"
@@ -16,18 +16,18 @@ _DURATIONS = tuple(column.name for column in EVENTS.having(Role.DURATION))
 def rolled_up(events: str) -> str:
     """Return the query for the rows of `minutes` of a relation of events."""
     dimensions = [column.name for column in MINUTES.having(Role.DIMENSION)]
-    values = _values(_sum, lambda name: f"histogram({duckdb_bucket(name)}) FILTER ({name} IS NOT NULL)")
+    values = _values(MINUTES, _sum, lambda name: f"histogram({duckdb_bucket(name)}) FILTER ({name} IS NOT NULL)")
     return f"SELECT {values} FROM {events} GROUP BY {', '.join((_MINUTE, *dimensions))}"
 
 
-def as_minutes(events: str) -> str:
-    """Return the query that converts each event to a row of `minutes`."""
+def as_minutes(events: str, minutes: Table = MINUTES) -> str:
+    """Return the query that converts each event to a row of `minutes`, or of some of its columns."""
     one = "CASE WHEN {0} IS NOT NULL THEN MAP {{{1}: CAST(1 AS UBIGINT)}} END"
-    return f"SELECT {_values(_own, lambda name: one.format(name, duckdb_bucket(name)))} FROM {events}"
+    return f"SELECT {_values(minutes, _own, lambda name: one.format(name, duckdb_bucket(name)))} FROM {events}"
 
 
-def _values(added: Callable[[str], str], histogram: Callable[[str], str]) -> str:
-    return ", ".join(f"{_value(column, added, histogram)} AS {column.name}" for column in MINUTES.columns)
+def _values(minutes: Table, added: Callable[[str], str], histogram: Callable[[str], str]) -> str:
+    return ", ".join(f"{_value(column, added, histogram)} AS {column.name}" for column in minutes.columns)
 
 
 def _value(column: Column, added: Callable[[str], str], histogram: Callable[[str], str]) -> str:
