@@ -3,7 +3,10 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
+from math import inf
+from pathlib import Path
 
 import click
 
@@ -25,7 +28,7 @@ from benchmarks import (
     udp,
 )
 from benchmarks.peers import STARTERS, missing_tools
-from benchmarks.rounds import Figures, Rows, measure
+from benchmarks.rounds import Figures, Rows, measure, work_folder
 
 
 @click.group()
@@ -359,12 +362,25 @@ def pages_command(titles: str, sizes: str, rounds: int, write: bool) -> None:
 
 @main.command("analytics-groups")
 @click.option("--rows", default=50_000_000, show_default=True, help="Rows of an hour that are grouped; 3 GB on disk.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Keeps the rows, which a later call finds there.")
+@click.option("--make-s", default=inf, help="The time for making rows; if that is not enough, the next call goes on.")
+@click.option("--by", default=",".join(analytics.GROUPS), show_default=True, help="Dimensions, separated by commas.")
 @click.option("--rounds", default=1, show_default=True, help="Rounds; the table has their medians.")
 @click.option("--write/--no-write", default=True, help="Write benchmarks/results/.")
-def analytics_groups_command(rows: int, rounds: int, write: bool) -> None:
+def analytics_groups_command(rows: int, folder: Path | None, make_s: float, by: str, rounds: int, write: bool) -> None:
     """The embedded store of analytics: sessions and bytes by each dimension; some five minutes on a quiet machine."""
-    name = f"spectrum, {rows:,} rows"
-    _measure("groups", [name], lambda _: analytics.measure_groups(rows), analytics.GROUP_ROWS, rounds, 0, write)
+    names = [name for name in by.split(",") if name]
+    if odd := [name for name in names if name not in analytics.GROUPS]:
+        raise click.UsageError(f"no such dimension: {', '.join(odd)}; known: {', '.join(analytics.GROUPS)}")
+    with ExitStack() as opened:
+        kept = folder or opened.enter_context(work_folder("groups")) / "made"
+        if (made := analytics.make_groups(kept, rows, make_s)) < rows:
+            click.echo(f"{made:,} of {rows:,} rows are made: call it again for the rest")
+            return
+        name = f"spectrum, {rows:,} rows"
+        _measure(
+            "groups", [name], lambda _: analytics.measure_groups(kept, names), analytics.GROUP_ROWS, rounds, 0, write
+        )
 
 
 @main.command("balancing")

@@ -4,8 +4,9 @@ import random
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from statistics import median
 
@@ -111,8 +112,18 @@ def _takes(count: int) -> list[list[Batch]]:
     return [batches[first : first + step] for first in range(0, len(batches), step)]
 
 
-def _make_rows(store: EmbeddedStore, count: int, span_s: int = SPAN_S) -> None:
-    """Add rows without reading them from JSON: in their order of time, as they would come."""
+def _make_rows(store: EmbeddedStore, count: int, span_s: int = SPAN_S, make_s: float = inf) -> int:
+    """Add rows without reading them from JSON: in their order of time, as they would come.
+
+    Args:
+        store: It may have some of them already.
+        count: How many rows there are then.
+        span_s: The time over which these are.
+        make_s: After this time the rest is left for the next call.
+
+    Returns:
+        How many rows there are.
+    """
     values = {
         "source": "'edge1/' || (range % 2) || '/66121c7704295'",
         "sequence": "range",
@@ -152,11 +163,16 @@ def _make_rows(store: EmbeddedStore, count: int, span_s: int = SPAN_S) -> None:
     writer = store._database.writer
     writer.execute(
         f"CREATE TEMP TABLE made AS SELECT {chosen} FROM"
-        f" (SELECT range, least(floor(pow(random(), -1.4))::BIGINT, {NUMBERS}) AS system FROM range({MADE_ROWS}))"
+        f" (SELECT range, least(floor(pow((1 + hash(range + 2) % 1000000) / 1e6, -1.4))::BIGINT, {NUMBERS}) AS system"
+        f" FROM range({MADE_ROWS}))"
     )
     _number_clients(store)
     others = ", ".join(f'"{column.name}"' for column in (*EVENTS.columns[3:], NUMBER))
-    for first in range(0, count, MADE_ROWS):
+    ((there,),) = store.execute(f"SELECT count(*) FROM {EVENTS.name}")
+    until = time.monotonic() + make_s
+    for first in range(there, count, MADE_ROWS):
+        if time.monotonic() > until:
+            break
         ahead = f"to_microseconds({first * span_s * 1_000_000 // count}::BIGINT)"
         with store._database.writing() as connection:
             connection.execute(
@@ -164,7 +180,9 @@ def _make_rows(store: EmbeddedStore, count: int, span_s: int = SPAN_S) -> None:
                 f" SELECT source, sequence + {first}, time + {ahead}, {others} FROM made LIMIT {count - first}"
             )
         store.take([], Cursor(0, first, first))
+        there = min(first + MADE_ROWS, count)
     writer.execute("DROP TABLE made")
+    return there
 
 
 def _number_clients(store: EmbeddedStore) -> None:
@@ -284,23 +302,38 @@ def _ask(folder: Path, count: int) -> Figures:
     return figures
 
 
-def measure_groups(rows: int) -> Figures:
-    """Return how long questions by each dimension take, of rows of an hour, which no roll-ups answer.
+def make_groups(folder: Path, rows: int, make_s: float) -> int:
+    """Make a store whose rows are of one hour, so that no roll-ups answer; return how many there are so far.
 
     Args:
-        rows: How many rows there are.
+        folder: Its folder, which may have some of the rows.
+        rows: How many rows there are in the end.
+        make_s: The time for it; the rest is left for the next call.
+    """
+    store = EmbeddedStore(folder, max_bytes=64 << 30)
+    store.open()
+    made = _make_rows(store, rows, HOUR_S, make_s)
+    store.close()
+    return made
+
+
+def measure_groups(folder: Path, names: Sequence[str]) -> Figures:
+    """Return how long questions by some dimensions take.
+
+    Args:
+        folder: The folder of a store of `make_groups`.
+        names: Of `GROUPS`.
     """
     figures: Figures = {}
-    with work_folder("groups") as folder:
-        store = EmbeddedStore(folder / "made", max_bytes=64 << 30)
-        store.open()
-        _make_rows(store, rows, HOUR_S)
-        begin = BEGIN.timestamp()
-        for name, (metrics, dimensions) in GROUPS.items():
-            asked = Question("events", metrics, dimensions, begin, begin + HOUR_S, limit=20)
-            cpu, figures[f"{name}_ms"] = time.process_time(), _median_ms(lambda asked=asked: store.ask(asked, 600.0))
-            figures[f"{name}_cpu_ms"] = (time.process_time() - cpu) / (REPEATS + 1) * 1000
-        store.close()
+    store = EmbeddedStore(folder, max_bytes=64 << 30)
+    store.open()
+    begin = BEGIN.timestamp()
+    for name in names:
+        metrics, dimensions = GROUPS[name]
+        asked = Question("events", metrics, dimensions, begin, begin + HOUR_S, limit=20)
+        cpu, figures[f"{name}_ms"] = time.process_time(), _median_ms(lambda asked=asked: store.ask(asked, 600.0))
+        figures[f"{name}_cpu_ms"] = (time.process_time() - cpu) / (REPEATS + 1) * 1000
+    store.close()
     figures["memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return figures
 
