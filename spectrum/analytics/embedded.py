@@ -16,8 +16,8 @@ import duckdb
 from spectrum.analytics.cancellation import Cancellation
 from spectrum.analytics.database import Database
 from spectrum.analytics.layout import COPIED
-from spectrum.analytics.snapshot import Snapshot
 from spectrum.analytics.store import AnalyticsError, KeptSpan, PacketSample, StoreProgress, Taken, UpkeepResult
+from spectrum.analytics.stored_tables import StoredTables
 from spectrum.analytics.upkeep import Upkeep
 from spectrum.analytics.volumes import Volumes
 from spectrum.core.analytics.answering import answer
@@ -195,12 +195,12 @@ class EmbeddedStore:
             AnalyticsError: If it cannot be answered.
         """
         with (
-            self._volumes.read(timeout_s, question.since - _MINUTE_S, question.until) as snapshot,
-            (cancellation or Cancellation()).interrupting(snapshot.stop),
+            self._volumes.read(timeout_s, question.since - _MINUTE_S, question.until) as tables,
+            (cancellation or Cancellation()).interrupting(tables.stop),
         ):
-            reach = DataRange(_events_from(snapshot), _ALWAYS_S, snapshot.newest())
-            snapshot.limit_places(self._bits(len(question.metrics)))
-            return answer(question, DuckDb(has_client_numbers=True), reach, snapshot.ask)
+            reach = DataRange(_events_from(tables), _ALWAYS_S, tables.newest())
+            tables.limit_places(self._bits(len(question.metrics)))
+            return answer(question, DuckDb(has_client_numbers=True), reach, tables.ask)
 
     def _bits(self, metrics: int) -> int:
         """Return up to which range of a number, as a power of two, groups are places of a table and not hashed.
@@ -217,14 +217,14 @@ class EmbeddedStore:
             QuestionTooLarge: If it takes longer, or more memory, than it may.
             AnalyticsError: If it cannot be answered.
         """
-        with self._volumes.read(timeout_s) as snapshot:
-            return snapshot.execute(text)
+        with self._volumes.read(timeout_s) as tables:
+            return tables.execute(text)
 
     def extent(self) -> KeptSpan:
         """Return since when the store has data."""
-        with self._volumes.read(10.0) as snapshot:
-            ((events_from, newest),) = snapshot.execute(f"SELECT epoch(min(time)), epoch(max(time)) FROM {EVENTS.name}")
-            ((minutes_from,),) = snapshot.execute("SELECT epoch(min(time)) FROM minutes")
+        with self._volumes.read(10.0) as tables:
+            ((events_from, newest),) = tables.execute(f"SELECT epoch(min(time)), epoch(max(time)) FROM {EVENTS.name}")
+            ((minutes_from,),) = tables.execute("SELECT epoch(min(time)) FROM minutes")
         return KeptSpan(events_from, minutes_from, newest)
 
     def tidy(self, now: float) -> UpkeepResult:
@@ -236,10 +236,10 @@ class EmbeddedStore:
         return self._upkeep.step(now)
 
 
-def _events_from(snapshot: Snapshot) -> float:
+def _events_from(tables: StoredTables) -> float:
     """Return since when all events are there, in seconds since 1970; 0 if none was dropped."""
     # Events of that minute may be incomplete: `minutes` has it whole.
-    return (snapshot.dropped_us // _MINUTE_US + 1) * 60.0 if snapshot.dropped_us else 0.0
+    return (tables.dropped_us // _MINUTE_US + 1) * 60.0 if tables.dropped_us else 0.0
 
 
 def _insert(

@@ -18,8 +18,8 @@ import duckdb
 
 from spectrum.analytics.database import Database
 from spectrum.analytics.layout import DROPPED, HISTORY, OF_HISTORY, OF_VOLUME, catalog, definition, selection
-from spectrum.analytics.snapshot import OpenVolumes, Snapshot
 from spectrum.analytics.store import AnalyticsError
+from spectrum.analytics.stored_tables import OpenVolumes, StoredTables
 from spectrum.core.analytics.client_numbers import CLIENTS, NUMBERED_EVENTS, ClientNumbers
 from spectrum.core.analytics.columns import Table
 
@@ -258,7 +258,7 @@ class Volumes:
         self._database.is_damaged = False
 
     @contextmanager
-    def read(self, timeout_s: float, since: float = 0.0, until: float = inf) -> Iterator[Snapshot]:
+    def read(self, timeout_s: float, since: float = 0.0, until: float = inf) -> Iterator[StoredTables]:
         """Return the tables as of now.
 
         Args:
@@ -275,7 +275,7 @@ class Volumes:
             self._reads.update(list(there))
         try:
             with self._database.reading(timeout_s) as reader:
-                yield Snapshot(reader, OpenVolumes(there, self._firsts))
+                yield StoredTables(reader, OpenVolumes(there, self._firsts))
         finally:
             with self._turn:
                 self._reads.subtract(list(there))

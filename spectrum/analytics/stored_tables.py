@@ -31,7 +31,7 @@ class OpenVolumes(NamedTuple):
     firsts: Mapping[int, int]
 
 
-class Snapshot:
+class StoredTables:
     """Runs statements of the tables: the history, and the rows of each volume that are not in it.
 
     Args:

@@ -35,37 +35,37 @@ def opened(tmp_path):
 @pytest.mark.parametrize("table", ["events", "minutes"])
 def test_a_statement_sees_each_row_once(opened, table):
     text = f"SELECT app, sum(weight), sum(client_bytes) FROM {table} GROUP BY app ORDER BY app"
-    with opened.read(10.0) as snapshot:
-        assert snapshot.ask(Statement(text)) == snapshot.execute(text) == [("app0", 2, 6), ("app1", 2, 6)]
+    with opened.read(10.0) as tables:
+        assert tables.ask(Statement(text)) == tables.execute(text) == [("app0", 2, 6), ("app1", 2, 6)]
 
 
 def test_roll_ups_have_what_is_computed_of_other_columns(opened):
     text = "SELECT sum(duration_sum), sum(duration_count) FROM minutes"
-    with opened.read(10.0) as snapshot:
-        assert snapshot.ask(Statement(text)) == [(15000, 3)]
+    with opened.read(10.0) as tables:
+        assert tables.ask(Statement(text)) == [(15000, 3)]
 
 
 def test_parameters_are_no_part_of_the_text(opened):
-    with opened.read(10.0) as snapshot:
+    with opened.read(10.0) as tables:
         statement = Statement("SELECT count(*) FROM events WHERE app = $p0", {"p0": "minutes"})
-        assert snapshot.ask(statement) == [(0,)]
+        assert tables.ask(statement) == [(0,)]
 
 
 def test_a_query_may_read_all_columns(opened):
-    with opened.read(10.0) as snapshot:
-        assert len(snapshot.execute("SELECT * FROM events")[0]) > 40
-        assert snapshot.execute("SELECT 1") == [(1,)]
+    with opened.read(10.0) as tables:
+        assert len(tables.execute("SELECT * FROM events")[0]) > 40
+        assert tables.execute("SELECT 1") == [(1,)]
 
 
 def test_an_address_that_two_volumes_have_is_there_once(opened):
-    with opened.read(10.0) as snapshot:
-        assert snapshot.ask(Statement("SELECT client, client_ip FROM clients")) == [(1, "203.0.113.7")]
+    with opened.read(10.0) as tables:
+        assert tables.ask(Statement("SELECT client, client_ip FROM clients")) == [(1, "203.0.113.7")]
 
 
 def test_the_newest_event_and_the_newest_that_was_dropped(opened):
-    with opened.read(10.0) as snapshot:
-        assert snapshot.newest() == 1795694402.0
-        assert snapshot.dropped_us == 9
+    with opened.read(10.0) as tables:
+        assert tables.newest() == 1795694402.0
+        assert tables.dropped_us == 9
 
 
 def test_without_events_there_is_no_newest(tmp_path):
@@ -73,6 +73,6 @@ def test_without_events_there_is_no_newest(tmp_path):
     volumes = Volumes(tmp_path, database, lambda text: None)
     database.open()
     volumes.open()
-    with volumes.read(10.0) as snapshot:
-        assert (snapshot.newest(), snapshot.dropped_us) == (0.0, 0)
+    with volumes.read(10.0) as tables:
+        assert (tables.newest(), tables.dropped_us) == (0.0, 0)
     database.close()
