@@ -53,7 +53,7 @@ class Intake:
         limit: Counts a request of a caller, and returns headers with the count; raises `ApiError` above the limit.
         traces: Traces requests.
         refused: Called with each request that changes things, after its answer, to record refused ones: the caller (or
-            the error of authentication), method, path, status, request id, and address.
+            the error of authentication), method, path, query string, status, request id, and address.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Intake:
         identify: Callable[[Scope, Headers], Any],
         limit: Callable[[Any], Mapping[str, str]],
         traces: Traces,
-        refused: Callable[[Any, str, str, int, str, str], None],
+        refused: Callable[[Any, str, str, str, int, str, str], None],
     ) -> None:
         self._app = app
         self._identify = identify
@@ -96,7 +96,8 @@ class Intake:
     def _note(self, scope: Scope, answer: "_Reply") -> None:
         caller, client = scope["state"].get("caller"), scope["client"][0] if scope.get("client") else ""
         try:
-            self._refused(caller, scope["method"], scope["path"], answer.status, answer.id, client)
+            query = scope.get("query_string", b"").decode("latin-1")
+            self._refused(caller, scope["method"], scope["path"], query, answer.status, answer.id, client)
         except Exception:
             log.exception("request %s: its line in the audit log failed", answer.id)
 

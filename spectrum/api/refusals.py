@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from urllib.parse import parse_qs
 
 from spectrum.api.caller import Caller
 from spectrum.api.catalogue import Catalogue
@@ -30,6 +31,9 @@ OF_ONE_UNKNOWN, OF_ALL_UNKNOWN = 5, 20
 MAX_PATH = 200
 _BASE = re.compile(r"/client/v4/(?:(accounts|zones)/([0-9a-f]{32})/)?")
 _ID = re.compile("[0-9a-f]{32}")
+# Requests with a body that only ask: whether a change would be valid, and questions to analytics.
+_QUESTION = re.compile(r"/(?:preview|analytics/query|graphql)\Z")
+_TRUE = frozenset({"true", "1", "on", "yes", "t", "y"})
 # Sections by their names in paths.
 _RESOURCE_OF = dict.fromkeys(("custom_certificates", "certificate_packs"), "certificates")
 
@@ -54,7 +58,14 @@ class RefusedAttempts:
         self._left_out = 0
 
     def note(
-        self, caller: Caller | ApiError, method: str, path: str, status: int, request_id: str, client: str
+        self,
+        caller: Caller | ApiError,
+        method: str,
+        path: str,
+        query: str,
+        status: int,
+        request_id: str,
+        client: str,
     ) -> None:
         """Record a request, if it is a change that was refused, and the limit is not reached.
 
@@ -62,11 +73,17 @@ class RefusedAttempts:
             caller: The caller, or the error by which authentication failed.
             method: The HTTP method.
             path: The path of the request.
+            query: Its query string.
             status: The HTTP status of the answer.
             request_id: The request's id in the headers of the answer.
             client: The client's address.
         """
-        if status not in REFUSED or method not in ACTIONS or not self._has_room(caller, client):
+        if status not in REFUSED or method not in ACTIONS:
+            return
+        # A question that is not valid, as of a form that is being filled in, is no attempt; one without rights may be.
+        if status == 400 and only_asks(path, query):
+            return
+        if not self._has_room(caller, client):
             return
         account, zone = self._owners(path, caller)
         section, object_id = subject_of(path)
@@ -126,6 +143,11 @@ class RefusedAttempts:
         if found is None or kind == "accounts":
             return found, None
         return self._catalogue.named("accounts", self._catalogue.owners(found)[0]), found
+
+
+def only_asks(path: str, query: str) -> bool:
+    """Return whether a request with a body would change nothing, even if it were valid."""
+    return bool(_QUESTION.search(path)) or parse_qs(query).get("dry_run", [""])[-1].lower() in _TRUE
 
 
 def subject_of(path: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from spectrum.api.envelope import ApiError
-from spectrum.api.refusals import OF_ALL_UNKNOWN, OF_ONE_KNOWN, OF_ONE_UNKNOWN, PER_S, RefusedAttempts, subject_of
+from spectrum.api.refusals import OF_ALL_UNKNOWN, OF_ONE_KNOWN, OF_ONE_UNKNOWN, PER_S, RefusedAttempts, only_asks, subject_of
 from spectrum.store.audit import AuditFilter
 from tests.api.routes.calls import ACCOUNT, OTHER_ACCOUNT, POOL, POOLS, ZONE, done, refused
 
@@ -40,6 +40,34 @@ async def test_refused_attempts_are_in_the_audit_log(api):
         assert (seen["actor"]["email"], seen["actor"]["id"], seen["actor"]["ip"]) == ("", "", "192.0.2.7")
 
 
+async def test_questions_are_no_attempts(api):
+    """A form that is not filled in yet, and an analytics query that is not valid, change nothing."""
+    preview = f"{ACCOUNT}/spectrum/objects/pools/preview"
+    token = await api.token("pools:read", accounts=["acme"])
+    async with api.client() as local, api.client(token) as client:
+        assert (await refused(local, "POST", preview, {"object": {"name": "x"}}))[0] == 400
+        assert (await refused(local, "POST", f"{ACCOUNT}/analytics/query", {"table": "x"}))[0] == 400
+        assert (await refused(local, "POST", f"{ACCOUNT}/rulesets?dry_run=true", {"phase": "x"}))[0] == 400
+        assert (await refused(client, "POST", preview, {"object": POOL}))[0] == 403
+        (line,) = await lines(api, 1)
+        assert (line.status, line.path) == (403, f"/client/v4{preview}")
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "asks"),
+    [
+        ("/client/v4/accounts/a/spectrum/objects/apps/preview", "", True),
+        ("/client/v4/graphql", "", True),
+        ("/client/v4/accounts/a/rulesets", "per_page=5&dry_run=1", True),
+        ("/client/v4/accounts/a/rulesets", "dry_run=false", False),
+        ("/client/v4/accounts/a/rulesets", "", False),
+        ("/client/v4/accounts/a/preview/pools", "", False),
+    ],
+)
+def test_what_only_asks(path, query, asks):
+    assert only_asks(path, query) == asks
+
+
 async def test_attempts_of_strangers_are_not_shown_to_the_account(api):
     token = await api.token("all:edit", accounts=["other"])
     async with api.client(token) as client:
@@ -58,7 +86,7 @@ async def test_a_brute_force_does_not_fill_the_log(api, caplog):
 
     def attack(who, times, client):
         for _ in range(times):
-            refusals.note(who, "POST", f"/client/v4{POOLS}", 401, "1", client)
+            refusals.note(who, "POST", f"/client/v4{POOLS}", "", 401, "1", client)
 
     attack(unknown.value, 100, "192.0.2.1")
     assert len(await lines(api, OF_ONE_UNKNOWN)) == OF_ONE_UNKNOWN
