@@ -111,7 +111,7 @@ def _seconds(text: str) -> float:
 
 
 def _lasted(attack: Mapping[str, Any]) -> str:
-    return lasting(_seconds(attack["ended"]) - _seconds(attack["began"])) if attack["ended"] else "goes on"
+    return lasting(_seconds(attack["ended"]) - _seconds(attack["began"])) if attack["ended"] else "ongoing"
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:

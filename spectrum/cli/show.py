@@ -192,7 +192,9 @@ def _apps_table(apps: list[dict[str, Any]]) -> Table:
 
 
 def _balancer(balancer: dict[str, Any]) -> str:
-    text = f"load balancer {balancer['name']}: {balancer['steering_policy']} over {', '.join(balancer['pools'])}"
+    pools = "pool" if len(balancer["pools"]) == 1 else "pools"
+    names = ", ".join(balancer["pools"])
+    text = f"load balancer {balancer['name']}: steering {balancer['steering_policy']}, {pools} {names}"
     if not balancer["enabled"]:
         return f"{text} [yellow](disabled)[/yellow]"
     if balancer["fallback_in_use"]:

@@ -3,7 +3,15 @@ import asyncio
 import pytest
 
 from spectrum.api.envelope import ApiError
-from spectrum.api.refusals import OF_ALL_UNKNOWN, OF_ONE_KNOWN, OF_ONE_UNKNOWN, PER_S, RefusedAttempts, only_asks, subject_of
+from spectrum.api.refusals import (
+    OF_ALL_UNKNOWN,
+    OF_ONE_KNOWN,
+    OF_ONE_UNKNOWN,
+    PER_S,
+    RefusedAttempts,
+    only_asks,
+    subject_of,
+)
 from spectrum.store.audit import AuditFilter
 from tests.api.routes.calls import ACCOUNT, OTHER_ACCOUNT, POOL, POOLS, ZONE, done, refused
 

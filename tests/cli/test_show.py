@@ -205,7 +205,7 @@ def test_analytics():
 def test_pools_and_load_balancers():
     led = APP | {"origins": [], "load_balancer": "game"}
     text = shown(STATUS | {"apps": [led], "pools": [POOL], "load_balancers": [BALANCER]})
-    assert "load balancer game: random over eu, us" in text
+    assert "load balancer game: steering random, pools eu, us" in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "eu 1 up, 1 needed degraded 12.3 ms 3" in lines
     assert "a 192.0.2.1 port 22 healthy 70% 12.3 ms 3" in lines

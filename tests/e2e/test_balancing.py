@@ -472,7 +472,7 @@ def test_explain_and_status_on_the_command_line(origins, tmp_path, free_port):
         wrong = spectrum("explain", "--app", "y", "--client", "127.0.0.1")
         assert (wrong.returncode, wrong.stderr) == (1, "no app 'y'; known here: x\n")
         status = spectrum("status").stdout
-        assert "load balancer lb: off over p" in status
+        assert "load balancer lb: steering off, pool p" in status
         assert re.search(r"a +127\.0\.0\.1 port \d+ +healthy +50% +\d+\.\d ms", status)
 
 

@@ -320,7 +320,8 @@ def _figures(facts: ReportFacts, found: Sequence[Outage]) -> list[dict[str, str]
     worst = max(facts.days, key=lambda day: day.failed, default=None)
     failed = [count(total.failed)]
     if worst is not None and worst.failed and len(facts.days) > 1:
-        failed.append(f"{count(worst.failed)} of them on {weekday(worst.start).split()[0]}")
+        some = "all" if worst.failed == total.failed else f"{count(worst.failed)} of them"
+        failed.append(f"{some} on {weekday(worst.start).split()[0]}")
     figures = [
         ("Carried", amount(total.carried, "B"), _note(change(total.carried, before.carried), than)),
         ("Sessions", count(total.served), _note(change(total.served, before.served), than)),
@@ -409,7 +410,7 @@ def _outages(facts: ReportFacts, found: Sequence[Outage]) -> Table | None:
         (
             one.origin,
             weekday(one.since),
-            "goes on" if one.goes_on else weekday(one.until),
+            "ongoing" if one.goes_on else weekday(one.until),
             one.reason,
             length(one.length),
             count(by_origin.get(one.origin, 0)),
@@ -433,7 +434,7 @@ def _availability(pools: Sequence[PoolAvailability]) -> Table | None:
             _available(one.available),
             f"{one.up:.2f} of {one.origins}",
             f"{one.worst}, {_available(one.worst_up)}" if one.worst else "",
-            (length(one.down) if one.down else f"0{NB}s") + (", goes on" if one.goes_on else ""),
+            (length(one.down) if one.down else f"0{NB}s") + (", ongoing" if one.goes_on else ""),
         )
         for one in pools
     ]

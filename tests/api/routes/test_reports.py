@@ -56,7 +56,7 @@ async def test_a_report_names_the_outage_and_sums_the_accounts_apps(api):
     sections = {one["title"]: one for one in made["sections"]}
     assert [row[0] for row in sections["Busiest apps"]["rows"]] in (["a", "b"], ["b", "a"])
     down = [row[2] for row in sections["Outages of origins"]["rows"]]
-    assert down == ["goes on", "Wednesday 02:00"]
+    assert down == ["ongoing", "Wednesday 02:00"]
     assert sections["Availability"]["rows"][0][0] == "db"
     assert sections["Availability"]["rows"][0][2].endswith(" of 2")
     days = sections["Traffic a day"]["days"]

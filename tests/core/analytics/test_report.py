@@ -76,8 +76,8 @@ def test_an_outage_is_named():
     assert "12,400 sessions were refused, 81 % of them by rule scanners at ssh." in made["paragraph"]
     assert "37 sessions failed (< 0.01 %), most of them at db/pg-2." in made["paragraph"]
     outage = section(made, "Outages of origins")
-    assert outage["rows"] == [["db/pg-2", "Wednesday 14:02", "goes on", "connect_timeout", "4 d 10 h", "30"]]
-    assert section(made, "Availability")["rows"] == [["db", "100 %", "1.37 of 2", "pg-2, 36.9 %", "4 d 10 h, goes on"]]
+    assert outage["rows"] == [["db/pg-2", "Wednesday 14:02", "ongoing", "connect_timeout", "4 d 10 h", "30"]]
+    assert section(made, "Availability")["rows"] == [["db", "100 %", "1.37 of 2", "pg-2, 36.9 %", "4 d 10 h, ongoing"]]
     assert section(made, "Availability")["lede"].endswith("Every pool was.")
     assert section(made, "Kept out")["rows"][1] == ["web", "", "client_rate", "2,400"]
     assert made["to_do"] == ["Repair pg-2, or remove it from pool db: one origin is left."]
