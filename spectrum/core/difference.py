@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -74,17 +74,39 @@ class Difference(msgspec.Struct, frozen=True, array_like=True):
         return dict.fromkeys(key for app in apps for key, _ in app.listeners())
 
 
-def difference(before: Snapshot, after: Snapshot) -> Difference | None:
+class AppsDifference(NamedTuple):
+    """The difference of the apps of two snapshots, as it was found when the second one was compiled.
+
+    Attributes:
+        before, after: All apps of the two snapshots.
+        former, apps: As in `Difference`.
+    """
+
+    before: tuple[AppSettings, ...]
+    after: tuple[AppSettings, ...]
+    former: tuple[AppSettings, ...]
+    apps: tuple[AppSettings, ...]
+
+    def is_of(self, before: Snapshot, after: Snapshot) -> bool:
+        """Return whether these snapshots have just these apps."""
+        return before.apps is self.before and after.apps is self.after
+
+
+def difference(before: Snapshot, after: Snapshot, apps: AppsDifference | None = None) -> Difference | None:
     """Return the difference; None if anything else differs, or too many objects. Identical Python objects are skipped:
     an unchanged app stays the same object (`control/configuration/plan.py`). The order of objects does not matter:
     workers use their names.
+
+    Args:
+        before, after: The snapshots.
+        apps: The difference of their apps, if known. Otherwise this iterates over all apps.
     """
     if not _same_rest(before, after):
         return None
     found = Difference(
         before.generation,
         after.generation,
-        *differing_objects(before.apps, after.apps),
+        *(differing_objects(before.apps, after.apps) if apps is None else (apps.former, apps.apps)),
         *differing_objects(before.pools, after.pools),
         *differing_objects(before.balancers, after.balancers),
     )

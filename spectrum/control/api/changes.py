@@ -9,8 +9,7 @@ import msgspec
 from spectrum.control.configuration.joined import JoinedSource, StoredChange
 from spectrum.control.configuration.reload import ServingAttempt
 from spectrum.control.configuration.rollout import Step
-from spectrum.control.configuration.source import NothingNew
-from spectrum.core.configuration.config import Config
+from spectrum.control.configuration.source import NothingNew, Revision
 from spectrum.core.configuration.events import Occasion
 from spectrum.core.configuration.faults import Fault
 from spectrum.tasks import in_background
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 MAX_LOGGED = 20
 
 # Serves the configuration that the function returns, on all workers or on none.
-Serve = Callable[[Callable[[], Config]], Awaitable[ServingAttempt]]
+Serve = Callable[[Callable[[], Revision]], Awaitable[ServingAttempt]]
 
 
 # Records the source of a change, the generation that is served, who made it, and a line for each object.
@@ -119,11 +118,11 @@ class ObjectChanges:
         """Serve those groups that fit in one rollout; return its outcome, and the faults of each group."""
         faults: list[list[Fault]] = []
 
-        def propose() -> Config:
+        def propose() -> Revision:
             faults.clear()
-            config, found = self._source.propose([_stored(group) for group in groups])
+            revision, found = self._source.propose([_stored(group) for group in groups])
             faults.extend(found)
-            return config
+            return revision
 
         try:
             attempt = await self._serve(propose)

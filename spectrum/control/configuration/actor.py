@@ -15,7 +15,7 @@ from spectrum.control.usage import Usage
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 from spectrum.core.configuration.feature import Names
-from spectrum.core.difference import Difference, difference
+from spectrum.core.difference import AppsDifference, Difference, difference
 from spectrum.core.snapshot import Snapshot
 from spectrum.link.succession import Handover
 
@@ -49,10 +49,12 @@ class ConfigDifference(NamedTuple):
     Attributes:
         config: The other configuration.
         names: The names of the objects that differ, by section.
+        apps: The difference of the compiled apps, if it was found when they were compiled.
     """
 
     config: Config
     names: Names
+    apps: AppsDifference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,17 @@ class Change:
         since = self.after.since
         return since.names if since is not None and since.config is self.before.config else None
 
+    @property
+    def is_small(self) -> bool:
+        """Whether `difference` takes no time: otherwise it iterates over all apps."""
+        return self._apps is not None
+
+    @property
+    def _apps(self) -> AppsDifference | None:
+        """The difference of the apps, if it is known."""
+        since, before, after = self.after.since, self.before.snapshot, self.after.snapshot
+        return since.apps if since is not None and since.apps is not None and since.apps.is_of(before, after) else None
+
     @cached_property
     def difference(self) -> Difference | None:
         """The difference in apps and load balancing; None if more of the configuration, or one of its files, differs.
@@ -116,7 +129,7 @@ class Change:
             pairs = ((getattr(one.config, field), getattr(other.config, field)) for field in fields)
             if any(before is not after and before != after for before, after in pairs):
                 return None
-        found = difference(one.snapshot, other.snapshot)
+        found = difference(one.snapshot, other.snapshot, self._apps)
         return found if found is not None and (found.count or self.names) else None
 
 

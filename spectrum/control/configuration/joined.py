@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from spectrum.control.configuration.actor import RolloutError
+from spectrum.control.configuration.actor import ConfigDifference, RolloutError
 from spectrum.control.configuration.machine import machine_faults, object_faults
 from spectrum.control.configuration.source import FileSource, NothingNew, Reload, Revision
 from spectrum.control.configuration.standing import standing
@@ -134,7 +134,7 @@ class JoinedSource:
             return Revision(None, tuple(_told(fault, before.models) for fault in exc.faults), revision.files)
         return replace(revision, config=self._next.config)
 
-    def restored(self) -> Config:
+    def restored(self) -> Revision:
         """Return the configuration that is served, joined with the current contents of the store.
 
         Raises:
@@ -149,7 +149,7 @@ class JoinedSource:
         if values == before.values:
             raise NothingNew
         self._next = self._joined(before.file, values, ())
-        return self._next.config
+        return Revision(self._next.config, rereads=False)
 
     def reading(self, paths: Iterable[Path]) -> None:
         """Note the state of the files that a revision names, which are about to be read.
@@ -231,9 +231,9 @@ class JoinedSource:
 
     # --- changes --------------------------------------------------------------------------------------------------
 
-    def propose(self, groups: Sequence[Sequence[StoredChange]]) -> tuple[Config, list[list[Fault]]]:
-        """Return the configuration with groups of changes applied, and the faults of each group; a group with faults
-        has no effect.
+    def propose(self, groups: Sequence[Sequence[StoredChange]]) -> tuple[Revision, list[list[Fault]]]:
+        """Return a revision with groups of changes applied, and the faults of each group; a group with faults has no
+        effect.
 
         Raises:
             NothingNew: If no group can be served; its argument is the faults.
@@ -245,7 +245,8 @@ class JoinedSource:
         if joined is self._served:
             raise NothingNew(found)
         self._next = joined
-        return joined.config, found
+        since = ConfigDifference(self._served.config, _named(chain.from_iterable(groups)))
+        return Revision(joined.config, rereads=False, since=since), found
 
     def check(self, groups: Iterable[Sequence[StoredChange]]) -> list[list[Fault]]:
         """Return the faults of groups of changes, each checked by itself. Nothing changes; any thread may call it."""
@@ -304,9 +305,7 @@ class JoinedSource:
                 faults += exc.faults
         if faults:
             raise NotFitting(faults)
-        named: dict[str, set[str]] = {}
-        for change in group:
-            named.setdefault(change.section, set()).add(change.name)
+        named = _named(group)
         aside = tuple(one for one in before.aside if one.name not in named.get(one.section, ()))
         joined = replace(before, values=values, models=models, aside=aside)
         config = before.config.changed(
@@ -404,6 +403,15 @@ class _Checked:
             changed = {key: _differing(getattr(before, key), getattr(config, key)) for key in _SECTIONS}
             self._fitting.take(config, changed)
         return self
+
+
+def _named(changes: Iterable[StoredChange]) -> dict[str, list[str]]:
+    """Return the names of the objects that changes concern, by section, without sections that do not exist."""
+    named: dict[str, dict[str, None]] = {}
+    for change in changes:
+        if change.section in _SECTIONS:
+            named.setdefault(change.section, {})[change.name] = None
+    return {section: list(names) for section, names in named.items()}
 
 
 def _differing(one: Mapping[str, BaseModel], other: Mapping[str, BaseModel]) -> list[str]:

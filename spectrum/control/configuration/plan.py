@@ -1,7 +1,7 @@
 """From a configuration to a plan: the files that it names are read, and the snapshot for workers is compiled."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from spectrum.control.tls.certificates import CertificateError, load_tls
 from spectrum.core.balancing.compiling import recompiled
 from spectrum.core.configuration.changes import differing
 from spectrum.core.configuration.config import App, Config
+from spectrum.core.difference import AppsDifference
 from spectrum.core.features import compile_app, compile_snapshot, number_labels, too_many
 from spectrum.core.identity import unlike_names
 from spectrum.core.numbers import Numbers, NumbersExhausted
@@ -45,19 +46,26 @@ class Planner(Actor):
         self._access = AccessLoader()
         # The apps of the last plan, and their settings: an app that is the same object keeps them.
         self._apps: dict[str, App] = {}
+        self._compiled = AppsDifference((), (), (), ())
         self._scopes = AppScopes(Config())
         self._settings: dict[str, AppSettings] = {}
 
-    def change(self, plan: Plan, config: Config) -> Plan:
+    def change(self, plan: Plan, config: Config, since: ConfigDifference | None = None) -> Plan:
         """Return the plan for a configuration that follows that of another plan. It may read files: call it in a
         thread.
 
         Where nothing but objects differs, and none that names a file, files are not read again.
 
+        Args:
+            plan: The other plan.
+            config: The configuration.
+            since: The configuration that it was derived from, and the objects that may differ, if known.
+
         Raises:
             RolloutError: As `plan` does.
         """
-        names, generation = differing(plan.config, config), plan.snapshot.generation + 1
+        among = since.names if since is not None and since.config is plan.config else None
+        names, generation = differing(plan.config, config, among), plan.snapshot.generation + 1
         if names is None or not _FILED.isdisjoint(names):
             return self.plan(config, generation)
         apps = [_with_apps(names.get("apps", ()), one) for one in (plan.config, config)]
@@ -74,8 +82,8 @@ class Planner(Actor):
             numbers = self._number(config)
             files = plan.snapshot.access, plan.snapshot.tls
             snapshot = compile_snapshot(config, generation, numbers, *files, partial(self._compile, known=known))
-        since = ConfigDifference(plan.config, names)
-        return replace(plan, config=config, snapshot=self._finish(snapshot), numbers=numbers, since=since)
+        found = ConfigDifference(plan.config, names, self._compiled)
+        return replace(plan, config=config, snapshot=self._finish(snapshot), numbers=numbers, since=found)
 
     def plan(self, config: Config, generation: int) -> Plan:
         """Return the plan for a configuration. It reads files: call it in a thread.
@@ -116,27 +124,33 @@ class Planner(Actor):
             snapshot = actor.compile(snapshot)
         return snapshot
 
-    def _compile(self, config: Config, known: Iterable[str] | None = None) -> tuple[AppSettings, ...]:
+    def _compile(self, config: Config, known: Collection[str] | None = None) -> tuple[AppSettings, ...]:
         """Return the settings of all apps.
 
         Args:
             config: The configuration.
             known: The names of the apps that are others than at the last call, where that is known.
         """
-        apps = config.apps
+        apps, settings, compiled = config.apps, self._settings, self._compiled.after
         if self._scopes.take(config):
-            names: Iterable[str] = self._apps.keys() | apps.keys()
+            names: Collection[str] = self._apps.keys() | apps.keys()
         else:
             names = unlike_names(self._apps, apps) if known is None else known
         made = {name: self._compile_app(name, apps[name]) for name in names if name in apps}
+        changed = {name: one for name, one in made.items() if settings.get(name) != one}
+        former = [settings[name] for name in names if name in settings and (name in changed or name not in apps)]
+        is_order_same = known is not None and settings.keys() >= made.keys()
         for name in names:
             if name not in apps:
-                del self._settings[name]
-        self._settings |= {name: one for name, one in made.items() if self._settings.get(name) != one}
+                settings.pop(name, None)
+        settings |= changed
+        if not is_order_same and list(settings) != list(apps):
+            self._settings = settings = {name: settings[name] for name in apps}
+        if former or changed or not is_order_same:
+            compiled = tuple(settings.values())
         self._apps = apps
-        if list(self._settings) != list(apps):
-            self._settings = {name: self._settings[name] for name in apps}
-        return tuple(self._settings.values())
+        self._compiled = AppsDifference(self._compiled.after, compiled, tuple(former), tuple(changed.values()))
+        return compiled
 
     def _compile_app(self, name: str, app: App) -> AppSettings:
         return msgspec.structs.replace(compile_app(name, app), scopes=self._scopes.scopes_of(app))

@@ -14,7 +14,6 @@ from spectrum.control.configuration.rollout import Rollout, Step
 from spectrum.control.configuration.served import Served
 from spectrum.control.configuration.source import NothingNew, Revision, Source
 from spectrum.core.configuration.changes import changes
-from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.events import Occasion
 from spectrum.core.configuration.faults import Fault
 from spectrum.garbage import free, freezing
@@ -191,8 +190,9 @@ class Reloads:
                 return self._explained(exc)
         return []
 
-    async def serve(self, make: Callable[[], Config]) -> ServingAttempt:
-        """Serve what `make` returns; it is called in a thread while nothing else changes what is served.
+    async def serve(self, make: Callable[[], Revision]) -> ServingAttempt:
+        """Serve what `make` returns, which has no faults; it is called in a thread while nothing else changes what is
+        served.
 
         Raises:
             NothingNew: As `make` does.
@@ -215,15 +215,16 @@ class Reloads:
             self._source.took(change.after.config, was_read=False, names_same=change.names is not None)
             return ServingAttempt(steps=self._rollout.steps)
 
-    async def _made(self, make: Callable[[], Config]) -> Plan:
+    async def _made(self, make: Callable[[], Revision]) -> Plan:
         served = self._served.plan
 
         def plan() -> Plan:
             began_ns = time.time_ns()
-            config = make()
+            revision = make()
             self._rollout.note("check", began_ns)
             began_ns = time.time_ns()
-            plan = self._searched(self._planner.change(served, config))
+            assert revision.config is not None, "it has no faults"
+            plan = self._searched(self._planner.change(served, revision.config, revision.since))
             self._rollout.note("plan", began_ns)
             return plan
 

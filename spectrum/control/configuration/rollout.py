@@ -60,7 +60,8 @@ class Rollout:
                 if actor is None:
                     plan = await read()
                     change = Change(self._served.plan, replace(plan, snapshot=self._fit(plan.snapshot)))
-                    await in_background(getattr, change, "difference")  # It iterates over all apps.
+                    if not change.is_small:
+                        await in_background(getattr, change, "difference")
                 else:
                     await _carry_out(command, actor, change)
                     self.note(f"{command.value} {type(actor).__name__}", began_ns)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from spectrum.control.configuration.actor import RolloutError
+from spectrum.control.configuration.actor import ConfigDifference, RolloutError
 from spectrum.control.configuration.diagnostics import ConfigError
 from spectrum.control.configuration.loader import KnownObjects, load_file, load_objects
 from spectrum.control.configuration.machine import named_files
@@ -34,12 +34,14 @@ class Revision:
         faults: A line for each reason why it cannot be served.
         files: The files that it was read from, and those that it names.
         rereads: The files that it names are to be read again, even if it is served already.
+        since: The configuration that it was derived from, and the objects that may differ, if known.
     """
 
     config: Config | None
     faults: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     rereads: bool = True
+    since: ConfigDifference | None = None
 
 
 # Reads the source again, or with False only the files that its last revision names; returns whether that is served.

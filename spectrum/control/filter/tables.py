@@ -69,15 +69,15 @@ class FilterTablesActor(Actor, ABC, Generic[Tables]):
         await self._in_kernel(plan.config)
 
     async def _in_kernel(self, config: Config) -> None:
+        if config.filter is None:
+            self._held = None  # the filter goes, with its tables
+            return
         try:
             await in_thread(self._hold, config)
         except PinError as exc:
             raise RolloutError(f"{self.what} in the kernel: {exc}") from exc
 
     def _hold(self, config: Config) -> None:
-        if config.filter is None:
-            self._held = None  # the filter goes, with its tables
-            return
         wanted = self._wanted(config)
         if wanted != self._held:
             self._give(wanted)

@@ -28,15 +28,24 @@ def settings_differ(old: Config, new: Config) -> bool:
     return any(before is not after and before != after for before, after in settings)
 
 
-def differing(old: Config, new: Config) -> Names | None:
+def differing(old: Config, new: Config, among: Names | None = None) -> Names | None:
     """Return the names of objects that differ, by section; None if anything other than objects differs. Unchanged
     objects are the same Python objects.
 
-    Objects that are unchanged are the same Python objects.
+    Args:
+        old: The former configuration.
+        new: The new configuration.
+        among: The names of the objects that may differ, if known. Otherwise this iterates over all objects.
     """
     if settings_differ(old, new):
         return None
-    names = {key: unlike_names(getattr(old, key), getattr(new, key)) for key in _OBJECTS}
+    names: dict[str, list[str]] = {}
+    for key in _OBJECTS if among is None else among:
+        before, after = getattr(old, key), getattr(new, key)
+        if among is None:
+            names[key] = unlike_names(before, after)
+        else:
+            names[key] = [name for name in among[key] if before.get(name) is not after.get(name)]
     return {key: found for key, found in names.items() if found}
 
 

@@ -30,11 +30,11 @@ class Served:
     async def serve(self, make):
         if self.busy:
             return ServingAttempt(self.busy)
-        config = make()
+        revision = make()
         self.rollouts += 1
-        if errors := self.refuses(config):
+        if errors := self.refuses(revision.config):
             return ServingAttempt(errors=errors, faults=self.places)
-        self.daemon.take(config)
+        self.daemon.take(revision.config)
         return ServingAttempt(steps=[("plan", 1, 2)])
 
     async def change(self, *groups):

@@ -7,6 +7,7 @@ from spectrum.control.configuration.actor import RolloutError
 from spectrum.control.configuration.joined import JoinedSource, StoredChange
 from spectrum.control.configuration.loader import load_file
 from spectrum.control.configuration.source import FileSource, NothingNew
+from spectrum.core.configuration.changes import differing
 from spectrum.store.errors import StoreError
 from tests.control.api.conftest import without_libraries
 from tests.control.api.parts import put
@@ -51,8 +52,14 @@ class Daemon:
         self.source.took(config, was_read=False)
 
     def change(self, *groups):
-        config, faults = self.source.propose([[StoredChange(*one) for one in group] for group in groups])
-        self.take(config)
+        served = self.source.served.config
+        revision, faults = self.source.propose([[StoredChange(*one) for one in group] for group in groups])
+        assert revision.since.config is served
+        found, expected = differing(served, revision.config, revision.since.names), differing(served, revision.config)
+        assert {key: sorted(names) for key, names in found.items()} == {
+            k: sorted(names) for k, names in expected.items()
+        }
+        self.take(revision.config)
         return [[fault.message for fault in some] for some in faults]
 
     def refused(self, *changes):
@@ -160,7 +167,7 @@ def test_changes_are_served_with_the_next_reload_of_the_file_too(tmp_path):
     assert daemon.apps == ["x", "z"]
     # The API's process has ended, and of all that only this was written:
     put(daemon.store, {"apps": {"q": app(9)}})
-    daemon.take(daemon.source.restored())
+    daemon.take(daemon.source.restored().config)
     assert daemon.apps == ["q", "x"]
     with pytest.raises(NothingNew):
         daemon.source.restored()

@@ -1,10 +1,13 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from spectrum.control.configuration.actor import Change, RolloutError
+from spectrum.control.configuration.actor import Change, ConfigDifference, RolloutError
 from spectrum.control.configuration.loader import KnownObjects, load_text
 from spectrum.control.configuration.plan import Planner
 from spectrum.core import features
-from spectrum.core.configuration.config import Config
+from spectrum.core.configuration.config import App, Config
+from spectrum.core.difference import difference
 from spectrum.core.snapshot import MAX_NUMBERS
 from spectrum.core.tenants.objects import Zone
 from tests.certificates import Authority
@@ -243,3 +246,47 @@ def test_a_change_of_load_balancing_leads_to_the_plan_of_the_whole(changed):
     kept = {pool.name: pool for pool in one.snapshot.pools}
     assert all(pool is kept[pool.name] for pool in two.snapshot.pools if pool == kept.get(pool.name))
     assert Change(one, two).difference is not None
+
+
+_NAMES = st.sampled_from("abcdef")
+# What each app becomes: its idle timeout, or nothing.
+_CHANGES = st.dictionaries(_NAMES, st.none() | st.integers(1, 3), max_size=3)
+
+
+@given(st.lists(st.tuples(_CHANGES, st.sets(_NAMES, max_size=2), st.booleans()), max_size=8))
+def test_a_known_difference_is_the_one_that_a_comparison_finds(steps):
+    """Also if the plan before it was refused, and if objects are named that do not differ."""
+    planner = Planner(lambda paths: None, lambda number: False)
+    served = planner.plan(Config(), 1)
+    for changed, more, is_refused in steps:
+        found = {name: idle_s and idle_app(name, idle_s) for name, idle_s in changed.items()}
+        config = served.config.changed({"apps": found})
+        since = ConfigDifference(served.config, {"apps": changed.keys() | more})
+        after = planner.change(served, config, since)
+        assert (
+            after.snapshot
+            == Planner(lambda paths: None, lambda number: False).plan(config, served.snapshot.generation + 1).snapshot
+        )
+        change, expected = Change(served, after), difference(served.snapshot, after.snapshot)
+        assert set(map(in_any_order, changes_of(change.difference))) == set(map(in_any_order, changes_of(expected)))
+        if not is_refused:
+            served = after
+
+
+def idle_app(name, idle_s):
+    return App.model_validate(
+        {
+            "protocol": f"tcp/{ord(name)}",
+            "origin_direct": ["tcp://192.0.2.1:5"],
+            "timeouts": {"idle": idle_s},
+        }
+    )
+
+
+def changes_of(found):
+    """Return what differs; nothing where there is no difference at all."""
+    return [("former", found.former), ("apps", found.apps)] if found is not None else [("former", ()), ("apps", ())]
+
+
+def in_any_order(part):
+    return part[0], frozenset(app.name for app in part[1]), frozenset(map(repr, part[1]))
