@@ -11,10 +11,14 @@ class FolderError(Exception):
     """Another user could replace files of a folder; the message has the reason."""
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, is_ours: bool = True) -> None:
     """Check that only this user and root can create files in a folder or replace the folder.
 
     The same check as sshd's of a user's files (`StrictModes`). A symbolic link is refused: its owner could redirect it.
+
+    Args:
+        folder: The folder.
+        is_ours: Whether it must belong to this user or root; otherwise its owner can create files, too.
 
     Raises:
         FolderError: If another user can.
@@ -23,7 +27,7 @@ def check_folder(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise FolderError(f"{folder} is no folder" + (" but a link" if stat.S_ISLNK(found.st_mode) else ""))
-    if found.st_uid not in (0, os.geteuid()):
+    if is_ours and found.st_uid not in (0, os.geteuid()):
         raise FolderError(f"{folder} belongs to another user (uid {found.st_uid})")
     if found.st_mode & _GROUP_AND_OTHERS:
         raise FolderError(f"{folder} can be written by other users (mode {stat.S_IMODE(found.st_mode):04o})")

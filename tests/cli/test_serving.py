@@ -126,6 +126,21 @@ def test_check_tells_what_run_would_refuse(tmp_path):
             assert len(result.stderr.splitlines()) == 1
 
 
+def test_check_tells_of_a_control_folder_that_others_can_write(tmp_path, monkeypatch):
+    path, folder = tmp_path / "f.yaml", tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(0o777)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
+    path.write_text(GOOD)
+    for command in ("check", "run"):
+        result = spectrum(command, "-c", path)
+        assert result.exit_code == 1
+        assert "can be written by other users (mode 0777); remove it, or set control.socket" in result.stderr
+    path.write_text(f"{GOOD}control: {{socket: {folder}/control.sock}}\n")
+    result = spectrum("check", "-c", path)
+    assert (result.exit_code, "could answer in place of this daemon" in result.stderr) == (0, True)
+
+
 def test_check_warns_of_what_does_nothing(tmp_path):
     path = tmp_path / "f.yaml"
     path.write_text(f"{GOOD}rulesets: {{default: {{}}}}\n")

@@ -1,8 +1,11 @@
+import os
+
 import pytest
 
-from spectrum.control.unix_sockets import socket_faults, socket_refusals
+from spectrum.control.unix_sockets import folder_warnings, socket_faults, socket_refusals
 from spectrum.core.configuration.config import Config
 
+NOBODY = 65534
 CONTROL = "/run/x/control.sock"
 
 
@@ -49,3 +52,31 @@ def test_only_sockets_are_replaced(tmp_path):
     places = [fault.path for fault in socket_refusals(one)]
     assert places == [("control", "socket"), ("api",), ("api", "listen")]
     assert f"{tmp_path}/a exists and is not a socket; remove it" in list(socket_refusals(one))[-1].message
+
+
+def test_the_folder_of_the_control_socket_where_nobody_chose_it(tmp_path, monkeypatch):
+    (folder := tmp_path / "run").mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
+    assert list(socket_refusals(Config())) == []
+    folder.chmod(0o777)
+    (fault,) = socket_refusals(Config())
+    assert fault.message == (
+        f"control socket {folder}/control.sock: {folder} can be written by other users (mode 0777); remove it, or set "
+        "control.socket"
+    )
+    folder.chmod(0o700)
+    os.chown(folder, NOBODY, NOBODY)  # systemd's, of a daemon with DynamicUser=
+    assert list(socket_refusals(Config())) == []
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY - 1)
+    (fault,) = socket_refusals(Config())
+    assert "belongs to another user" in fault.message
+
+
+def test_a_chosen_folder_that_others_can_write(tmp_path):
+    one = config("127.0.0.1:8787", control=f"{tmp_path}/control.sock")
+    assert folder_warnings(one) == []
+    tmp_path.chmod(0o777)
+    assert list(socket_refusals(one)) == []
+    (line,) = folder_warnings(one)
+    assert line.endswith("(mode 0777), and could answer in place of this daemon")
+    assert folder_warnings(Config()) == []

@@ -29,6 +29,8 @@ def test_whose_folder_it_is(tmp_path, mode, owner, why):
     else:
         with pytest.raises(FolderError, match=why):
             check_folder(folder)
+    if owner is not None:
+        check_folder(folder, is_ours=False)
 
 
 @pytest.mark.parametrize(("mode", "fails"), [(0o777, True), (0o1777, False), (0o775, False)])

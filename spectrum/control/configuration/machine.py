@@ -19,7 +19,7 @@ from spectrum.control.processes import account
 from spectrum.control.tcp import tcp_faults
 from spectrum.control.tls.acme.needs import acme_faults, acme_folders, acme_refusals, authority_faults
 from spectrum.control.tls.certificates import tls_faults, tls_paths
-from spectrum.control.unix_sockets import socket_faults, socket_refusals
+from spectrum.control.unix_sockets import folder_warnings, socket_faults, socket_refusals
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.faults import Fault
 
@@ -90,8 +90,10 @@ def start_refusals(config: Config, path: Path | None) -> list[Fault]:
 
 
 def warnings_of_start(config: Config) -> list[str]:
-    """Return why a daemon that this user starts would refuse to serve, but not one that root starts."""
-    return [*account.only_for_root(config), *transparent.only_for_root(config)]
+    """Return why a daemon that this user starts would refuse to serve, but not one that root starts; and what else it
+    warns of at its start.
+    """
+    return [*account.only_for_root(config), *transparent.only_for_root(config), *folder_warnings(config)]
 
 
 def object_faults(config: Config) -> list[Fault]:

@@ -19,8 +19,8 @@ from spectrum.control.configuration.actor import Actor, Change, RolloutError
 from spectrum.control.configuration.reload import Reloaded
 from spectrum.control.http.listener import CONTROL, METRICS, HttpListener
 from spectrum.control.http.resource import Resource, answered
+from spectrum.control.unix_sockets import chosen_folder_warning, unsafe_folder, unsafe_folder_refusal
 from spectrum.core.address import SocketAddress
-from spectrum.kernel.folders import FolderError, check_folder
 from spectrum.kernel.peers import Peer
 from spectrum.kernel.sockets import ListenError, bind_unix
 from spectrum.link.encoding import encode
@@ -309,12 +309,10 @@ def control_name(path: Path) -> str:
 def _open_control(path: Path, is_chosen: bool) -> socket.socket:
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        try:
-            check_folder(path.parent)
-        except FolderError as exc:
-            if not is_chosen:
-                raise ListenError(f"control socket {path}: {exc}; remove it, or set control.socket") from exc
-            log.warning("control socket %s: %s, and could answer in place of this daemon", path, exc)
+        if (why := unsafe_folder(path)) and not is_chosen:
+            raise ListenError(unsafe_folder_refusal(path, why))
+        if why:
+            log.warning(chosen_folder_warning(path, why))
         return _control_socket(path)
     except OSError as exc:
         raise ListenError(f"control socket {path}: {(exc.strerror or str(exc)).lower()}") from exc
