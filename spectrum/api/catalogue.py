@@ -37,10 +37,12 @@ class ObjectFault:
     Attributes:
         place: The place in the file: ("apps", NAME, "origin_direct", 0).
         message: The fault.
+        taken_by: The app whose listener is in the way; empty for other faults.
     """
 
     place: tuple[str | int, ...]
     message: str
+    taken_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,10 @@ def _body(groups: Sequence[tuple[str, Sequence[ObjectChange]]]) -> dict[str, Any
 
 
 def _faults(answer: Mapping[str, Any]) -> list[list[ObjectFault]]:
-    return [[ObjectFault(tuple(fault["place"]), fault["message"]) for fault in some] for some in answer["faults"]]
+    return [
+        [ObjectFault(tuple(fault["place"]), fault["message"], fault.get("taken_by", "")) for fault in some]
+        for some in answer["faults"]
+    ]
 
 
 def _shown(change: ObjectChange) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import msgspec
 
 from spectrum.control.configuration.actor import Actor, Change, Plan, RolloutError
-from spectrum.core.configuration.faults import Fault
+from spectrum.core.configuration.faults import Fault, Path
 from spectrum.core.placement import placement
 from spectrum.core.snapshot import AppSettings, ListenerKey, Snapshot
 from spectrum.kernel.sockets import (
@@ -73,10 +73,11 @@ class AppListenError(ListenError):
         self.faults = faults
 
 
-def _key_of(error: ListenError) -> str:
-    """Return the key of an app that a fault of its listeners is about."""
+def _place_of(error: ListenError, app: AppSettings, key: ListenerKey) -> Path:
+    """Return the place in an app of what a fault of one of its listeners is about."""
     cause = error.__cause__
-    return "edge_ips" if isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL else "protocol"
+    is_of_address = isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL and key.address in app.addresses
+    return ("edge_ips", app.addresses.index(key.address)) if is_of_address else ("protocol",)
 
 
 class ListenerBank:
@@ -106,7 +107,7 @@ class ListenerBank:
             AppListenError: With a line for each app and reason; none of the listeners is open then.
         """
         opened: list[ListenerKey] = []
-        errors: dict[tuple[str, str], list[ListenError]] = {}
+        errors: dict[tuple[str, Path, str], list[ListenError]] = {}
         for app in apps:
             for key, _ in app.listeners():
                 if key not in self._sockets:
@@ -114,13 +115,13 @@ class ListenerBank:
                         self._sockets[key] = self._open(key, count, self._beside(key))
                         opened.append(key)
                     except ListenError as exc:
-                        errors.setdefault((app.name, exc.reason), []).append(exc)
+                        errors.setdefault((app.name, _place_of(exc, app, key), exc.reason), []).append(exc)
         for key in opened:
             self._hold(key)
         if errors:
             self.close(opened)
-            message = "\n".join(f"app {app}: {_summary(each)}" for (app, _), each in errors.items())
-            faults = [Fault(("apps", app, _key_of(each[0])), _summary(each)) for (app, _), each in errors.items()]
+            message = "\n".join(f"app {app}: {_summary(each)}" for (app, _, _), each in errors.items())
+            faults = [Fault(("apps", app, *place), _summary(each)) for (app, place, _), each in errors.items()]
             raise AppListenError(message, faults)
         self._enlarge([sock.fileno() for key in opened if key.transport == "udp" for sock in self._sockets[key]])
         return opened

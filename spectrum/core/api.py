@@ -173,8 +173,10 @@ def _check(config: "Config", surroundings: CheckContext) -> Iterator[Fault]:
             yield Fault(("api", "listen"), f"{where} is listed twice")
         elif beside := next((other for other in seen if _overlap(where, other)), None):
             yield Fault(("api", "listen"), f"{where} and {beside} overlap: one of them is enough")
-        elif taken := _taken_by(where, config, surroundings):
-            yield Fault(("api", "listen"), f"{where} is taken by {taken}")
+        elif _is_of_metrics(where, config):
+            yield Fault(("api", "listen"), f"{where} is taken by metrics")
+        elif app := _taken_by(where, surroundings):
+            yield Fault(("api", "listen"), f"{where} is taken by app {app}", taken_by=app)
         if isinstance(where, SocketAddress) and not where.address.is_loopback and name is None:
             yield Fault(
                 ("api", "listen"),
@@ -188,14 +190,13 @@ def _overlap(one: ApiAddress, other: ApiAddress) -> bool:
     return isinstance(one, SocketAddress) and isinstance(other, SocketAddress) and one.overlaps(other)
 
 
-def _taken_by(where: ApiAddress, config: "Config", surroundings: CheckContext) -> str:
-    """Return what else listens there; empty if nothing does. UNIX sockets: `control.unix_sockets`."""
-    if isinstance(where, UnixAddress):
-        return ""
-    if config.metrics and config.metrics.listen.overlaps(where):
-        return "metrics"
-    owner = surroundings.index.taken_by("tcp", where)
-    return f"app {owner}" if owner else ""
+def _is_of_metrics(where: ApiAddress, config: "Config") -> bool:
+    return isinstance(where, SocketAddress) and config.metrics is not None and config.metrics.listen.overlaps(where)
+
+
+def _taken_by(where: ApiAddress, surroundings: CheckContext) -> str:
+    """Return the app that listens there; empty without one. UNIX sockets: `control.unix_sockets`."""
+    return "" if isinstance(where, UnixAddress) else surroundings.index.taken_by("tcp", where) or ""
 
 
 API = Feature("api", check=_check)

@@ -264,11 +264,11 @@ def test_a_family_that_cannot_be_opened_beside_a_passed_socket_is_reported(free_
 
 
 async def test_an_address_of_another_machine_is_a_fault_of_edge_ips():
-    text = "apps: {a: {protocol: tcp/2000, edge_ips: [192.0.2.1], origin_direct: ['tcp://192.0.2.9:2000']}}"
+    text = "apps: {a: {protocol: tcp/2000, edge_ips: [127.0.0.1, 192.0.2.1], origin_direct: ['tcp://192.0.2.9:2000']}}"
     with pytest.raises(RolloutError) as caught:
         await ListenersActor(ListenerBank(), 1).prepare(first(text))
     (fault,) = caught.value.faults
-    assert fault.path == ("apps", "a", "edge_ips")
+    assert fault.path == ("apps", "a", "edge_ips", 1)
     assert fault.message == "192.0.2.1:2000: not an address of this machine; `ip address` lists them"
 
 

@@ -3,6 +3,7 @@
 import socket
 import time
 from socket import SOCK_STREAM
+from uuid import uuid4
 
 import cloudflare
 import pytest
@@ -366,12 +367,12 @@ def documented_errors(client, account_id, zone_id, app, pool, monitor, port):
     bound = good | {"dns": {"type": "ADDRESS", "name": "x.example.com"}}
     elsewhere = {"type": "static", "ips": ["192.0.2.77"]}
     assert "not an address of this machine" in fails(
-        refused, 11004, "/edge_ips", new, **bound, **origin, edge_ips=elsewhere
+        refused, 11019, "/edge_ips/ips/0", new, **bound, **origin, edge_ips=elsewhere
     )
     fails(refused, 10012, "/colour", new, **good, **origin, extra_body={"colour": "red"})
     fails(refused, 16001, "/dns/name", new, **(good | {"dns": {"type": "CNAME", "name": "x.example.org"}}), **origin)
     assert "taken by app" in fails(refused, 13002, "/protocol", new, **(good | {"protocol": app.protocol}), **origin)
-    fails(refused, 11044, "/virtual_network_id", new, **good, **origin, virtual_network_id="a" * 36)
+    fails(refused, 11044, "/virtual_network_id", new, **good, **origin, virtual_network_id=str(uuid4()))
     fails(
         cloudflare.PermissionDeniedError, 11026, "/argo_smart_routing", new, **good, **origin, argo_smart_routing=True
     )

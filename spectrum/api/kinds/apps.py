@@ -3,7 +3,9 @@
 Codes and messages are those of Cloudflare's documentation of Spectrum's error codes.
 """
 
+import re
 from typing import Any
+from uuid import UUID
 
 from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, given, keys_of, refuse, seconds, stamped
 from spectrum.core.configuration.config import App
@@ -11,14 +13,18 @@ from spectrum.core.configuration.faults import Path
 from spectrum.core.configuration.presets import PRESETS
 from spectrum.store.objects import StoredObject
 
-UNKNOWN_FIELD, ORIGINS, ORIGIN_DNS, ORIGIN_ADDRESS, EDGE_IPS = 10012, 11000, 11001, 11002, 11004
-ARGO, NO_ROUTE, PROTOCOL, HOST_NAME = 11026, 11044, 13002, 16001
+UNKNOWN_FIELD, ORIGINS, ORIGIN_DNS, ORIGIN_ADDRESS, DNS_TYPE = 10012, 11000, 11001, 11002, 11004
+FTP, NOT_OURS, ARGO, IN_USE, PROTOCOL, HOST_NAME = 11014, 11019, 11026, 11033, 13002, 16001
+# Of virtual networks, in the order of the checks.
+NO_UUID, NEEDS_DIRECT, ONE_ORIGIN, NO_RANGE, NO_ROUTE = 11045, 11041, 11042, 11043, 11044
 # The API has these in the path, or derives them from other keys.
 _OWN = frozenset({"zone", "account", "name"})
 _KEYS = keys_of(App) - _OWN
 # Files of the machine: only the configuration file may name them.
 _PATHS = (("edge_tls", "client_ca"), ("origin_tls", "ca"))
 _EDGE_IPS = {"type": "dynamic", "connectivity": "all"}
+# The end of an origin with a range of ports, or the range alone.
+_RANGE = re.compile(r"\d-\d+\D*$")
 _DEFAULTS: Value = {
     "ip_firewall": False,
     "tls": "off",
@@ -56,15 +62,34 @@ def _refuse_foreign(value: Value) -> None:
         if not value.get(key, True):
             del value[key]
     if "virtual_network_id" in value:
-        raise refuse(NO_ROUTE, "No matching routes in the specified virtual network.", "virtual_network_id")
+        _refuse_virtual_network(value)
     if "origin_worker_id" in value:
         raise refuse(UNKNOWN_FIELD, "there are no Workers here", "origin_worker_id")
+    if value.get("traffic_type") == "ftp":
+        raise refuse(FTP, "FTP is not enabled; expected traffic_type direct", "traffic_type", status=403)
     if value.get("traffic_type") in ("http", "https", "worker"):
         raise refuse(
             PROTOCOL, f"traffic_type {value['traffic_type']} is not available; expected direct", "traffic_type"
         )
     if value.get("argo_smart_routing") is True:
         raise refuse(ARGO, "Argo Smart Routing is not enabled", "argo_smart_routing", status=403)
+
+
+def _refuse_virtual_network(value: Value) -> None:
+    """Refuse an origin in a virtual network, for the same reason as Cloudflare: there are no networks here."""
+    place, direct = "virtual_network_id", value.get("origin_direct")
+    try:
+        UUID(str(value[place]))
+    except ValueError:
+        raise refuse(NO_UUID, f"{value[place]!r} is not a UUID", place) from None
+    if "origin_dns" in value:
+        raise refuse(NEEDS_DIRECT, "an origin in a virtual network needs origin_direct", "origin_dns")
+    if isinstance(direct, list) and len(direct) > 1:
+        raise refuse(ONE_ORIGIN, "a virtual network needs exactly one origin", "origin_direct")
+    for key, ports in (("origin_port", value.get("origin_port")), ("origin_direct", direct)):
+        if _RANGE.search(str(ports)):
+            raise refuse(NO_RANGE, "origins in a virtual network have one port", key)
+    raise refuse(NO_ROUTE, "No matching routes in the specified virtual network.", place)
 
 
 def _take_references(value: Value, refs: References) -> None:
@@ -116,12 +141,16 @@ def _check_dns(value: Value) -> None:
     dns, edge_ips = value.get("dns"), value.get("edge_ips", _EDGE_IPS)
     if not isinstance(dns, dict) or not isinstance(dns.get("name"), str):
         raise refuse(UNKNOWN_FIELD, '"dns" is missing: {"type": "CNAME", "name": "ssh.example.com"}', "dns", "name")
-    is_static = isinstance(edge_ips, list) or (isinstance(edge_ips, dict) and edge_ips.get("type") == "static")
+    is_static = _is_static(edge_ips)
     value["dns"] = dns = {"type": "ADDRESS" if is_static else "CNAME"} | dns
     if dns["type"] not in ("CNAME", "ADDRESS"):
-        raise refuse(EDGE_IPS, f"expected CNAME or ADDRESS, found {dns['type']!r}", "dns", "type")
+        raise refuse(DNS_TYPE, f"expected CNAME or ADDRESS, found {dns['type']!r}", "dns", "type")
     if (dns["type"] == "ADDRESS") is not is_static:
-        raise refuse(EDGE_IPS, "dns type CNAME needs edge_ips of type dynamic, ADDRESS needs static", "dns", "type")
+        raise refuse(DNS_TYPE, "dns type CNAME needs edge_ips of type dynamic, ADDRESS needs static", "dns", "type")
+
+
+def _is_static(edge_ips: Any) -> bool:
+    return isinstance(edge_ips, list) or (isinstance(edge_ips, dict) and edge_ips.get("type") == "static")
 
 
 def to_body(value: Value, refs: References) -> Value:
@@ -173,13 +202,20 @@ def _place(place: Path, body: Body) -> Path:
     return place
 
 
+def port_taken(body: Body, is_of_other_zone: bool) -> tuple[int, Path]:
+    """Return code and place in a body of a fault about a listener that another app has, maybe one of another zone."""
+    if is_of_other_zone and _is_static(body.get("edge_ips")):
+        return IN_USE, ("edge_ips",)
+    return PROTOCOL, ("protocol",)
+
+
 _CODES = {
     "origin_direct": ORIGIN_ADDRESS,
     "origin_dns": ORIGIN_DNS,
     "origin_port": ORIGIN_DNS,
     "load_balancer": ORIGINS,
-    "edge_ips": EDGE_IPS,
-    "dns": EDGE_IPS,
+    "edge_ips": DNS_TYPE,
+    "dns": DNS_TYPE,
     "protocol": PROTOCOL,
 }
 
@@ -188,6 +224,8 @@ def _code(place: Path) -> int:
     """Return the code of a fault at a place of an app; faults of the whole app are about its origins."""
     if place[:2] == ("dns", "name"):
         return HOST_NAME
+    if place[0:1] == ("edge_ips",) and len(place) > 1:
+        return NOT_OURS  # one of the addresses, not the form
     return _CODES.get(str(place[0]), UNKNOWN_FIELD) if place else ORIGINS
 
 

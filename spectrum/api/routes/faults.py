@@ -10,7 +10,8 @@ from typing import Any
 
 from spectrum.api.access import Call
 from spectrum.api.catalogue import ChangeRefused, ObjectFault
-from spectrum.api.envelope import ApiError, ErrorDetail, pointer_to
+from spectrum.api.envelope import INTERNAL_ERROR, ApiError, ErrorDetail, pointer_to
+from spectrum.api.kinds.apps import APPS, port_taken
 from spectrum.api.kinds.kind import MAX_ERRORS, Kind
 from spectrum.core.features import SECTIONS
 
@@ -33,13 +34,21 @@ def answer_to(refused: ChangeRefused, kind: Kind, name: str, body: Any, call: Ca
         body: The body of the request.
         call: The request.
     """
+    if not any(fault.place for fault in refused.faults):
+        # No object is at fault, but the machine: a worker does not answer, or the kernel refuses.
+        return ApiError(503, INTERNAL_ERROR, without_others(str(refused), call), retry=False)
     first, *more = [_detail(fault, kind, name, body, call) for fault in refused.faults[:MAX_ERRORS]]
     return ApiError(400, first.code, first.message, first.pointer, more=more)
 
 
 def _detail(fault: ObjectFault, kind: Kind, name: str, body: Any, call: Call) -> ErrorDetail:
     message = without_others(fault.message, call)
-    if fault.place[:2] == (kind.section, name):
+    is_own = fault.place[:2] == (kind.section, name)
+    if fault.taken_by and kind is APPS and (is_own or fault.taken_by == name):
+        code, place = port_taken(body, is_own and _is_of_other_zone(fault.taken_by, call))
+        where = "" if is_own else f"{' '.join(map(str, fault.place))}: "
+        return ErrorDetail(code, where + message, pointer_to(place))
+    if is_own:
         place = fault.place[2:]
         return ErrorDetail(kind.code(place), message, pointer_to(kind.place(place, body)))
     if not fault.place:
@@ -48,6 +57,11 @@ def _detail(fault: ObjectFault, kind: Kind, name: str, body: Any, call: Call) ->
     if rest and not _may_be_told(section, rest[0], call):
         rest = [HIDDEN]
     return ErrorDetail(kind.code(("",)), f"{' '.join((section, *rest))}: {message}")
+
+
+def _is_of_other_zone(app: str, call: Call) -> bool:
+    found = call.catalogue.named("apps", app)
+    return found is not None and call.zone is not None and call.catalogue.owners(found)[1] != call.zone.name
 
 
 def without_others(message: str, call: Call) -> str:

@@ -135,7 +135,12 @@ _DECODER = msgspec.json.Decoder(_Changes)
 
 
 def _shown(faults: Sequence[Sequence[Fault]]) -> list[list[dict[str, Any]]]:
-    return [[{"place": list(fault.path), "message": fault.message} for fault in some] for some in faults]
+    return [list(map(_shown_fault, some)) for some in faults]
+
+
+def _shown_fault(fault: Fault) -> dict[str, Any]:
+    shown: dict[str, Any] = {"place": list(fault.path), "message": fault.message}
+    return shown | {"taken_by": fault.taken_by} if fault.taken_by else shown
 
 
 def _stored(group: ChangeGroup) -> list[StoredChange]:

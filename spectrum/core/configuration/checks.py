@@ -103,6 +103,7 @@ def check_apps(config: Config, surroundings: CheckContext) -> list[Fault]:
         Fault(
             ("apps", name, "protocol"),
             f"{where} is taken by app {earlier}" if name != earlier else f"{where} is listed twice",
+            taken_by=earlier if name != earlier else "",
         )
         for name, earlier, where in index.overlaps
     ]
@@ -112,7 +113,7 @@ def check_apps(config: Config, surroundings: CheckContext) -> list[Fault]:
         faults.extend(_loop_faults(name, app, index))
     metrics = config.metrics.listen if config.metrics else None
     if metrics and (taken := index.taken_by("tcp", metrics)):
-        faults.append(Fault(("metrics", "listen"), f"{metrics} is taken by app {taken}"))
+        faults.append(Fault(("metrics", "listen"), f"{metrics} is taken by app {taken}", taken_by=taken))
     return faults
 
 

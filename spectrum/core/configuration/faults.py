@@ -1,7 +1,7 @@
 """Faults of a configuration: a path into it, the value found, the value expected."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -17,11 +17,19 @@ MAX_KEYS_SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. `at_key` says that it is about the key itself, not its value."""
+    """One fault.
+
+    Attributes:
+        path: The place in the file.
+        message: The fault.
+        at_key: It is about the key itself, not its value.
+        taken_by: The app whose listener is in the way; empty for other faults.
+    """
 
     path: Path
     message: str
     at_key: bool = False
+    taken_by: str = field(default="", compare=False)
 
 
 def faults_of(error: ValidationError, model: type[BaseModel], prefix: Path) -> Iterator[Fault]:

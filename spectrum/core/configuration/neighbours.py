@@ -88,7 +88,7 @@ class Neighbours:
         if app.tproxy is not None:
             yield "tproxy", transport
         if app.dns is not None:
-            yield "dns", transport, app.dns.name
+            yield "dns", app.dns.name
         for port, address in product(app.bound_ports, app.addresses or (None,)):
             yield "port", transport, port
             if address is None or address.is_unspecified:
@@ -117,7 +117,7 @@ class Neighbours:
         transport = app.protocol.transport
         yield "tproxy", transport
         if app.dns is not None:
-            yield "dns", transport, app.dns.name
+            yield "dns", app.dns.name
         if app.tproxy is not None:
             ports = app.protocol.ports
             yield from (("port", transport, port) for port in range(ports.first, ports.last + 1))

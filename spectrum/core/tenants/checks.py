@@ -51,7 +51,7 @@ def check_tenants(config: Config, surroundings: CheckContext) -> Iterator[Fault]
             yield from _place_faults((section, name), one, names)
     for name, token in config.tokens.items():
         yield from _token_faults(name, token, names)
-    yield from _app_faults(config, whole, names["zones"])
+    yield from _app_faults(config, whole, scope, names["zones"])
     yield from _rule_faults(config, whole, scope)
     if len(names["accounts"]) > 1:
         yield from _crossings(config, whole, scope)
@@ -108,9 +108,9 @@ def _token_faults(name: str, token: Token, names: Mapping[str, Collection[str]])
                     yield Fault(path, _unknown(kind, given, names[key]))
 
 
-def _app_faults(config: Config, whole: Config, zones: Collection[str]) -> Iterator[Fault]:
+def _app_faults(config: Config, whole: Config, scope: Scope, zones: Collection[str]) -> Iterator[Fault]:
     """Yield the faults of zones and names of apps. Fast at 10,000 apps."""
-    taken: dict[tuple[str, str], list[str]] = {}
+    taken: dict[str, list[str]] = {}
     for name, app in config.apps.items():
         if app.zone is not None and app.zone not in zones:
             yield Fault(("apps", name, "zone"), _unknown("zone", app.zone, zones))
@@ -121,7 +121,9 @@ def _app_faults(config: Config, whole: Config, zones: Collection[str]) -> Iterat
         domain = zone and (zone.name or app.zone)
         if domain and not f".{app.dns.name}".endswith(f".{domain.lower()}"):
             yield Fault(place, f"{app.dns.name} is not in zone {app.zone}")
-        others = taken.setdefault((app.protocol.transport, app.dns.name), [])
+        others = taken.setdefault(app.dns.name, [])
+        if others and zone_of(scope, app) != zone_of(scope, config.apps[others[0]]):
+            yield Fault(place, f"{app.dns.name} is the name of app {others[0]}, which is in another zone")
         for other in others:
             if _overlap(app, config.apps[other]):
                 yield Fault(place, f"{app.dns.name} with {app.protocol} is already app {other}")
@@ -140,7 +142,8 @@ def _rule_faults(config: Config, whole: Config, scope: Scope) -> Iterator[Fault]
 
 def _overlap(one: App, other: App) -> bool:
     first, second = one.protocol.ports, other.protocol.ports
-    return first.first <= second.last and second.first <= first.last
+    is_one_transport = one.protocol.transport == other.protocol.transport
+    return is_one_transport and first.first <= second.last and second.first <= first.last
 
 
 def _crossings(config: Config, whole: Config, scope: Scope) -> Iterator[Fault]:

@@ -110,6 +110,7 @@ def test_what_answers_alone_have_is_passed_over():
     }
 
 
+NETWORK = "f70ff985-a4ef-4643-bbbc-4a0ed4fc8415"
 # Cloudflare's page on error codes of Spectrum.
 FAULTS = [
     ({"colour": "red"}, 400, 10012, "/colour", 'unknown field "colour"'),
@@ -135,7 +136,7 @@ FAULTS = [
             "dns": {"type": "ADDRESS", "name": "a.example.com"},
         },
         400,
-        11004,
+        11019,
         "/edge_ips/ips/1",
         "'x'",
     ),
@@ -146,7 +147,31 @@ FAULTS = [
     ({"traffic_type": "http"}, 400, 13002, "/traffic_type", "direct"),
     ({"traffic_type": "worker", "origin_worker_id": "w"}, 400, 10012, "/origin_worker_id", "Workers"),
     ({"argo_smart_routing": True}, 403, 11026, "/argo_smart_routing", "Argo"),
-    ({"virtual_network_id": "a" * 36}, 400, 11044, "/virtual_network_id", "virtual network"),
+    ({"traffic_type": "ftp"}, 403, 11014, "/traffic_type", "FTP is not enabled"),
+    ({"virtual_network_id": NETWORK}, 400, 11044, "/virtual_network_id", "No matching routes"),
+    ({"virtual_network_id": "a" * 36}, 400, 11045, "/virtual_network_id", "not a UUID"),
+    (
+        {"virtual_network_id": NETWORK, "origin_direct": None, "origin_dns": {"name": "o.example"}, "origin_port": 1},
+        400,
+        11041,
+        "/origin_dns",
+        "needs origin_direct",
+    ),
+    (
+        {"virtual_network_id": NETWORK, "origin_direct": ["tcp://192.0.2.1:22", "tcp://192.0.2.2:22"]},
+        400,
+        11042,
+        "/origin_direct",
+        "exactly one origin",
+    ),
+    (
+        {"virtual_network_id": NETWORK, "origin_direct": ["tcp://192.0.2.1:22-23"]},
+        400,
+        11043,
+        "/origin_direct",
+        "one port",
+    ),
+    ({"virtual_network_id": NETWORK, "origin_port": "22-23"}, 400, 11043, "/origin_port", "one port"),
     ({"ip_firewall": "yes"}, 400, 10012, "/ip_firewall", "true or false"),
     ({"load_balancer": "0" * 32, "origin_direct": None}, 400, 11000, "/load_balancer", "no load balancer"),
     ({"edge_tls": {"certificates": ["0" * 32]}}, 400, 10012, "/edge_tls/certificates", "no certificate"),
@@ -170,8 +195,9 @@ def test_each_fault_has_its_code_and_place(more, status, code, pointer, words):
         (("origin_direct", 0), SSH, "/origin_direct/0", 11002),
         (("load_balancer",), {"origin_dns": {}}, "/origin_dns/name", 11000),
         (("load_balancer",), {"load_balancer": "x"}, "/load_balancer", 11000),
-        (("edge_ips", 1), {"edge_ips": {"type": "static"}}, "/edge_ips/ips/1", 11004),
-        (("edge_ips", 1), {"edge_ips": []}, "/edge_ips/1", 11004),
+        (("edge_ips",), {"edge_ips": {"type": "static"}}, "/edge_ips", 11004),
+        (("edge_ips", 1), {"edge_ips": {"type": "static"}}, "/edge_ips/ips/1", 11019),
+        (("edge_ips", 1), {"edge_ips": []}, "/edge_ips/1", 11019),
         (("protocol",), SSH, "/protocol", 13002),
         ((), SSH, "", 11000),
     ],

@@ -46,17 +46,44 @@ async def test_names_of_the_own_account_are_shown(api):
         )
 
 
-async def test_what_has_no_place(api):
+async def test_a_failure_of_the_machine_is_no_fault_of_the_body(api):
     api.daemon.refused["a.example.com"] = [ObjectFault((), "the kernel refuses")]
     async with api.client() as client:
-        assert await refused(client, "POST", APPS, app()) == (400, 10012, "the kernel refuses", None)
+        assert await refused(client, "POST", APPS, app()) == (503, 10002, "the kernel refuses", None)
+        answer = await client.post(APPS, json=app())
+    assert answer.headers["x-should-retry"] == "false"
 
 
 async def test_what_the_machine_refuses_is_told_at_its_place(api):
-    place = ("apps", "a.example.com", "edge_ips")
+    place = ("apps", "a.example.com", "edge_ips", 0)
     api.daemon.refused["a.example.com"] = [ObjectFault(place, "not an address of this machine")]
     async with api.client() as client:
-        assert await refused(client, "POST", APPS, app()) == (400, 11004, "not an address of this machine", "/edge_ips")
+        told = await refused(client, "POST", APPS, STATIC)
+    assert told == (400, 11019, "not an address of this machine", "/edge_ips/ips/0")
+
+
+STATIC = app(
+    dns={"type": "ADDRESS", "name": "a.example.com"}, edge_ips={"type": "static", "ips": ["192.0.2.7"]}, port=53
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "taken_by", "body", "code", "pointer"),
+    [
+        (("apps", "a.example.com", "protocol"), "game", STATIC, 11033, "/edge_ips"),
+        (("apps", "a.example.com", "protocol"), "ssh.example.com", STATIC, 13002, "/protocol"),
+        (("apps", "a.example.com", "protocol"), "game", app(), 13002, "/protocol"),
+        (("api", "listen"), "a.example.com", STATIC, 13002, "/protocol"),
+        (("apps", "game", "protocol"), "a.example.com", STATIC, 13002, "/protocol"),
+        (("api", "listen"), "game", STATIC, 10012, None),
+    ],
+)
+async def test_a_port_that_is_taken(api, place, taken_by, body, code, pointer):
+    api.daemon.refused["a.example.com"] = [ObjectFault(place, "it is taken", taken_by)]
+    async with api.client() as client:
+        status, told, message, where = await refused(client, "POST", APPS, body)
+    assert (status, told, where) == (400, code, pointer)
+    assert message.endswith("it is taken")
 
 
 async def test_faults_of_another_s_objects_do_not_name_them(api):

@@ -76,10 +76,13 @@ async def test_one_that_is_refused_takes_no_other_one_with_it(tmp_path):
     assert found == [[], ["z is not for us"], []]
     assert (served.rollouts, served.daemon.apps) == (4, ["w", "x", "y"])
     assert await served.change(group(apps={"z": app(3)})) == [["z is not for us"]]
-    served.places = [Fault(("apps", "z", "edge_ips"), "not ours")]
+    served.places = [Fault(("apps", "z", "edge_ips"), "not ours"), Fault(("api", "listen"), "taken", taken_by="z")]
     body = json.dumps({"groups": [group(apps={"z": app(3)})]}).encode()
     (faults,) = (await served.changes.answer(body))["faults"]
-    assert faults == [{"place": ["apps", "z", "edge_ips"], "message": "not ours"}]
+    assert faults == [
+        {"place": ["apps", "z", "edge_ips"], "message": "not ours"},
+        {"place": ["api", "listen"], "message": "taken", "taken_by": "z"},
+    ]
 
 
 async def test_a_busy_daemon_says_so_at_once(tmp_path):

@@ -34,6 +34,7 @@ def test_overlaps(one, other, collide):
     if collide:
         assert found[0].path == ("apps", "other", "protocol")
         assert "taken by app one" in found[0].message
+        assert found[0].taken_by == "one"
 
 
 def test_overlapping_ranges_are_reported_once():

@@ -88,6 +88,17 @@ CROSSING = "an object can refer only to objects of its own account"
             "ssh.example.com with tcp/20-22 is already app a",
         ),
         (
+            {
+                "apps": {
+                    "a": app("tcp/1", dns={"name": "a.of.example.com"}, zone="example.com"),
+                    "b": app("udp/2", dns={"name": "a.of.example.com"}, zone="z", origin_direct=["udp://192.0.2.9:2"]),
+                },
+                "zones": {"example.com": {}, "z": {"name": "of.example.com", "account": "other"}},
+            },
+            "apps.b.dns.name",
+            "a.of.example.com is the name of app a, which is in another zone",
+        ),
+        (
             {"apps": {"a": app("tcp/1", dns={"name": "a.example.com", "type": "ADDRESS"})}},
             "apps.a.dns.type",
             "ADDRESS needs addresses in edge_ips",
