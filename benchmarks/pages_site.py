@@ -87,7 +87,10 @@ def _keep_week(folder: Path, day: Day) -> None:
             f" (SELECT range AS day FROM range({DAYS})), (SELECT range AS twin FROM range({COPIES}))"
             " WHERE day + twin > 0 AND (day = 0 OR outcome <> 'failed')"
         )
-        connection.execute(f"INSERT INTO {last}.events BY NAME SELECT *, 0 AS client FROM week ORDER BY time")
+        connection.execute(
+            f"INSERT INTO {last}.events BY NAME SELECT week.*, coalesce(clients.client, 0) AS client FROM week"
+            f" LEFT JOIN {last}.clients ON week.client_ip = clients.client_ip ORDER BY time"
+        )
     now = time.time()
     while (done := store.tidy(now)).more or done.rolled_up:
         now += 100.0

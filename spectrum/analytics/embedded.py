@@ -200,7 +200,8 @@ class EmbeddedStore:
         ):
             reach = DataRange(_events_from(tables), _ALWAYS_S, tables.newest())
             tables.limit_places(self._bits(len(question.metrics)))
-            return answer(question, DuckDb(has_client_numbers=True), reach, tables.ask)
+            dialect = DuckDb(has_client_numbers=True, has_one_number_each=tables.has_one_number_each)
+            return answer(question, dialect, reach, tables.ask)
 
     def _bits(self, metrics: int) -> int:
         """Return up to which range of a number, as a power of two, groups are places of a table and not hashed.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from spectrum.analytics.database import Reader
 from spectrum.analytics.layout import DROPPED, HISTORY, OF_HISTORY, OF_VOLUME, catalog, selection
-from spectrum.core.analytics.client_numbers import CLIENTS, NUMBERED_EVENTS
+from spectrum.core.analytics.client_numbers import CLIENTS, NUMBER, NUMBERED_EVENTS
 from spectrum.core.analytics.columns import EVENTS, MINUTES, Role, Table
 from spectrum.core.analytics.dialects import Statement
 from spectrum.core.analytics.rollups import as_minutes
@@ -77,6 +77,13 @@ class StoredTables:
     def limit_places(self, bits: int) -> None:
         """Set up to which range of a number, as a power of two, groups are places of a table and not hashed."""
         self._reader.execute(f"SET perfect_ht_threshold = {bits}")
+
+    @property
+    def has_one_number_each(self) -> bool:
+        """Whether each address has one number, or none, in all rows: within one series of numbers."""
+        there, firsts = self._volumes
+        series = {firsts.get(number, -number) for number in there}
+        return len(series) == 1 and all(NUMBER.name in tables[EVENTS.name] for tables in there.values())
 
     def newest(self) -> float:
         """Return the time of the newest event, in seconds since 1970; 0 without any."""

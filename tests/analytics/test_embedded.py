@@ -15,7 +15,7 @@ from spectrum.analytics.cancellation import Cancellation
 from spectrum.analytics.embedded import EmbeddedStore
 from spectrum.analytics.store import AnalyticsError, PacketSample, QuestionTooLarge
 from spectrum.core.analytics.columns import PACKETS
-from spectrum.core.analytics.question import Compare, Question
+from spectrum.core.analytics.question import Compare, Question, Sorting
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.ddos.attack_records import records_of
 from spectrum.core.records.journal import Batch, Cursor
@@ -140,6 +140,31 @@ def test_groups_by_client_are_sums_of_events(store, monkeypatch):
     assert prefixes.totals == {"count": 11, "clients": 5}
     sums = by_client(store, "client_ip", "app", where=Compare("client_ip", "=", ("192.0.2.5",)))
     assert sums.rows == [("192.0.2.5", "ssh", 2, 2200)]
+
+
+@pytest.mark.parametrize("is_one_series", [True, False])
+def test_the_first_clients_are_those_of_all_groups(store, monkeypatch, is_one_series):
+    monkeypatch.setattr("spectrum.core.analytics.client_numbers.MAX_CLIENTS", 6)
+    store.take([batch(some(1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 6, 7, 7, 8, 0, 0))], Cursor(0, 1, 1))
+    if not is_one_series:
+        store._volumes.begin()
+        store.take([batch(some(8, 9, 1), sequence=17)], Cursor(0, 2, 2))
+    with store._volumes.read(10.0) as tables:
+        assert tables.has_one_number_each is is_one_series
+    sums = clients_of(store)
+    counts = {address: count for address, count, _ in sums}
+    for limit in range(1, len(sums) + 2):
+        assert [tuple(row) for row in by_client(store, limit=limit).rows] == sums[:limit], "in the order of texts"
+        least = by_client(store, metrics=("count",), order=(Sorting("count", False),), limit=limit)
+        assert least.rows == sorted(counts.items(), key=lambda one: (one[1], one[0]))[:limit]
+        last = by_client(store, metrics=("count",), order=(Sorting("client_ip", True),), limit=limit)
+        assert last.rows == sorted(counts.items(), reverse=True)[:limit]
+    rest = by_client(store, metrics=("count",), limit=2, others=True)
+    assert rest.rows[-1] == (None, sum(counts.values()) - rest.rows[0][1] - rest.rows[1][1])
+    found = by_client(store, "app", "client_ip", limit=1, where=Compare("client_ip", "!=", (sums[0][0],)))
+    assert [tuple(row) for row in found.rows] == [("ssh", *sums[1])]
+    assert (found.groups, found.rows_read) == (len(sums) - 1, sum(counts.values()) - sums[0][1])
+    assert by_client(store, where=Compare("app", "=", ("none",))).totals == {"count": 0, "bytes": 0}
 
 
 def test_distinct_clients_are_at_least_those_of_a_sum(store):

@@ -1,7 +1,8 @@
 """Numbers of clients' addresses: the embedded store groups rows by a number several times as fast as by a text.
 
 A volume has the addresses of its events in a table, each with its number: small numbers without gaps, for which DuckDB
-needs no hash table. An event whose address has none has 0, and is grouped by the text.
+needs no hash table. An event whose address has none has 0, and is grouped by the text. Within a series of
+numbers, which may last for several volumes, an address has one number in all its rows, or 0 in all.
 """
 
 from collections.abc import Mapping

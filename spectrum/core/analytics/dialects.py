@@ -38,9 +38,13 @@ class Dialect(Protocol):
 
     Attributes:
         has_client_numbers: Whether `events` has the numbers of `core.analytics.client_numbers`.
+        has_one_number_each: Whether each address has one number, or none, in all rows.
+        keeps_named: Whether a named query (`WITH name AS MATERIALIZED`) is computed once, however often it is read.
     """
 
     has_client_numbers: bool
+    has_one_number_each: bool
+    keeps_named: bool
 
     def value(self, statement: Statement, value: Value) -> str:
         """Add a value as a parameter; return its text in the statement."""
@@ -103,10 +107,14 @@ class DuckDb:
 
     Args:
         has_client_numbers: Whether it is the embedded store, which has these.
+        has_one_number_each: Whether each address has one of them, or none, in all rows.
     """
 
-    def __init__(self, has_client_numbers: bool = False) -> None:
+    keeps_named = True
+
+    def __init__(self, has_client_numbers: bool = False, has_one_number_each: bool = False) -> None:
         self.has_client_numbers = has_client_numbers
+        self.has_one_number_each = has_one_number_each
 
     def value(self, statement: Statement, value: Value) -> str:
         """Add a value as a parameter; return its text in the statement."""
@@ -209,7 +217,7 @@ class DuckDb:
 class ClickHouse:
     """ClickHouse: parameters are `{name:Type}`."""
 
-    has_client_numbers = False
+    has_client_numbers = has_one_number_each = keeps_named = False
 
     def value(self, statement: Statement, value: Value) -> str:
         """Add a value as a parameter; return its text in the statement."""

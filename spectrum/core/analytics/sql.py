@@ -32,7 +32,7 @@ def groups_statement(plan: QuestionPlan, dialect: Dialect, limit: int) -> Statem
 
     Its columns are: the dimensions (`k0`, ...), `g` (1 in the row of totals, which is the first one), `n` (rows of the
     table), the plain metrics (`m0`, ...), the lowest and the highest of each in any group (`lo0`, `hi0`, ...),
-    `groups`.
+    `groups`. `n`, the lowest, the highest and `groups` are those of the first row.
 
     Args:
         plan: How the question is answered.
@@ -40,8 +40,15 @@ def groups_statement(plan: QuestionPlan, dialect: Dialect, limit: int) -> Statem
         limit: The number of groups.
     """
     statement = Statement()
-    metrics, keys = plan.plain, [column.name for column in plan.dimensions]
     source = _Source(plan, dialect, statement)
+    is_kept = dialect.keeps_named and plan.dimensions and all(one.kind is MetricKind.SUM for one in plan.plain)
+    statement.text = _of_kept(plan, source, limit) if is_kept else _of_sets(plan, source, limit)
+    return statement
+
+
+def _of_sets(plan: QuestionPlan, source: "_Source", limit: int) -> str:
+    """Return the text of `groups_statement` that reads the rows once, whatever the metrics and the dialect."""
+    metrics, keys = plan.plain, [column.name for column in plan.dimensions]
     computed, count, rows = source.grouped(metrics)
     named = [f"{key} AS k{at}" for at, key in enumerate(keys)]
     flag = f"GROUPING({keys[0]})" if keys else "1"
@@ -53,15 +60,39 @@ def groups_statement(plan: QuestionPlan, dialect: Dialect, limit: int) -> Statem
         of_groups = f"CASE WHEN g = 0 THEN m{at} END" if keys else f"m{at}"
         outer += [f"min({of_groups}) OVER () AS lo{at}", f"max({of_groups}) OVER () AS hi{at}"]
     outer.append("sum(CASE WHEN g = 0 THEN 1 ELSE 0 END) OVER () AS groups")
-    places = {metric.name: f"m{at}" for at, metric in enumerate(metrics)}
-    places |= {key: f"k{at}" for at, key in enumerate(keys)}
-    order = ["g DESC"] + [
+    order = ", ".join(["g DESC", *_order(plan)])
+    return f"SELECT {', '.join(outer)} FROM ({inner}) AS grouped ORDER BY {order} LIMIT {limit + 1}"
+
+
+def _of_kept(plan: QuestionPlan, source: "_Source", limit: int) -> str:
+    """Return the text of `groups_statement` for sums, where groups are computed once and read twice.
+
+    The sum of all, and the extremes, are of the groups.
+    """
+    keys, values = [f"k{at}" for at in range(len(plan.dimensions))], [f"m{at}" for at in range(len(plan.plain))]
+    order = _order(plan)
+    grouped, first = source.kept(plan.plain, order[0], limit)
+    total = [*(f"NULL AS {key}" for key in keys), "1 AS g", f"{source.count()} AS n"]
+    total += [f"coalesce(sum({value}), 0) AS {value}" for value in values]
+    group = [*keys, "0", "0", *values]
+    for at, value in enumerate(values):
+        total += [f"min({value}) AS lo{at}", f"max({value}) AS hi{at}"]
+        group += ["NULL", "NULL"]
+    return (
+        f"SELECT * FROM (WITH grouped AS MATERIALIZED ({grouped})"
+        f" SELECT {', '.join(total)}, count(*) AS groups FROM grouped"
+        f" UNION ALL (SELECT {', '.join(group)}, NULL FROM {first} ORDER BY {', '.join(order)} LIMIT {limit}))"
+        f" ORDER BY {', '.join(['g DESC', *order])}"
+    )
+
+
+def _order(plan: QuestionPlan) -> list[str]:
+    """Return the order of groups, without what SQL does not compute."""
+    places = {metric.name: f"m{at}" for at, metric in enumerate(plan.plain)}
+    places |= {column.name: f"k{at}" for at, column in enumerate(plan.dimensions)}
+    return [
         f"{places[one.by]} {'DESC' if one.descending else 'ASC'} NULLS LAST" for one in plan.order if one.by in places
     ]
-    statement.text = (
-        f"SELECT {', '.join(outer)} FROM ({inner}) AS grouped ORDER BY {', '.join(order)} LIMIT {limit + 1}"
-    )
-    return statement
 
 
 def detail_statement(plan: QuestionPlan, dialect: Dialect, groups: Sequence[Sequence[Value]] | None) -> Statement:
@@ -227,6 +258,65 @@ class _Source:
             one.sql if one.name == _DISTINCT_CLIENTS else f"coalesce(sum(v{at}), 0)" for at, one in enumerate(metrics)
         ]
         return _as_metrics(computed), "coalesce(sum(r), 0)", f"({added}) AS added"
+
+    def kept(self, metrics: Sequence[Metric], order: str, limit: int) -> tuple[str, str]:
+        """Return the query for groups (`k0`, ..., `m0`, ...), and what the first ones are selected from.
+
+        Args:
+            metrics: Sums.
+            order: What groups are first sorted by, as in ORDER BY.
+            limit: How many groups are wanted.
+        """
+        plan, dialect = self._plan, self._dialect
+        keys = [column.name for column in plan.dimensions]
+        values = [*_as_metrics([one.sql for one in metrics]), *(() if self._is_of_time_alone else ("count(*) AS n",))]
+        names = [value.rpartition(" ")[2] for value in values]
+        named = [f"{key} AS k{at}" for at, key in enumerate(keys)]
+        if plan.is_rolled or not (dialect.has_client_numbers and not set(keys).isdisjoint(OF_CLIENT)):
+            rows = f"SELECT {', '.join([*named, *values])} FROM {self.text(metrics)} GROUP BY {', '.join(keys)}"
+            return rows, "grouped"
+        if dialect.has_one_number_each and "client_ip" in keys and order.startswith("m"):
+            return self._of_numbers(keys, values), self._first_of_numbers(keys, names[: len(metrics)], order, limit)
+        added = [f"sum({name}) AS {name}" for name in names]
+        rows = self._of_clients(keys, values, names)
+        return f"SELECT {', '.join([*named, *added])} FROM ({rows}) AS added GROUP BY {', '.join(keys)}", "grouped"
+
+    @property
+    def _is_of_time_alone(self) -> bool:
+        question = self._plan.question
+        return not self._plan.is_rolled and all(one is None for one in (question.where, question.visible, self._groups))
+
+    def count(self) -> str:
+        """Return the number of rows of groups of `kept`; where only the time limits them, it costs nothing apart."""
+        return f"(SELECT count(*) FROM {self.text(())})" if self._is_of_time_alone else "coalesce(sum(n), 0)"
+
+    def _of_numbers(self, keys: Sequence[str], values: Sequence[str]) -> str:
+        """Return sums by the number of the address, with its text only where it has none."""
+        number, columns = NUMBER.name, ", ".join([*keys, NUMBER.name])
+        shown = [f"{'NULL' if key in OF_CLIENT else key} AS k{at}" for at, key in enumerate(keys)]
+        others = [key for key in keys if key not in OF_CLIENT]
+        named = [f"{key} AS k{at}" for at, key in enumerate(keys)]
+        (part,) = self._plan.parts
+        of_number = f"SELECT {', '.join([number, *shown, *values])} FROM {part.table.name}"
+        of_text = f"SELECT {', '.join([number, *named, *values])} FROM {part.table.name}"
+        return (
+            f"{of_number} WHERE {self._condition(part)} AND {number} > 0 GROUP BY {', '.join([number, *others])}"
+            f" UNION ALL {of_text} WHERE {self._condition(part)} AND {number} = 0 GROUP BY {columns}"
+        )
+
+    def _first_of_numbers(self, keys: Sequence[str], names: Sequence[str], order: str, limit: int) -> str:
+        """Return the groups that may be among the first ones: only these need the texts of their addresses."""
+        number, (value, direction, *_) = NUMBER.name, order.split()
+        last, beyond = ("min", ">=") if direction == "DESC" else ("max", "<=")
+        shown = [
+            f"coalesce({CLIENTS.name}.{key}, grouped.k{at}) AS k{at}" if key in OF_CLIENT else f"k{at}"
+            for at, key in enumerate(keys)
+        ]
+        return (
+            f"(SELECT {', '.join([*shown, *names])} FROM grouped LEFT JOIN {CLIENTS.name}"
+            f" ON grouped.{number} = {CLIENTS.name}.{number} WHERE {value} {beyond}"
+            f" (SELECT {last}({value}) FROM (SELECT {value} FROM grouped ORDER BY {order} LIMIT {limit})))"
+        )
 
     def _added(self, keys: Sequence[str], values: Sequence[str], also: str = "") -> str:
         (part,) = self._plan.parts

@@ -2,7 +2,7 @@ import pytest
 
 from spectrum.core.analytics.dialects import ClickHouse, DuckDb
 from spectrum.core.analytics.plan import DataRange, make_plan
-from spectrum.core.analytics.question import AllOf, AnyOf, Compare, Not, Question, Visible
+from spectrum.core.analytics.question import AllOf, AnyOf, Compare, Not, Question, Sorting, Visible
 from spectrum.core.analytics.sql import detail_statement, groups_statement, histogram_statement, rows_statement
 
 EVIL = "x'\"; DROP TABLE events --"
@@ -16,19 +16,27 @@ def plan(**own):
 
 def test_the_first_groups_come_with_all_together():
     statement = groups_statement(plan(limit=5), DuckDb(), 5)
+    rows = "FROM events WHERE time >= make_timestamp(${}::BIGINT) AND time < make_timestamp(${}::BIGINT)"
     assert statement.text == (
-        "SELECT k0, g, n, m0, min(CASE WHEN g = 0 THEN m0 END) OVER () AS lo0,"
-        " max(CASE WHEN g = 0 THEN m0 END) OVER () AS hi0, sum(CASE WHEN g = 0 THEN 1 ELSE 0 END) OVER () AS groups"
-        " FROM (SELECT app AS k0, GROUPING(app) AS g, coalesce(sum(r), 0) AS n, coalesce(sum(v0), 0) AS m0"
-        " FROM (SELECT app, count(*) AS r, coalesce(sum(weight), 0) AS v0"
-        " FROM events WHERE time >= make_timestamp($p0::BIGINT) AND time < make_timestamp($p1::BIGINT)"
-        " GROUP BY app) AS added GROUP BY GROUPING SETS ((app), ())) AS grouped"
-        " ORDER BY g DESC, m0 DESC NULLS LAST, k0 ASC NULLS LAST LIMIT 6"
+        "SELECT * FROM (WITH grouped AS MATERIALIZED"
+        f" (SELECT app AS k0, coalesce(sum(weight), 0) AS m0 {rows.format('p0', 'p1')} GROUP BY app)"
+        f" SELECT NULL AS k0, 1 AS g, (SELECT count(*) {rows.format('p2', 'p3')}) AS n,"
+        " coalesce(sum(m0), 0) AS m0, min(m0) AS lo0, max(m0) AS hi0, count(*) AS groups FROM grouped"
+        " UNION ALL (SELECT k0, 0, 0, m0, NULL, NULL, NULL FROM grouped"
+        " ORDER BY m0 DESC NULLS LAST, k0 ASC NULLS LAST LIMIT 5))"
+        " ORDER BY g DESC, m0 DESC NULLS LAST, k0 ASC NULLS LAST"
     )
-    assert statement.parameters == {"p0": 0, "p1": 3_600_000_000}
+    assert statement.parameters == {"p0": 0, "p1": 3_600_000_000, "p2": 0, "p3": 3_600_000_000}
 
 
-@pytest.mark.parametrize("dialect", [DuckDb(), DuckDb(has_client_numbers=True), ClickHouse()])
+def test_what_is_no_sum_is_computed_in_one_reading():
+    for dialect, metrics in ((ClickHouse(), ("count",)), (DuckDb(), ("count", "durationMedian"))):
+        text = groups_statement(plan(metrics=metrics), dialect, 5).text
+        assert "GROUP BY GROUPING SETS ((app), ())" in text
+        assert text.endswith(" AS grouped ORDER BY g DESC, m0 DESC NULLS LAST, k0 ASC NULLS LAST LIMIT 6")
+
+
+@pytest.mark.parametrize("dialect", [DuckDb(), DuckDb(has_client_numbers=True), DuckDb(True, True), ClickHouse()])
 def test_nothing_of_a_question_is_in_the_text(dialect):
     where = AllOf(
         (
@@ -80,6 +88,9 @@ def test_clients_are_grouped_by_their_numbers_where_there_are_any():
     text = groups_statement(asked, DuckDb(has_client_numbers=True), 5).text
     assert "client > 0 GROUP BY client, app) AS numbers JOIN clients" in text
     assert "client = 0 GROUP BY client_prefix, app) AS added" in text
+    asked_texts = plan(dimensions=("client_ip",), order=(Sorting("count", False),))
+    text = groups_statement(asked_texts, DuckDb(has_client_numbers=True, has_one_number_each=True), 5).text
+    assert "LEFT JOIN clients ON grouped.client = clients.client WHERE m0 <= (SELECT max(m0)" in text
     for dialect in (DuckDb(), ClickHouse()):
         assert " client " not in groups_statement(asked, dialect, 5).text
     by_app = plan(metrics=("clients",))
