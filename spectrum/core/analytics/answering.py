@@ -60,6 +60,8 @@ class _Answering:
         self._keys = len(plan.dimensions)
 
     def result(self) -> ResultTable:
+        if self._question.bucket and not self._keys and self._are_sums():
+            return self._of_times()
         plan, question = self._plan, self._question
         by_percentile = self._is_sorted_by_percentile()
         limit = max(question.limit, MAX_SORTED_BY_HISTOGRAM) if by_percentile else question.limit
@@ -89,6 +91,15 @@ class _Answering:
             minima[metric.name], maxima[metric.name] = min(seen, default=0.0), max(seen, default=0.0)
         columns = (*(("time",) if question.bucket else ()), *question.dimensions, *question.metrics)
         return ResultTable(columns, rows, totals, minima, maxima, ranked.count, ranked.read, self._as_of, self._partial)
+
+    def _of_times(self) -> ResultTable:
+        """Return sums by time, and of these the sum of all: one statement instead of two."""
+        question = self._question
+        found = sorted(self._run(detail_statement(self._plan, self._dialect, None, counts_rows=True)))
+        rows = [(start, *values) for start, _, *values, _ in found]
+        totals = {one.name: sum(_number(row[at]) for row in rows) for at, one in enumerate(self._plan.metrics, start=1)}
+        columns, read = ("time", *question.metrics), sum(int(row[-1]) for row in found)
+        return ResultTable(columns, rows, totals, dict(totals), dict(totals), 1, read, self._as_of, self._partial)
 
     def _is_sorted_by_percentile(self) -> bool:
         names = {one.name for one in self._of_histogram}

@@ -196,7 +196,9 @@ def _parts(
         begin = datetime.fromtimestamp(reach.events_from, UTC)
         return whole, f"before {begin:%Y-%m-%d %H:%M} only sums of minutes are kept, which do not have {missing}"
     first = since // MINUTE_US * MINUTE_US if is_cut else -(-since // MINUTE_US) * MINUTE_US
-    last = min(until, round(reach.minutes_until * 1e6)) // MINUTE_US * MINUTE_US
+    # Without rows after the end, its whole minute is as good as the part before it.
+    end = until if round(reach.as_of * 1e6) >= until else -(-until // MINUTE_US) * MINUTE_US
+    last = min(end, round(reach.minutes_until * 1e6)) // MINUTE_US * MINUTE_US
     if last <= first:
         return whole, ""
     parts = (TimeSlice(table, since, first), TimeSlice(MINUTES, first, last), TimeSlice(table, last, until))

@@ -95,21 +95,26 @@ def _order(plan: QuestionPlan) -> list[str]:
     ]
 
 
-def detail_statement(plan: QuestionPlan, dialect: Dialect, groups: Sequence[Sequence[Value]] | None) -> Statement:
+def detail_statement(
+    plan: QuestionPlan, dialect: Dialect, groups: Sequence[Sequence[Value]] | None, counts_rows: bool = False
+) -> Statement:
     """Return the statement for the values of groups over time.
 
     Its columns are: `t` (the bucket's start, in seconds since 1970; 0 without buckets), `o` (1 for others), the
-    dimensions, the plain metrics.
+    dimensions, the plain metrics, and `n` (rows of the table) if these are counted.
 
     Args:
         plan: How the question is answered.
         dialect: The dialect of the store.
         groups: These groups, and "others" if the question asks for it; None for all groups.
+        counts_rows: Whether rows are counted.
     """
     statement = Statement()
     source = _Source(plan, dialect, statement)
     others = source.narrow(groups)
-    computed = [f"{metric_sql(one, dialect, plan.is_rolled)} AS m{at}" for at, one in enumerate(plan.plain)]
+    computed = _as_metrics([metric_sql(one, dialect, plan.is_rolled) for one in plan.plain])
+    if counts_rows:
+        computed.append("count(*) AS n")
     keys = source.keys(others)
     statement.text = (
         f"SELECT {', '.join([*keys, *computed])} FROM {source.text(plan.plain)} GROUP BY {_names(plan.dimensions)}"

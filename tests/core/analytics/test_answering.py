@@ -133,6 +133,19 @@ def test_buckets_are_of_the_first_groups(ask):
     assert alone.rows == [row for row in found.rows if row[1] is not None]
 
 
+@pytest.mark.parametrize("days", [0, DAYS])
+def test_sums_by_time_alone_add_up_to_the_sum_without_buckets(ask, days):
+    asked = {"metrics": ("count", "bytes"), "dimensions": (), **({"until": BEGIN + days * 86400} if days else {})}
+    found, whole = ask(bucket=600, **asked), ask(**asked)
+    for time, count, _ in found.rows:
+        assert count == sum(row["weight"] for row in of(events(), time, time + 600))
+    assert [row[0] for row in found.rows] == sorted({row[0] for row in found.rows})
+    assert (found.totals, found.minima, found.maxima) == (whole.totals, whole.minima, whole.maxima)
+    assert (found.groups, found.rows_read, found.as_of) == (1, whole.rows_read, whole.as_of)
+    nothing = ask(**asked | {"bucket": 600, "since": BEGIN - 100, "until": BEGIN - 50})
+    assert (nothing.rows, nothing.totals, nothing.rows_read) == ([], {"count": 0, "bytes": 0}, 0)
+
+
 def test_percentiles_of_roll_ups_by_time(ask):
     until = BEGIN + DAYS * 86400
     found = ask(metrics=("durationMedian",), dimensions=("event",), bucket=86400, limit=1, others=True, until=until)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from spectrum.core.analytics.plan import DataRange, make_plan
@@ -24,9 +26,12 @@ def test_short_times_are_asked_of_events():
 
 
 def test_long_times_are_asked_of_minutes_and_their_ends_of_events():
-    plan = make_plan(question(since=NOW - DAY - 30, until=NOW + 15), COMPLETE)
+    asked = question(since=NOW - DAY - 30, until=NOW + 15)
+    plan = make_plan(asked, replace(COMPLETE, as_of=NOW + 15.0))
     assert parts(plan) == [("events", -DAY - 30, -DAY), ("minutes", -DAY, 0), ("events", 0, 15)]
     assert plan.is_rolled
+    nothing_after = replace(COMPLETE, as_of=NOW + 14.999999)
+    assert parts(make_plan(asked, nothing_after)) == [("events", -DAY - 30, -DAY), ("minutes", -DAY, 60)]
 
 
 def test_minutes_end_where_they_are_complete():
