@@ -65,6 +65,7 @@ setup(
                 ("spectrum.engine.sessions", []),
                 ("spectrum.engine.shared", []),
                 ("spectrum.engine.spares", []),
+                ("spectrum.engine.strangers", []),
                 ("spectrum.engine.target", []),
                 ("spectrum.engine.tls", ["ssl", "crypto"]),
                 ("spectrum.engine.tls_end", ["ssl", "crypto"]),

@@ -26,6 +26,7 @@ from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, LISTENER_TO
 from spectrum.engine.progress cimport add_name
 from spectrum.engine.sockets cimport (
     MAPPED,
+    clock_ns,
     fill_address,
     is_ipv4,
     map_address,
@@ -72,6 +73,16 @@ cdef enum:
     PATIENCE_MS = 250
     # Then the next round is to begin, if nothing comes before.
     HELD_US = 100
+    # From so many waiting datagrams on the kernel lets only some of strangers' datagrams pass to a listener, where more
+    # come than `SHARE` times those that may be begun: in an eighth of the time of the worker. It is looked at that
+    # often, and all pass again after so many quiet looks.
+    MANY_HELD = 2048
+    SHARE = 8
+    SHED_LOOK_NS = 20000000
+    SHED_HELD_US = 1000
+    CALM_LOOKS = 10
+    MIN_BEGUN_PER_S = 500
+    MAX_ONE_IN = 65536
 
 cdef uint64_t NS_PER_S = 1000000000
 # Mixed into the keys of rates, by unit and direction; odd multiples of one number.
@@ -149,6 +160,11 @@ cdef class Datagrams(FlowKeeper):
     # So many may be begun in this round still, and of known clients; whether a queue stands.
     cdef int _room, _known_room
     cdef bint _is_behind
+    # Listeners whose strangers are filtered by the kernel; whether it refused to. When, and in which window, they were
+    # looked at last; when the next flows may be begun; how long it takes to begin one, and how many were begun.
+    cdef uint32_t _shed_count, _window, _begun
+    cdef uint64_t _window_ns, _next_ns, _begin_ns
+    cdef bint _cannot_shed, _tells_strangers
     # The datagram at hand has to wait, or has waited.
     cdef bint _waits, _has_waited
     cdef HeldQueue _held
@@ -177,6 +193,7 @@ cdef class Datagrams(FlowKeeper):
             self._to_origin[slot].msg_hdr.msg_iovlen = 1
         self._out_fd = -1
         self._room = self._known_room = FLOWS_AT_ONCE
+        self._begin_ns = 50000
         for slot in range(DOORS):
             self._doors[slot].fd = -1
 
@@ -213,6 +230,7 @@ cdef class Datagrams(FlowKeeper):
             if count:
                 self._sort(number, listener, count)
             if count < BATCH or not listener.in_use:
+                listener.weight = listener.one_in  # those from before are out of the queue
                 return
             used = count
         self._is_behind = True
@@ -265,9 +283,15 @@ cdef class Datagrams(FlowKeeper):
 
     cdef void _send_batch(self) noexcept nogil:
         cdef int place
+        cdef uint64_t began_ns, took_ns
         if self._accepted_head:
+            began_ns = clock_ns()
             with gil:
                 self._decide()
+            took_ns = clock_ns() - began_ns
+            self._begin_ns += (took_ns // (self._begun or 1) >> 3) - (self._begin_ns >> 3)
+            self._begun = 0
+            self._next_ns = began_ns + SHARE * took_ns
         for place in range(self._touched_count):
             self._send_chain(self._touched[place])
         self._touched_count = 0
@@ -302,21 +326,92 @@ cdef class Datagrams(FlowKeeper):
         if self._room > 0 and (self._has_waited or self._held.first == NULL):
             self._room -= 1
             return False
-        if self._known_room > 0 and self._lookout.on and self._lookout.knows(key.client, self.loop.now_ns):
+        if self._known_room > 0 and (
+                (self._lookout.on and self._lookout.knows(key.client, self.loop.now_ns))
+                or (self._tells_strangers and self._strangers.has(key.client))):
             self._known_room -= 1
             return False
         return True
 
+    # --- too many strangers ---------------------------------------------------------------------------------------
+
+    cdef void _look_at_strangers(self) noexcept nogil:
+        """Have the kernel drop some datagrams of strangers while far more come than flows can be begun."""
+        cdef uint64_t elapsed_ns = self.loop.now_ns - self._window_ns
+        cdef bint are_many = self._held.count >= MANY_HELD
+        cdef bint changed = self._strangers.changed
+        cdef uint32_t number
+        if elapsed_ns < (SHED_LOOK_NS // 8 if are_many and not self._shed_count else SHED_LOOK_NS):
+            return
+        if (are_many or self._shed_count) and not self._cannot_shed:
+            self._tells_strangers = self._strangers.is_selective()
+            for number in range(self._listener_count):
+                self._shed(&self._listeners[number], elapsed_ns, changed)
+        self._window += 1
+        self._window_ns = self.loop.now_ns
+
+    cdef void _shed(self, Listener *listener, uint64_t elapsed_ns, bint changed) noexcept nogil:
+        cdef uint64_t offered_per_s = 0, most_per_s = max(<uint64_t>MIN_BEGUN_PER_S, NS_PER_S // (
+            SHARE * self._begin_ns))
+        cdef uint32_t one_in = 2
+        if not listener.in_use or self._flags(listener.app) & TOLD or self._draining:
+            self._let_pass(listener, 0)
+            return
+        if listener.window != self._window:
+            listener.weight = listener.one_in  # none is left in the queue
+        elif listener.weight != listener.one_in:
+            return
+        else:
+            offered_per_s = <uint64_t>listener.strangers * (listener.weight or 1) * NS_PER_S // elapsed_ns
+        if offered_per_s > SHARE * most_per_s:
+            listener.calm = 0
+            while one_in < MAX_ONE_IN and one_in * most_per_s < offered_per_s:
+                one_in *= 2
+            if one_in > listener.one_in or 4 * one_in <= listener.one_in:
+                self._let_pass(listener, one_in)
+                return
+        elif listener.one_in:
+            listener.calm += 1
+            if listener.calm >= CALM_LOOKS:
+                self._let_pass(listener, 0)
+                return
+        if changed and listener.one_in:
+            self._let_pass(listener, listener.one_in)
+
+    cdef void _let_pass(self, Listener *listener, uint32_t one_in) noexcept nogil:
+        """Let one in so many datagrams of strangers pass to a listener, all for 0."""
+        cdef int error = 0
+        if one_in == 0 and listener.one_in == 0:
+            return
+        self._count_kernel_drops(listener)
+        self._shed_count -= listener.one_in != 0
+        if one_in:
+            error = self._strangers.attach(listener.fd, one_in)
+        if error or one_in == 0:
+            self._strangers.detach(listener.fd)
+            one_in = 0
+        listener.one_in = one_in
+        self._shed_count += one_in != 0
+        if error and not self._cannot_shed:
+            self._cannot_shed = True
+            with gil:
+                self._handler.broken(OSError(error, "the kernel cannot filter the datagrams of strangers"))
+
     cdef Flow *_flow_of(self, const Key *key, Listener *listener, int slot, uint32_t *index) noexcept nogil:
         """Return the flow for `key`, a new one if there is none; NULL if it has to wait, or is refused and counted."""
         cdef Flow *flow = find_flow(&self._table, key, index)
-        if self._lookout.on and self._is_refused(key, flow, listener.app, slot):
+        if self._lookout.on and self._is_refused(key, flow, listener, slot):
             self._drop(listener.app, ATTACK)
             return NULL
         if flow == NULL:
+            if not self._has_waited:
+                if listener.window != self._window:
+                    listener.window, listener.strangers = self._window, 0
+                listener.strangers += 1
             if self._must_wait(key):
                 self._waits = True
                 return NULL
+            self._begun += 1
             flow = NULL if self._draining else self._create(key, listener, index)
             if flow == NULL:
                 self._drop(listener.app, NO_FLOW)
@@ -324,9 +419,10 @@ cdef class Datagrams(FlowKeeper):
                 flow.scope = self._names[slot].sin6_scope_id
         return flow
 
-    cdef bint _is_refused(self, const Key *key, Flow *flow, uint32_t app, int slot) noexcept nogil:
+    cdef bint _is_refused(self, const Key *key, Flow *flow, Listener *listener, int slot) noexcept nogil:
         """Sample a datagram for detection if it is due; return whether a rule of detection refuses it."""
         cdef Packet packet
+        cdef uint32_t app = listener.app
         cdef bint is_due, in_use
         if self._flags(app) & TOLD:  # the header is separated from the payload later
             return False
@@ -341,6 +437,8 @@ cdef class Datagrams(FlowKeeper):
         packet.flow = FLOW_IN_USE if in_use else FLOW_SHAKEN if flow != NULL and flow.replied_ns else FLOW_OPENING
         packet.payload, packet.payload_bytes = self._payload[slot], self._payload_bytes[slot]
         packet.group = self._apps[APP_WORDS * app] if app < self._apps_room else 0
+        if listener.weight and not self._strangers.has(key.client):
+            packet.stands_for = listener.weight
         return self._lookout.meets(&packet, self.loop.now_ns, is_due, True)
 
     cdef uint64_t _flags(self, uint32_t app) noexcept nogil:
@@ -921,12 +1019,17 @@ cdef class Datagrams(FlowKeeper):
 
     cdef int settle(self) except -1:
         self._flush_replies()
+        self._look_at_strangers()
         if self._is_behind:
             self._room = min(self._room, <int>FEW_FLOWS)
         if self._held.first != NULL:
             self._begin_held()
-            self.loop.tick_within(HELD_US)
+            self.loop.tick_within(SHED_HELD_US if self._shed_count else HELD_US)
+        elif self._shed_count:
+            self.loop.tick_within(SHED_LOOK_NS // 1000)
         self._room = FEW_FLOWS if self._is_behind else FLOWS_AT_ONCE
+        if self._shed_count:
+            self._room = FEW_FLOWS if self.loop.now_ns >= self._next_ns else 0
         self._known_room = FLOWS_AT_ONCE
         self._is_behind = False
         if self._new_connects.count:
@@ -977,6 +1080,7 @@ cdef class Datagrams(FlowKeeper):
             memcpy(listener.address + 12, PyBytes_AS_STRING(address), 4)
         else:
             memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
+        self._strangers.detach(fd)  # a former worker's
         set_int(fd, IPPROTO_IP, IP_RECVFRAGSIZE, 1)
         set_int(fd, IPPROTO_IPV6, IPV6_RECVFRAGSIZE, 1)
         self._set_whole(listener)
@@ -1046,6 +1150,7 @@ cdef class Datagrams(FlowKeeper):
         if number >= self._listener_count or not self._listeners[number].in_use:
             return
         self._flush_replies()
+        self._let_pass(&self._listeners[number], 0)
         self._listeners[number].in_use = False
         self.deaf.pop(number, None)
         self.loop.unwatch(self._listeners[number].fd)
@@ -1054,20 +1159,14 @@ cdef class Datagrams(FlowKeeper):
         if self._ended_head:
             self._report()
 
-    cdef void _count_kernel_drops(self) noexcept:
+    cdef void _count_kernel_drops(self, Listener *listener) noexcept nogil:
+        """Count what did not get into the queue of a listener since the last time."""
         cdef uint32_t memory[SK_MEMINFO_DROPS + 1]
-        cdef uint32_t number
-        cdef Listener *listener
-        for number in range(self._listener_count):
-            listener = &self._listeners[number]
-            if not listener.in_use or not listener.was_read:
-                continue
-            listener.was_read = False
-            if _look_at_memory(listener.fd, memory):
-                # The kernel's counter has 32 bits, too, and wraps around.
-                self._counts[COUNTS * listener.app + 4 + QUEUE_FULL] += <uint32_t>(
-                    memory[SK_MEMINFO_DROPS] - listener.dropped)
-                listener.dropped = memory[SK_MEMINFO_DROPS]
+        if _look_at_memory(listener.fd, memory):
+            # The kernel's counter has 32 bits, too, and wraps around. It does not tell what a program dropped.
+            self._counts[COUNTS * listener.app + 4 + (OVERLOAD if listener.one_in else QUEUE_FULL)] += <uint32_t>(
+                memory[SK_MEMINFO_DROPS] - listener.dropped)
+            listener.dropped = memory[SK_MEMINFO_DROPS]
 
     def take_counts(self):
         """Return the counts since the last call, for each app with traffic.
@@ -1075,12 +1174,15 @@ cdef class Datagrams(FlowKeeper):
         Each is (app, bytes from clients, bytes from origins, datagrams from clients, datagrams from origins,
         *drops in the order of `Drop`).
         """
-        cdef uint32_t app
+        cdef uint32_t app, number
         cdef uint64_t *counts
         cdef int i
         cdef list taken = []
         cdef bint any_counted
-        self._count_kernel_drops()
+        for number in range(self._listener_count):
+            if self._listeners[number].in_use and (self._listeners[number].was_read or self._listeners[number].one_in):
+                self._listeners[number].was_read = False
+                self._count_kernel_drops(&self._listeners[number])
         self._read_back_all()
         self._fragmentable.rest(self.loop.now_ns)
         for app in range(self._app_count):

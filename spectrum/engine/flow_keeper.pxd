@@ -10,6 +10,7 @@ from spectrum.engine.loop cimport Part
 from spectrum.engine.offload cimport Offload
 from spectrum.engine.progress cimport Names, Progress
 from spectrum.engine.shared cimport Loads
+from spectrum.engine.strangers cimport Strangers
 from spectrum.engine.target cimport Target
 
 cdef enum:
@@ -65,6 +66,11 @@ cdef struct Listener:
     uint8_t was_read      # since the last report
     uint8_t whole         # its replies are not fragmented
     uint32_t dropped      # by the kernel, as counted at the last report
+    uint32_t window       # the last one in which a stranger sent to it
+    uint32_t strangers    # how many datagrams began a flow, or would have, in that window
+    uint32_t one_in       # of strangers' datagrams that the kernel lets pass; 0 for all
+    uint32_t weight       # the same of those that come out of the queue; 0 for 1
+    uint32_t calm         # windows since there were too many
     sa_family_t family
     uint16_t port         # network order
     uint8_t address[16]   # mapped
@@ -94,6 +100,7 @@ cdef class FlowKeeper(Part):
     cdef Census _census
     cdef Rates _rates
     cdef Lookout _lookout
+    cdef Strangers _strangers
     cdef Offload _offload
     cdef dict _inherited
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count

@@ -27,6 +27,7 @@ from spectrum.engine.offload cimport (
 from spectrum.engine.progress cimport Progress
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.sockets cimport MAPPED, map_address, set_int, unmapped
+from spectrum.engine.strangers cimport Strangers
 from spectrum.engine.target cimport Target, count_moved
 
 import secrets
@@ -69,6 +70,7 @@ cdef class FlowKeeper(Part):
         self._census = census if census is not None else Census()
         self._rates = rates if rates is not None else Rates()
         self._lookout = lookout if lookout is not None else Lookout(self._rates)
+        self._strangers = Strangers()
         self._inherited = {}
         self._short_channels = set()
         self._max_flows = max(max_flows, 1)
@@ -227,6 +229,8 @@ cdef class FlowKeeper(Part):
         """Move a flow to the end of its list."""
         flow.active_ms = self.loop.now_ms
         if self.loop.now_ms - flow.placed_ms >= PLACE_STEP_MS:
+            if flow.standing & CONFIRMED:
+                self._strangers.note(flow.key.client, self.loop.now_ns)
             unplace(&self._table, index)
             place_newest(&self._table, index, flow.standing, self.loop.now_ms)
 
@@ -235,6 +239,7 @@ cdef class FlowKeeper(Part):
         unplace(&self._table, index)
         place_newest(&self._table, index, flow.standing | CONFIRMED, self.loop.now_ms)
         self._note_origin(flow)
+        self._strangers.note(flow.key.client, self.loop.now_ns)
         if self._lookout.on and flow.app < self._apps_room and not self._apps[APP_WORDS * flow.app + 1] & TOLD:
             self._lookout.note_source(flow.key.client, self.loop.now_ns)
         self._offer(index, flow)

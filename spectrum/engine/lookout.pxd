@@ -126,6 +126,7 @@ cdef struct Packet:
     uint8_t protocol
     uint8_t flow
     uint8_t tcp_flags
+    uint32_t stands_for          # so many that were dropped before, and itself; 0 for itself
 
 
 cdef class Lookout:

@@ -170,7 +170,7 @@ cdef class Lookout:
         cdef facts found
         cdef uint32_t reason = PASSED
         cdef int place
-        self._weight = 1
+        self._weight = packet.stands_for or 1
         memset(&found, 0, sizeof(facts))
         memcpy(found.from_.address, packet.source, 16)
         memcpy(found.to.address, packet.destination, 16)
@@ -235,6 +235,7 @@ cdef class Lookout:
         cdef keys noted
         cdef const slot *rule
         cdef int number
+        cdef uint32_t weight = self._weight
         packet.kind = kind_of(packet)
         note_keys(&noted, packet)
         for number in range(self.rule_count):
@@ -243,10 +244,11 @@ cdef class Lookout:
                 continue
             if self._only_blocks and rule.action != BLOCK:
                 continue
-            self._weight = self._rules[number].weight if packet.protocol == TCP and not self._only_blocks else 1
+            self._weight = weight * (
+                self._rules[number].weight if packet.protocol == TCP and not self._only_blocks else 1)
             if is_in_sets(&self._rules[number], &noted) and self._acts(rule, packet, &noted, now_ns):
                 return 1 + (rule.number & (RULE_NUMBERS - 1))
-        self._weight = 1
+        self._weight = weight
         return PASSED
 
     cdef bint _acts(self, const slot *rule, const facts *packet, const keys *noted, uint64_t now_ns) noexcept nogil:

@@ -257,3 +257,17 @@ def feed(origin, size):
 def suppressed(call):
     with contextlib.suppress(OSError):
         call()
+
+
+# linux/include/uapi/asm-generic/socket.h
+SO_GET_FILTER = 26
+
+
+def is_filtered(sock):
+    """Return whether a socket has a program of classic BPF."""
+    # It counts instructions, of 8 bytes each, and 4,096 at most.
+    found, length = ctypes.create_string_buffer(8 * 4096), ctypes.c_uint(4096)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.getsockopt(sock.fileno(), socket.SOL_SOCKET, SO_GET_FILTER, found, ctypes.byref(length)) < 0:
+        raise OSError(ctypes.get_errno(), "SO_GET_FILTER")
+    return length.value > 0
