@@ -24,6 +24,7 @@ from spectrum.engine.linux cimport *
 from spectrum.engine.lookout cimport FLOW_IN_USE, FLOW_OPENING, FLOW_SHAKEN, Packet
 from spectrum.engine.loop cimport GENERATION_MASK, GENERATION_SHIFT, LISTENER_TOKEN, SIDE_SHIFT
 from spectrum.engine.progress cimport add_name
+from spectrum.engine.strangers cimport PASSED_ONE_IN
 from spectrum.engine.sockets cimport (
     MAPPED,
     clock_ns,
@@ -81,6 +82,9 @@ cdef enum:
     SHED_LOOK_NS = 20000000
     SHED_HELD_US = 1000
     CALM_LOOKS = 10
+    # From so many a second it also drops what rules of detection block; it is read again after so many quiet looks.
+    MANY_REFUSED_PER_S = 2000
+    STILL_LOOKS = 50
     MIN_BEGUN_PER_S = 500
     MAX_ONE_IN = 65536
 
@@ -162,7 +166,7 @@ cdef class Datagrams(FlowKeeper):
     cdef bint _is_behind
     # Listeners whose strangers are filtered by the kernel; whether it refused to. When, and in which window, they were
     # looked at last; when the next flows may be begun; how long it takes to begin one, and how many were begun.
-    cdef uint32_t _shed_count, _window, _begun
+    cdef uint32_t _shed_count, _window, _begun, _refused_count
     cdef uint64_t _window_ns, _next_ns, _begin_ns
     cdef bint _cannot_shed, _tells_strangers
     # The datagram at hand has to wait, or has waited.
@@ -193,7 +197,7 @@ cdef class Datagrams(FlowKeeper):
             self._to_origin[slot].msg_hdr.msg_iovlen = 1
         self._out_fd = -1
         self._room = self._known_room = FLOWS_AT_ONCE
-        self._begin_ns = 50000
+        self._begin_ns, self._window = 50000, 1
         for slot in range(DOORS):
             self._doors[slot].fd = -1
 
@@ -230,7 +234,10 @@ cdef class Datagrams(FlowKeeper):
             if count:
                 self._sort(number, listener, count)
             if count < BATCH or not listener.in_use:
-                listener.weight = listener.one_in  # those from before are out of the queue
+                if listener.weight != listener.one_in or listener.thins != listener.blocks:
+                    # Those from before are out of the queue.
+                    listener.weight, listener.thins = listener.one_in, listener.blocks
+                    listener.mixed = self._window
                 return
             used = count
         self._is_behind = True
@@ -339,75 +346,90 @@ cdef class Datagrams(FlowKeeper):
         """Have the kernel drop some datagrams of strangers while far more come than flows can be begun."""
         cdef uint64_t elapsed_ns = self.loop.now_ns - self._window_ns
         cdef bint are_many = self._held.count >= MANY_HELD
-        cdef bint changed = self._strangers.changed
+        cdef bint changed
         cdef uint32_t number
         if elapsed_ns < (SHED_LOOK_NS // 8 if are_many and not self._shed_count else SHED_LOOK_NS):
             return
-        if (are_many or self._shed_count) and not self._cannot_shed:
+        if (are_many or self._shed_count or self._refused_count) and not self._cannot_shed:
+            self._strangers.expire(self.loop.now_ns)
+            changed = self._strangers.changed
             self._tells_strangers = self._strangers.is_selective()
             for number in range(self._listener_count):
                 self._shed(&self._listeners[number], elapsed_ns, changed)
+        self._refused_count = 0
         self._window += 1
         self._window_ns = self.loop.now_ns
 
     cdef void _shed(self, Listener *listener, uint64_t elapsed_ns, bint changed) noexcept nogil:
-        cdef uint64_t offered_per_s = 0, most_per_s = max(<uint64_t>MIN_BEGUN_PER_S, NS_PER_S // (
-            SHARE * self._begin_ns))
-        cdef uint32_t one_in = 2
+        """Decide what the kernel drops of what is sent to a listener, by what came in the last window."""
+        cdef uint64_t offered_per_s = 0, refused_per_s = 0
+        cdef uint64_t most_per_s = max(<uint64_t>MIN_BEGUN_PER_S, NS_PER_S // (SHARE * self._begin_ns))
+        cdef uint32_t one_in = listener.one_in, wanted = 2
+        cdef bint blocks
         if not listener.in_use or self._flags(listener.app) & TOLD or self._draining:
-            self._let_pass(listener, 0)
+            self._let_pass(listener, 0, False)
             return
         if listener.window != self._window:
-            listener.weight = listener.one_in  # none is left in the queue
-        elif listener.weight != listener.one_in:
+            # None is left in the queue.
+            listener.weight, listener.thins = listener.one_in, listener.blocks
+        elif listener.weight != listener.one_in or listener.thins != listener.blocks or listener.mixed == self._window:
             return
         else:
             offered_per_s = <uint64_t>listener.strangers * (listener.weight or 1) * NS_PER_S // elapsed_ns
-        if offered_per_s > SHARE * most_per_s:
-            listener.calm = 0
-            while one_in < MAX_ONE_IN and one_in * most_per_s < offered_per_s:
-                one_in *= 2
-            if one_in > listener.one_in or 4 * one_in <= listener.one_in:
-                self._let_pass(listener, one_in)
-                return
-        elif listener.one_in:
-            listener.calm += 1
-            if listener.calm >= CALM_LOOKS:
-                self._let_pass(listener, 0)
-                return
-        if changed and listener.one_in:
-            self._let_pass(listener, listener.one_in)
+            refused_per_s = <uint64_t>listener.refused * (listener.weight or 1) * (
+                PASSED_ONE_IN if listener.thins else 1) * NS_PER_S // elapsed_ns
+        listener.calm = 0 if offered_per_s > SHARE * most_per_s else listener.calm + 1
+        listener.still = 0 if refused_per_s > MANY_REFUSED_PER_S else listener.still + 1
+        if listener.calm == 0:
+            while wanted < MAX_ONE_IN and wanted * most_per_s < offered_per_s:
+                wanted *= 2
+            if wanted > one_in or 4 * wanted <= one_in:
+                one_in = wanted
+        elif listener.calm >= CALM_LOOKS:
+            one_in = 0
+        blocks = self._strangers.has_blocks and (
+            listener.still == 0 or (listener.blocks and listener.still < STILL_LOOKS))
+        if one_in != listener.one_in or blocks != listener.blocks or changed:
+            self._let_pass(listener, one_in, blocks)
 
-    cdef void _let_pass(self, Listener *listener, uint32_t one_in) noexcept nogil:
-        """Let one in so many datagrams of strangers pass to a listener, all for 0."""
+    cdef void _let_pass(self, Listener *listener, uint32_t one_in, bint blocks) noexcept nogil:
+        """Let one in so many datagrams of strangers pass to a listener, all for 0, and few that rules block."""
         cdef int error = 0
-        if one_in == 0 and listener.one_in == 0:
+        cdef bint is_on = one_in != 0 or blocks, was_on = listener.one_in != 0 or listener.blocks != 0
+        if not is_on and not was_on:
             return
         self._count_kernel_drops(listener)
-        self._shed_count -= listener.one_in != 0
-        if one_in:
-            error = self._strangers.attach(listener.fd, one_in)
-        if error or one_in == 0:
+        self._shed_count -= was_on
+        if is_on:
+            error = self._strangers.attach(listener.fd, one_in, blocks)
+        if error or not is_on:
             self._strangers.detach(listener.fd)
-            one_in = 0
-        listener.one_in = one_in
-        self._shed_count += one_in != 0
+            one_in, blocks, is_on = 0, False, False
+        listener.one_in, listener.blocks = one_in, blocks
+        self._shed_count += is_on
         if error and not self._cannot_shed:
             self._cannot_shed = True
             with gil:
                 self._handler.broken(OSError(error, "the kernel cannot filter the datagrams of strangers"))
+
+    cdef void _note_stranger(self, Listener *listener, bint refused) noexcept nogil:
+        """Count a datagram that begins a flow, or would, or that a rule refuses."""
+        if listener.window != self._window:
+            listener.window, listener.strangers, listener.refused = self._window, 0, 0
+        listener.strangers += not refused
+        listener.refused += refused
+        self._refused_count += refused
 
     cdef Flow *_flow_of(self, const Key *key, Listener *listener, int slot, uint32_t *index) noexcept nogil:
         """Return the flow for `key`, a new one if there is none; NULL if it has to wait, or is refused and counted."""
         cdef Flow *flow = find_flow(&self._table, key, index)
         if self._lookout.on and self._is_refused(key, flow, listener, slot):
             self._drop(listener.app, ATTACK)
+            self._note_stranger(listener, True)
             return NULL
         if flow == NULL:
             if not self._has_waited:
-                if listener.window != self._window:
-                    listener.window, listener.strangers = self._window, 0
-                listener.strangers += 1
+                self._note_stranger(listener, False)
             if self._must_wait(key):
                 self._waits = True
                 return NULL
@@ -437,8 +459,9 @@ cdef class Datagrams(FlowKeeper):
         packet.flow = FLOW_IN_USE if in_use else FLOW_SHAKEN if flow != NULL and flow.replied_ns else FLOW_OPENING
         packet.payload, packet.payload_bytes = self._payload[slot], self._payload_bytes[slot]
         packet.group = self._apps[APP_WORDS * app] if app < self._apps_room else 0
-        if listener.weight and not self._strangers.has(key.client):
+        if (listener.weight or listener.thins) and not self._strangers.has(key.client):
             packet.stands_for = listener.weight
+            packet.thinned = listener.thins
         return self._lookout.meets(&packet, self.loop.now_ns, is_due, True)
 
     cdef uint64_t _flags(self, uint32_t app) noexcept nogil:
@@ -1131,6 +1154,14 @@ cdef class Datagrams(FlowKeeper):
             if self._listeners[number].in_use and self._listeners[number].app == app:
                 self._set_whole(&self._listeners[number])
 
+    def drop_blocked(self, bytes four, bytes six, uint64_t expires_ns):
+        """Have the kernel drop datagrams of strangers that rules of detection block, once many are refused.
+
+        The arguments are those of `Strangers.block`. The lookout has these rules, and `Lookout.thin_datagrams` says
+        which they are.
+        """
+        self._strangers.block(four, six, expires_ns)
+
     def measure(self, uint32_t app, Target target, uint32_t header_bytes):
         """Read the path MTU to a target, before the first datagram that may be too long for it.
 
@@ -1150,7 +1181,7 @@ cdef class Datagrams(FlowKeeper):
         if number >= self._listener_count or not self._listeners[number].in_use:
             return
         self._flush_replies()
-        self._let_pass(&self._listeners[number], 0)
+        self._let_pass(&self._listeners[number], 0, False)
         self._listeners[number].in_use = False
         self.deaf.pop(number, None)
         self.loop.unwatch(self._listeners[number].fd)
@@ -1164,7 +1195,8 @@ cdef class Datagrams(FlowKeeper):
         cdef uint32_t memory[SK_MEMINFO_DROPS + 1]
         if _look_at_memory(listener.fd, memory):
             # The kernel's counter has 32 bits, too, and wraps around. It does not tell what a program dropped.
-            self._counts[COUNTS * listener.app + 4 + (OVERLOAD if listener.one_in else QUEUE_FULL)] += <uint32_t>(
+            self._counts[COUNTS * listener.app + 4 + (
+                OVERLOAD if listener.one_in else ATTACK if listener.blocks else QUEUE_FULL)] += <uint32_t>(
                 memory[SK_MEMINFO_DROPS] - listener.dropped)
             listener.dropped = memory[SK_MEMINFO_DROPS]
 
@@ -1180,7 +1212,9 @@ cdef class Datagrams(FlowKeeper):
         cdef list taken = []
         cdef bint any_counted
         for number in range(self._listener_count):
-            if self._listeners[number].in_use and (self._listeners[number].was_read or self._listeners[number].one_in):
+            if self._listeners[number].in_use and (
+                    self._listeners[number].was_read or self._listeners[number].one_in
+                    or self._listeners[number].blocks):
                 self._listeners[number].was_read = False
                 self._count_kernel_drops(&self._listeners[number])
         self._read_back_all()

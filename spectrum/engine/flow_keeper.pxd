@@ -68,9 +68,14 @@ cdef struct Listener:
     uint32_t dropped      # by the kernel, as counted at the last report
     uint32_t window       # the last one in which a stranger sent to it
     uint32_t strangers    # how many datagrams began a flow, or would have, in that window
+    uint32_t refused      # how many a rule of detection refused
     uint32_t one_in       # of strangers' datagrams that the kernel lets pass; 0 for all
-    uint32_t weight       # the same of those that come out of the queue; 0 for 1
-    uint32_t calm         # windows since there were too many
+    uint8_t blocks        # it drops what rules block
+    uint32_t weight       # these two for what comes out of the queue
+    uint8_t thins
+    uint32_t mixed        # the window in which these changed
+    uint32_t calm         # windows since there were too many strangers, and since many were refused
+    uint32_t still
     sa_family_t family
     uint16_t port         # network order
     uint8_t address[16]   # mapped
@@ -106,7 +111,7 @@ cdef class FlowKeeper(Part):
     cdef uint32_t _accepted_head, _accepted_tail, _ended_head, _ended_tail, _ended_count
     cdef uint32_t _max_flows, _max_sockets, _sockets
     cdef uint32_t _too_big_reports
-    cdef uint64_t _last_scan_ms
+    cdef uint64_t _last_scan_ms, _last_note_ms
     cdef uint64_t _evicted
     cdef bint _draining
     cdef public bint tells_connects

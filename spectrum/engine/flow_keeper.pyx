@@ -36,6 +36,8 @@ cdef enum:
     CHANNEL_QUEUE_BYTES = 4194304
     # A flow moves in the list of least recently used ones at most once per this time.
     PLACE_STEP_MS = 100
+    # The sources of open flows are noted that often, so that none becomes a stranger.
+    NOTE_STEP_MS = 60000
     # Offloaded flows that are inspected to find the one that is idle the longest.
     MAX_EVICTION_LOOKS = 16
 
@@ -229,8 +231,6 @@ cdef class FlowKeeper(Part):
         """Move a flow to the end of its list."""
         flow.active_ms = self.loop.now_ms
         if self.loop.now_ms - flow.placed_ms >= PLACE_STEP_MS:
-            if flow.standing & CONFIRMED:
-                self._strangers.note(flow.key.client, self.loop.now_ns)
             unplace(&self._table, index)
             place_newest(&self._table, index, flow.standing, self.loop.now_ms)
 
@@ -731,7 +731,7 @@ cdef class FlowKeeper(Part):
         """End the idle flows; called once a second."""
         cdef uint32_t index
         cdef Flow *flow
-        cdef bint soon = self._progress.interval_ms != 0 and self._table.live != 0
+        cdef bint notes, soon = self._progress.interval_ms != 0 and self._table.live != 0
         if soon:
             try:
                 self._tell_progress()
@@ -744,8 +744,13 @@ cdef class FlowKeeper(Part):
         if self._offload is not None:
             self._offload.renew(self.loop.now_ns)
             self._read_back_all()
+        notes = self.loop.now_ms - self._last_note_ms >= NOTE_STEP_MS
+        if notes:
+            self._last_note_ms = self.loop.now_ms
         for index in range(self._table.file.used):
             flow = &self._table.flows[index]
+            if notes and flow.state == FLOW_LIVE and flow.standing & CONFIRMED:
+                self._strangers.note(flow.key.client, self.loop.now_ns)
             if (flow.state == FLOW_LIVE and flow.target != NULL and flow.idle_timeout_ms
                     and self.loop.now_ms - flow.active_ms >= flow.idle_timeout_ms):
                 self._end(index, FLOW_IDLE, 0)

@@ -112,7 +112,9 @@ cdef struct Rule:
     slot slot
     uint64_t *values[2]
     uint32_t counts[2]
-    uint32_t weight  # so many packets stand for each that comes here: the others were dropped before
+    # So many packets stand for each that comes here, as the others were dropped before: SYNs, and thinned datagrams.
+    uint32_t weight
+    uint32_t datagram_weight
 
 cdef struct Packet:
     # The properties of a packet that an engine knows.
@@ -127,6 +129,7 @@ cdef struct Packet:
     uint8_t flow
     uint8_t tcp_flags
     uint32_t stands_for          # so many that were dropped before, and itself; 0 for itself
+    bint thinned                 # most of those that rules block were dropped before
 
 
 cdef class Lookout:
@@ -142,6 +145,7 @@ cdef class Lookout:
     cdef uint32_t[2] _one_in
     cdef uint64_t _chance
     cdef uint32_t _weight  # of the packet at hand
+    cdef bint _is_thinned
     cdef bint _only_blocks  # rules with other actions are left out
     cdef readonly bint on
     cdef readonly int rule_count

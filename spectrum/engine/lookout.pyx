@@ -118,7 +118,7 @@ cdef class Lookout:
             rule = &self._rules[self.rule_count]
             memset(rule, 0, sizeof(Rule))
             memcpy(&rule.slot, PyBytes_AS_STRING(packed), sizeof(slot))
-            rule.weight = 1
+            rule.weight = rule.datagram_weight = 1
             self.rule_count += 1
             for place, values in enumerate(sets):
                 rule.values[place] = <uint64_t *>malloc(len(values) + 8)
@@ -148,6 +148,12 @@ cdef class Lookout:
         for place in range(self.rule_count):
             self._rules[place].weight = one_in if place in places else 1
 
+    def thin_datagrams(self, places, uint32_t one_in):
+        """The same as `thin` for datagrams, where the engine says that they were filtered."""
+        cdef int place
+        for place in range(self.rule_count):
+            self._rules[place].datagram_weight = one_in if place in places else 1
+
     cdef void _drop_rules(self) noexcept:
         cdef int number, place
         for number in range(self.rule_count):
@@ -170,7 +176,7 @@ cdef class Lookout:
         cdef facts found
         cdef uint32_t reason = PASSED
         cdef int place
-        self._weight = packet.stands_for or 1
+        self._weight, self._is_thinned = packet.stands_for or 1, packet.thinned
         memset(&found, 0, sizeof(facts))
         memcpy(found.from_.address, packet.source, 16)
         memcpy(found.to.address, packet.destination, 16)
@@ -245,7 +251,8 @@ cdef class Lookout:
             if self._only_blocks and rule.action != BLOCK:
                 continue
             self._weight = weight * (
-                self._rules[number].weight if packet.protocol == TCP and not self._only_blocks else 1)
+                1 if self._only_blocks else self._rules[number].weight if packet.protocol == TCP
+                else self._rules[number].datagram_weight if self._is_thinned else 1)
             if is_in_sets(&self._rules[number], &noted) and self._acts(rule, packet, &noted, now_ns):
                 return 1 + (rule.number & (RULE_NUMBERS - 1))
         self._weight = weight

@@ -9,6 +9,7 @@ Such programs have no maps. The table of sources is part of the code, found by b
 so a stranger may be taken for one who is not, and never the other way round.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport ENOMEM, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -103,14 +104,15 @@ cdef class Strangers:
 
     # --- the program ----------------------------------------------------------------------------------------------
 
-    cdef int attach(self, int fd, uint32_t one_in) noexcept nogil:
-        """Let one in so many datagrams of strangers pass to a socket, by chance; return 0 or an errno.
+    cdef int attach(self, int fd, uint32_t one_in, bint blocks) noexcept nogil:
+        """Let one in so many datagrams of strangers pass to a socket, by chance, all for 0; return 0 or an errno.
 
-        The program has the sources that are in use now; it replaces another one.
+        With `blocks`, few of those pass that rules block. The program has the sources that are in use now; it replaces
+        another one.
         """
         cdef Program program
         while True:
-            self._make(one_in)
+            self._make(one_in, blocks)
             program.size, program.code = <unsigned short>self._size, self._code
             if setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(Program)) == 0:
                 return 0
@@ -143,7 +145,28 @@ cdef class Strangers:
         self._put(LOAD_NUMBER, 0, 0, words[0])
         self._put(JUMP, 0, 0, 0)
 
-    cdef void _make(self, uint32_t one_in) noexcept nogil:
+    cdef void expire(self, uint64_t now_ns) noexcept nogil:
+        """Forget the rules once the first of them has ended."""
+        if self.has_blocks and self.expires_ns and self.expires_ns <= now_ns:
+            self.has_blocks, self.changed = False, True
+
+    cdef void _put_blocks(self) noexcept nogil:
+        """Drop what rules block, but for one in PASSED_ONE_IN."""
+        cdef uint32_t four = self._block_sizes[0], six = self._block_sizes[1]
+        self._put(LOAD_WORD, 0, 0, RANDOM)
+        self._put(JUMP_GREATER_EQUAL, 1, 0, PASS // PASSED_ONE_IN)
+        self._put(JUMP, 0, 0, 5 + four + six)
+        self._put(LOAD_BYTE, 0, 0, NETWORK)
+        self._put(SHIFT_RIGHT, 0, 0, 4)
+        self._put(JUMP_EQUAL, 1, 0, 4)
+        self._put(JUMP, 0, 0, four + 1)
+        memcpy(&self._code[self._size], self._blocks[0], four * sizeof(Instruction))
+        self._size += four
+        self._put(JUMP, 0, 0, six)
+        memcpy(&self._code[self._size], self._blocks[1], six * sizeof(Instruction))
+        self._size += six
+
+    cdef void _make(self, uint32_t one_in, bint blocks) noexcept nogil:
         cdef uint32_t words[TABLE_WORDS]
         cdef uint32_t place, count = TABLE_WORDS >> self._fold
         cdef int begin, at
@@ -184,9 +207,12 @@ cdef class Strangers:
         self._put(AND, 0, 0, 1)
         self._put(JUMP_EQUAL, 0, 1, 1)
         self._put(RETURN, 0, 0, PASS)
-        self._put(LOAD_WORD, 0, 0, RANDOM)
-        self._put(JUMP_GREATER_EQUAL, 0, 1, PASS // one_in)
-        self._put(RETURN, 0, 0, 0)
+        if blocks:
+            self._put_blocks()
+        if one_in > 1:
+            self._put(LOAD_WORD, 0, 0, RANDOM)
+            self._put(JUMP_GREATER_EQUAL, 0, 1, PASS // one_in)
+            self._put(RETURN, 0, 0, 0)
         self._put(RETURN, 0, 0, PASS)
 
     # === Public API ===
@@ -199,15 +225,40 @@ cdef class Strangers:
         """Return whether the table has a source."""
         return self.has(source)
 
-    def filter(self, int fd, uint32_t one_in):
-        """Let one in so many datagrams of strangers pass to a socket; all for 1.
+    def block(self, bytes four, bytes six, uint64_t expires_ns):
+        """Drop what rules block from the next program on, rather than what others did.
+
+        Args:
+            four: Code for datagrams of IPv4 (struct sock_filter): what it does not return for goes on behind it.
+            six: The same for IPv6.
+            expires_ns: When the first of the rules ends, on the monotonic clock; 0 for never.
+
+        Raises:
+            ValueError: If it is too long.
+        """
+        if len(four) % sizeof(Instruction) or len(six) % sizeof(Instruction) or (
+                len(four) + len(six) > MAX_BLOCK_INSTRUCTIONS * sizeof(Instruction)):
+            raise ValueError(f"rules take {MAX_BLOCK_INSTRUCTIONS} instructions at most")
+        self.expires_ns = expires_ns
+        if self.has_blocks and four == self._four and six == self._six:
+            return
+        self._four, self._six = four, six
+        self._blocks[0] = <Instruction *>PyBytes_AS_STRING(four)
+        self._blocks[1] = <Instruction *>PyBytes_AS_STRING(six)
+        self._block_sizes[0] = <uint32_t>(len(four) // sizeof(Instruction))
+        self._block_sizes[1] = <uint32_t>(len(six) // sizeof(Instruction))
+        self.changed |= self.has_blocks or len(four) + len(six) != 0
+        self.has_blocks = len(four) + len(six) != 0
+
+    def filter(self, int fd, uint32_t one_in, bint blocks=False):
+        """Let one in so many datagrams of strangers pass to a socket; all for 1. With `blocks`, as rules say.
 
         Raises:
             OSError: If the kernel refuses the program.
         """
         cdef int error = 0
-        if one_in > 1:
-            error = self.attach(fd, one_in)
+        if one_in > 1 or blocks:
+            error = self.attach(fd, one_in, blocks)
         else:
             self.detach(fd)
         if error:

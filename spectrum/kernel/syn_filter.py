@@ -6,6 +6,8 @@ SYNs. One SYN in `PASSED_ONE_IN` passes, so that the worker that refuses it sees
 
 Only what the worker would refuse is dropped: of rules with the action `block`, the conditions that can be read from the
 headers. It does not know which sources are known, and has no clock: its owner removes it when a rule ends.
+
+The same conditions about datagrams are a part of the program of `engine/strangers.pyx`, which knows the sources in use.
 """
 
 import ctypes
@@ -26,21 +28,28 @@ SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 PASSED_ONE_IN = 16
 # Of the kernel (BPF_MAXINSNS), for all rules together. Longer programs are also limited by net.core.optmem_max.
 MAX_INSTRUCTIONS = 4096
+# Of the code about datagrams: engine/strangers.pyx.
+MAX_BLOCK_INSTRUCTIONS, DATAGRAMS_PASSED_ONE_IN = 2000, 64
 # linux/bpf_common.h, with the address modes ABS and K
-LOAD_WORD, LOAD_HALF, LOAD_BYTE = 0x20, 0x28, 0x30
+LOAD_WORD, LOAD_HALF, LOAD_BYTE, LOAD_LENGTH = 0x20, 0x28, 0x30, 0x80
 AND, OR, SHIFT_RIGHT = 0x54, 0x44, 0x74
 JUMP, JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_EQUAL, RETURN = 0x05, 0x15, 0x25, 0x35, 0x06
-# linux/filter.h: offsets from the network header, and of what is not in the packet. The data begin at the TCP header.
+# linux/filter.h: offsets from the network header, and of what is not in the packet. The data begin at the header of TCP
+# or UDP.
 NETWORK, RANDOM = 0x100000000 - 0x100000, 0x100000000 - 0x1000 + 56
 _DROP, _PASS = 0, 0xFFFFFFFF
-_TCP_PORTS, _TCP_FLAGS = (0, 2), 13
+_PORTS_AT, _TCP_FLAGS = (0, 2), 13
+_UDP_BYTES = 8
+_IP_BYTES = {4: 20, 6: 40}
 _SOURCE_AT, _DESTINATION_AT = {4: 12, 6: 8}, {4: 16, 6: 24}
 _WORDS = {4: 1, 6: 4}
 _INSTRUCTION = struct.Struct("HBBI")
 _MAPPED = bytes(10) + b"\xff\xff"
 _BLOCK, _PREFIXES, _SOURCES = ACTIONS.index("block"), SET_FIELDS.index("source/24"), SET_FIELDS.index("source")
-# Of a SYN to an app, as kind_of of bpf/matching.h has it, without the version and whether the source is known.
-_SERVED, _PORTS, _KNOWN = 1 << 6, 1 << 7, 1 << 5
+# Of a packet to an app, as kind_of of bpf/matching.h has it, without the version and whether the source is known; of a
+# datagram to a flow that exists, but is not in use.
+_SERVED, _PORTS, _KNOWN, _SHAKEN = 1 << 6, 1 << 7, 1 << 5, 1 << 3
+_TCP, _UDP = PROTOCOLS["tcp"], PROTOCOLS["udp"]
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 Guard = tuple[bytes, bytes]
@@ -67,6 +76,30 @@ class SynFilter(NamedTuple):
     expires_ns: int
 
 
+class DatagramBlocks(NamedTuple):
+    """Code that drops datagrams, for each version of IP; it goes on behind its end with what it does not drop.
+
+    Attributes:
+        four: Of IPv4, packed (struct sock_filter).
+        six: Of IPv6.
+        rules: The places of the rules that it has, among those that it was made of.
+        expires_ns: When the first of these ends, on the monotonic clock; 0 for never.
+    """
+
+    four: bytes
+    six: bytes
+    rules: frozenset[int]
+    expires_ns: int
+
+
+def datagram_blocks(rules: Sequence[BlockRule], guard: Iterable[Guard], now_ns: int) -> DatagramBlocks:
+    """Return code that drops datagrams as rules say; the arguments are those of `syn_filter`."""
+    blocks, taken, expires_ns = _blocks(rules, guard, now_ns, _UDP, MAX_BLOCK_INSTRUCTIONS)
+    if not taken:
+        return DatagramBlocks(b"", b"", frozenset(), 0)
+    return DatagramBlocks(_packed(blocks[4]), _packed(blocks[6]), frozenset(taken), expires_ns)
+
+
 def syn_filter(rules: Sequence[BlockRule], guard: Iterable[Guard], now_ns: int) -> SynFilter | None:
     """Return the program that drops SYNs as rules say; None if it would drop nothing.
 
@@ -77,27 +110,7 @@ def syn_filter(rules: Sequence[BlockRule], guard: Iterable[Guard], now_ns: int) 
         guard: Addresses and masks of 16 bytes: no SYN from or to these is dropped.
         now_ns: The monotonic clock; rules that have ended are left out.
     """
-    guarded = list(guard)
-    blocks: dict[int, list[Instruction]] = {
-        version: [one for end in (_SOURCE_AT, _DESTINATION_AT) for of in guarded for one in _passing(of, end, version)]
-        for version in (4, 6)
-    }
-    taken: set[int] = set()
-    ends: list[int] = []
-    room = MAX_INSTRUCTIONS - 16 - sum(map(len, blocks.values()))
-    for place, rule in enumerate(rules):
-        slot = Slot.unpacked(rule.slot)
-        if slot.expires_ns and slot.expires_ns <= now_ns:
-            continue
-        made = {version: _dropping(slot, rule.sets, version) for version in (4, 6)}
-        size = sum(len(code) for code in made.values() if code)
-        if any(code is None for code in made.values()) or not size or size > room:
-            continue
-        room -= size
-        for version, code in made.items():
-            blocks[version] += code or ()
-        taken.add(place)
-        ends += [slot.expires_ns] if slot.expires_ns else []
+    blocks, taken, expires_ns = _blocks(rules, guard, now_ns, _TCP, MAX_INSTRUCTIONS - 16)
     if not taken:
         return None
     head = [
@@ -114,7 +127,35 @@ def syn_filter(rules: Sequence[BlockRule], guard: Iterable[Guard], now_ns: int) 
         (JUMP, 0, 0, len(blocks[4]) + 1),
     ]
     passed = (RETURN, 0, 0, _PASS)
-    return SynFilter([*head, *blocks[4], passed, *blocks[6], passed], frozenset(taken), min(ends, default=0))
+    return SynFilter([*head, *blocks[4], passed, *blocks[6], passed], frozenset(taken), expires_ns)
+
+
+def _blocks(
+    rules: Sequence[BlockRule], guard: Iterable[Guard], now_ns: int, protocol: int, room: int
+) -> tuple[dict[int, list[Instruction]], set[int], int]:
+    """Return code of rules for each version of IP, the places of these rules, and when the first of them ends."""
+    guarded = list(guard)
+    blocks: dict[int, list[Instruction]] = {
+        version: [one for end in (_SOURCE_AT, _DESTINATION_AT) for of in guarded for one in _passing(of, end, version)]
+        for version in (4, 6)
+    }
+    taken: set[int] = set()
+    ends: list[int] = []
+    room -= sum(map(len, blocks.values()))
+    for place, rule in enumerate(rules):
+        slot = Slot.unpacked(rule.slot)
+        if slot.expires_ns and slot.expires_ns <= now_ns:
+            continue
+        made = {version: _dropping(slot, rule.sets, version, protocol) for version in (4, 6)}
+        size = sum(len(code) for code in made.values() if code)
+        if any(code is None for code in made.values()) or not size or size > room:
+            continue
+        room -= size
+        for version, code in made.items():
+            blocks[version] += code or ()
+        taken.add(place)
+        ends += [slot.expires_ns] if slot.expires_ns else []
+    return blocks, taken, min(ends, default=0)
 
 
 def attach(descriptor: int, instructions: Sequence[Instruction]) -> None:
@@ -123,9 +164,13 @@ def attach(descriptor: int, instructions: Sequence[Instruction]) -> None:
     Raises:
         OSError: If the kernel does not take it.
     """
-    code = b"".join(_INSTRUCTION.pack(*one) for one in instructions)
+    code = _packed(instructions)
     buffer = ctypes.create_string_buffer(code, len(code))
     _set(descriptor, SO_ATTACH_FILTER, struct.pack("@HP", len(instructions), ctypes.addressof(buffer)))
+
+
+def _packed(instructions: Iterable[Instruction]) -> bytes:
+    return b"".join(_INSTRUCTION.pack(*one) for one in instructions)
 
 
 def detach(descriptor: int) -> None:
@@ -174,21 +219,24 @@ def _addressed(
     return rest
 
 
-def _dropping(slot: Slot, sets: Sequence[bytes], version: int) -> list[Instruction] | None:
-    """Return the block of a rule: empty if it matches no SYN of that version, None if that cannot be read here."""
+def _dropping(slot: Slot, sets: Sequence[bytes], version: int, of: int) -> list[Instruction] | None:
+    """Return the block of a rule: empty if it matches no SYN or datagram of that version, None if it cannot be here."""
     kind = (version == 6) | _SERVED | _PORTS
-    matched = [slot.kinds[one >> 3] >> (one & 7) & 1 for one in (kind, kind | _KNOWN)]
+    states = (0,) if of == _TCP else (0, _SHAKEN)
+    matched = [
+        slot.kinds[one >> 3] >> (one & 7) & 1 for state in states for one in (kind | state, kind | state | _KNOWN)
+    ]
     ports, others, protocol, lifetimes = slot.ranges[:4], slot.ranges[4:10], slot.ranges[10:12], slot.ranges[12:14]
-    unknown = [others[:2], others[2:4], others[4:], lifetimes]  # the worker has 0 for them
+    unknown = [others[2:4], others[4:], lifetimes, *([others[:2]] if of == _TCP else [])]  # the worker has 0 for them
     if (
         slot.action != _BLOCK
         or not any(matched)
         or slot.options_mask
-        or slot.payload_mask
+        or (slot.payload_mask and of == _TCP)
         or any(slot.sequences)
-        or SYN & slot.tcp_mask != slot.tcp_flags
+        or (SYN if of == _TCP else 0) & slot.tcp_mask != slot.tcp_flags
         or any(low > 0 for low, _ in unknown)
-        or not protocol[0] <= PROTOCOLS["tcp"] <= protocol[1]
+        or not protocol[0] <= of <= protocol[1]
     ):
         return []
     if not all(matched):
@@ -199,14 +247,42 @@ def _dropping(slot: Slot, sets: Sequence[bytes], version: int) -> list[Instructi
         if field not in (_PREFIXES, _SOURCES):
             return None
         _member(sorted(values_of(values)), field == _PREFIXES, version, bool(negated), rest)
-    for at, (low, high) in zip(_TCP_PORTS, (ports[:2], ports[2:]), strict=True):
-        load = [(LOAD_HALF, 0, 0, at)]
-        if high < 0xFFFF:
-            _test(load, JUMP_GREATER, high, rest, holds=False)
-        if low > 0:
-            _test(load, JUMP_GREATER_EQUAL, low, rest)
+    if slot.payload_mask and not _begins(slot.payload, slot.payload_mask, rest):
+        return None
+    if of == _UDP:
+        low, high = others[:2]
+        more = _IP_BYTES[version]  # the kernel says how long it is from the header of UDP on
+        if high < more:
+            return []
+        _within([(LOAD_LENGTH, 0, 0, 0)], max(0, low - more), high - more if high < 0xFFFF else 0xFFFF, rest)
+    for at, (low, high) in zip(_PORTS_AT, (ports[:2], ports[2:]), strict=True):
+        _within([(LOAD_HALF, 0, 0, at)], low, high, rest)
     rest = _addressed(slot.destination, slot.destination_mask, _DESTINATION_AT, version, rest)
     return _addressed(slot.source, slot.source_mask, _SOURCE_AT, version, rest) if rest else []
+
+
+def _within(load: Sequence[Instruction], low: int, high: int, rest: list[Instruction]) -> None:
+    """Put before the rest of a block that a number is in a range."""
+    if high < 0xFFFF:
+        _test(load, JUMP_GREATER, high, rest, holds=False)
+    if low > 0:
+        _test(load, JUMP_GREATER_EQUAL, low, rest)
+
+
+def _begins(payload: int, mask: int, rest: list[Instruction]) -> bool:
+    """Put before the rest of a block how the payload of a datagram begins; return whether that can be read here.
+
+    Bytes that a datagram lacks are 0 for the worker, and here the program would end.
+    """
+    wanted, bits = payload.to_bytes(8, "big"), mask.to_bytes(8, "big")
+    last = max(place for place in range(8) if bits[place])
+    if not wanted[last]:
+        return False
+    for place in range(last, -1, -1):
+        if bits[place]:
+            _test([(LOAD_BYTE, 0, 0, _UDP_BYTES + place), (AND, 0, 0, bits[place])], JUMP_EQUAL, wanted[place], rest)
+    _test([(LOAD_LENGTH, 0, 0, 0)], JUMP_GREATER, _UDP_BYTES + last, rest)
+    return True
 
 
 # --- sets of sources --------------------------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from spectrum.engine.flow_keeper import FlowOutcome, Mode
 from spectrum.engine.loop import Loop
 from spectrum.engine.strangers import Strangers
 from spectrum.engine.target import Target
+from spectrum.kernel.filter.rules import pack_rule
 from spectrum.kernel.sockets import IP_PKTINFO, SO_RCVBUFFORCE
+from spectrum.kernel.syn_filter import DATAGRAMS_PASSED_ONE_IN, BlockRule, datagram_blocks
 from spectrum.wire import simple_proxy
 from tests.engine.harness import (
     LOOPBACK,
@@ -593,6 +595,45 @@ def test_the_kernel_drops_datagrams_of_strangers_while_they_are_far_too_many(ori
         assert process_until(recorder, origin, b"last known").count(b"known") == recorder.asked
         # Those that the program dropped were never read, and are counted.
         assert recorder.drops()["overload"] > 1_000
+        while is_filtered(edge):
+            assert time.monotonic() < deadline
+            recorder.loop.process()
+            time.sleep(0.01)
+        assert recorder.faults == []
+
+
+def test_the_kernel_drops_what_rules_block_once_many_are_refused(origin, watching):
+    recorder = Slow([target(origin)], lookout=watching.lookout)
+    recorder.engine.set_app(0, 1 << 60)
+    rule = FilterRule(payload=(int.from_bytes(b"new\0\0\0\0\0", "big"), 0xFFFFFF << 40), idle=True)
+    blocks = datagram_blocks([BlockRule(pack_rule(rule), [])], [], time.monotonic_ns())
+    with recorder.listen() as edge, datagrams() as client:
+        recorder.edge, recorder.known = edge.getsockname(), client
+        edge.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
+        ask_and_confirm(recorder, client, edge, origin)
+        watching.lookout.watch(1 << 20, 1 << 20)
+        watching.rules(rule)
+        recorder.engine.drop_blocked(blocks.four, blocks.six, 0)
+        watching.lookout.thin_datagrams(blocks.rules, DATAGRAMS_PASSED_ONE_IN)
+        deadline, sent = time.monotonic() + 20, 0
+        while not is_filtered(edge):
+            assert time.monotonic() < deadline
+            recorder.flood = 200
+            recorder.come(200)
+            sent += 200
+            recorder.loop.process()
+        # The queue is empty: from now on each that passes was one of so many.
+        for _ in range(4):
+            recorder.loop.process()
+            time.sleep(0.01)
+        before = watching.looks.counts()[0][0]
+        recorder.flood = 4_000
+        recorder.come(4_000)
+        ask(client, edge, b"last known")
+        assert process_until(recorder, origin, b"last known").count(b"known") == recorder.asked
+        assert recorder.drops() == {"attack": sent + 4_000}
+        assert 1_000 < watching.looks.counts()[0][0] - before < 10_000
+        recorder.engine.drop_blocked(b"", b"", 0)
         while is_filtered(edge):
             assert time.monotonic() < deadline
             recorder.loop.process()

@@ -19,7 +19,7 @@ from spectrum.engine.offload import Offload
 from spectrum.engine.shared import Affinities, Loads
 from spectrum.kernel.descriptors import close_all
 from spectrum.kernel.sockets import descriptor_limit, open_descriptors
-from spectrum.kernel.syn_filter import BlockRule
+from spectrum.kernel.syn_filter import DATAGRAMS_PASSED_ONE_IN, BlockRule, Guard, datagram_blocks
 from spectrum.link.messages import HealthUpdate, Memory, Offloading, Watching, WorkerRules
 from spectrum.plane.access.firewall import ClientPlaces, Firewall
 from spectrum.plane.balancing.balancers import Balancers
@@ -224,7 +224,7 @@ class Planes:
                 if not told.size:
                     self._lookout.watch(0, 0)
                     self._lookout.set_rules([])
-                    self.tcp.syn_filters.take((), ())
+                    self._drop_early((), ())
                 return
             looks, known, rules = files
             found = os.fstat(looks)
@@ -233,12 +233,19 @@ class Planes:
                 self._shown = found.st_dev, found.st_ino
             wanted = _WORKER_RULES.decode(os.pread(rules, told.size, 0))
             self._lookout.set_rules([(one.slot, one.sets) for one in wanted.rules], wanted.guard)
-            self.tcp.syn_filters.take([BlockRule(one.slot, one.sets) for one in wanted.rules], wanted.guard)
+            self._drop_early([BlockRule(one.slot, one.sets) for one in wanted.rules], wanted.guard)
             self._lookout.watch(told.idle_one_in, told.used_one_in)
             if wanted.rules:
                 self.tcp.end_blocked()
         finally:
             close_all(files)
+
+    def _drop_early(self, rules: Sequence[BlockRule], guard: Sequence[Guard]) -> None:
+        """Have the kernel drop SYNs and datagrams as the lookout's rules say."""
+        self.tcp.syn_filters.take(rules, guard)
+        blocks = datagram_blocks(rules, guard, time.monotonic_ns())
+        self.udp.engine.drop_blocked(blocks.four, blocks.six, blocks.expires_ns)
+        self._lookout.thin_datagrams(blocks.rules, DATAGRAMS_PASSED_ONE_IN)
 
     def _end_drained(self) -> None:
         """End sessions of origins that were taken out of service as their drain requires."""
