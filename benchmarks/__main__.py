@@ -13,6 +13,7 @@ import click
 from benchmarks import (
     access,
     analytics,
+    analytics_connections,
     api,
     balancing,
     changes,
@@ -381,6 +382,27 @@ def analytics_groups_command(rows: int, folder: Path | None, make_s: float, by: 
         _measure(
             "groups", [name], lambda _: analytics.measure_groups(kept, names), analytics.GROUP_ROWS, rounds, 0, write
         )
+
+
+@main.command("analytics-connections")
+@click.option("--ways", default="neither,analytics", show_default=True, help="Two of: neither, a journal, analytics.")
+@click.option("--pairs", default=12, show_default=True, help="Measurements of each, in turn.")
+@click.option("--seconds", default=2, show_default=True, help="Duration of each load.")
+def analytics_connections_command(ways: str, pairs: int, seconds: int) -> None:
+    """New connections with analytics as a share of those without it, all processes on one core."""
+    chosen = ways.split(",")
+    if len(chosen) != 2 or not set(chosen) <= set(analytics_connections.WAYS):
+        raise click.UsageError(f"--ways: two of {', '.join(analytics_connections.WAYS)}")
+    if missing := missing_tools(["nginx", "wrk", "iperf3"]):
+        raise click.ClickException("missing tools; install them with:\n  " + "\n  ".join(dict.fromkeys(missing)))
+    with tcp.origin():
+        found = analytics_connections.ratios(chosen, pairs, seconds, click.echo)
+    for told, values in (
+        ("connections a second", [one.per_s for one in found]),
+        ("processor time of worker and supervisor for each", [one.cpu_us for one in found]),
+    ):
+        middle, low, high = analytics_connections.interval(values)
+        click.echo(f"{told}: {middle:.3f} of {chosen[0]}, {low:.3f} to {high:.3f} with 95 % confidence")
 
 
 @main.command("balancing")
