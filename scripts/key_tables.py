@@ -2,7 +2,8 @@
 
 A table stands between `<!-- keys of MODEL at PREFIX, ... -->` and `<!-- end of keys -->`; the prefix may be omitted.
 The meaning of a key is the description of its field. A mapping without a description has a row for each of its keys.
-Bodies of the API that are not objects of the file have tables between `<!-- fields of SCHEMA -->` and the same end.
+Bodies of the API that are not objects of the file have tables between `<!-- fields of SCHEMA -->` and the same end,
+events of its streams between `<!-- events of CLASS, ... -->` and that.
 """
 
 import inspect
@@ -11,19 +12,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import annotated_types
+import msgspec
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from spectrum.api.analytics.bodies import BODY_SCHEMA
+from spectrum.api.live_events import AwayEvent, LiveEvent
 from spectrum.api.routes.schemas import PACK_ORDER
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.fields import Shown, switch
 
 DOCS = Path(__file__).parent.parent / "docs"
-_REGION = re.compile(r"(<!-- (keys|fields) of (.*?) -->\n).*?(\n<!-- end of keys -->)", re.DOTALL)
+_REGION = re.compile(r"(<!-- (keys|fields|events) of (.*?) -->\n).*?(\n<!-- end of keys -->)", re.DOTALL)
+_HEAD_OF_EVENTS = "| key | meaning |\n| --- | --- |"
 _HEAD = "| key | values | default | meaning |\n| --- | --- | --- | --- |"
 
 
@@ -41,6 +45,7 @@ def models(kind: Any) -> Iterator[type[BaseModel]]:
 
 
 SCHEMAS = {"order of a certificate": PACK_ORDER, "query": BODY_SCHEMA}
+EVENTS: dict[str, type[msgspec.Struct]] = {one.__name__: one for one in (LiveEvent, AwayEvent)}
 MODELS = {model.__name__: model for model in models(Config)}
 
 
@@ -50,10 +55,13 @@ def page(path: Path) -> str:
     def table(found: re.Match[str]) -> str:
         if found[2] == "keys":
             rows = [row for part in found[3].split(",") for row in _rows_of(part.strip())]
-        else:
+        elif found[2] == "fields":
             rows = list(fields(SCHEMAS[found[3]]))
+        else:
+            rows = [row for name in found[3].split(", ") for row in event_rows(EVENTS[name])]
+        head = _HEAD_OF_EVENTS if found[2] == "events" else _HEAD.replace("key", found[2][:-1], 1)
         lines = "\n".join(f"| {' | '.join(row)} |" for row in rows).replace(f"]({path.name}#", "](#")
-        return f"{found[1]}\n{_HEAD.replace('key', found[2][:-1], 1)}\n{lines}\n{found[4]}"
+        return f"{found[1]}\n{head}\n{lines}\n{found[4]}"
 
     return _REGION.sub(table, path.read_text())
 
@@ -88,6 +96,17 @@ def fields(schema: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         is_needed = name in schema.get("required", ())
         initial = "required" if is_needed else f"`{_text(field['default'])}`" if "default" in field else "none"
         yield f"`{name}`", _values_of(field), initial, field["description"].replace("|", "\\|")
+
+
+def event_rows(event: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, ...]]:
+    """Yield the rows of an event's keys, each followed by those of the object or list of objects that it has."""
+    hints = get_type_hints(event, include_extras=True)
+    for field in msgspec.structs.fields(event):
+        kind, meta = get_args(hints[field.name])
+        yield f"`{prefix}{field.encode_name}`", meta.description.replace("|", "\\|")
+        for part in (kind, *get_args(kind)):
+            if isinstance(part, type) and issubclass(part, msgspec.Struct):
+                yield from event_rows(part, f"{prefix}{field.encode_name}{'.' if part is kind else '[].'}")
 
 
 def _values_of(field: dict[str, Any]) -> str:

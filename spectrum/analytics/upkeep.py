@@ -61,7 +61,7 @@ class Upkeep:
             if rolled := self._roll_up_of(number)[0]:
                 return rolled, True
         waiting = self._count(number=last, name=EVENTS.name) - self._mark(last, EVENTS.name)
-        if now - self._rolled_up_at < ROLL_UP_S and not self._is_rolling_up and waiting < MIN_ROLL_UP_ROWS:
+        if 0 <= now - self._rolled_up_at < ROLL_UP_S and not self._is_rolling_up and waiting < MIN_ROLL_UP_ROWS:
             return 0, False
         rolled, left = self._roll_up_of(last)
         self._rolled_up_at = now

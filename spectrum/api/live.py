@@ -14,9 +14,11 @@ from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from spectrum.api.catalogue import NotLive
 from spectrum.api.holdings import Holdings, Owners
+from spectrum.api.live_events import AppFigures, AwayEvent, LiveEvent, Traffic, rated
 from spectrum.link.encoding import encode
 from spectrum.tasks import Tasks
 
@@ -105,7 +107,8 @@ class LiveFeed:
     def _forget(self) -> None:
         self._answer: dict[str, Any] | None = None
         self._away = ""
-        self._at = 0.0
+        # By the daemon's monotonic clock.
+        self._now = 0.0
         self._number = 0
         self._apps: dict[str, _App] = {}
         # Apps with open sessions, or with traffic in the last second; and apps with recent failures.
@@ -185,9 +188,9 @@ class LiveFeed:
     def _take(self, answer: dict[str, Any]) -> None:
         if answer["is_all"]:
             self._forget()
-        passed_s = answer["at"] - self._at
+        passed_s = answer["monotonic"] - self._now
         self._has_rates = self._answer is not None and passed_s > 0
-        self._answer, self._at, self._number, self._away = answer, answer["at"], answer["number"], ""
+        self._answer, self._now, self._number, self._away = answer, answer["monotonic"], answer["number"], ""
         self._rates = {}
         moved, still = answer["apps"], self._moving - answer["apps"].keys()
         for name in still:
@@ -223,7 +226,7 @@ class LiveFeed:
             self._moving.add(name)
             if more[FAILED] or name in self._failing:
                 self._failing.add(name)
-                app.minute.append((self._at, more[STARTED], more[FAILED]))
+                app.minute.append((self._now, more[STARTED], more[FAILED]))
         (self._active.add if counts[OPEN] or any(app.rates) else self._active.discard)(name)
 
     def _add(self, owners: Owners, more: Iterable[float]) -> None:
@@ -233,7 +236,7 @@ class LiveFeed:
 
     def _age(self, name: str) -> None:
         minute = self._apps[name].minute
-        while minute and minute[0][0] < self._at - FAILING_S:
+        while minute and minute[0][0] < self._now - FAILING_S:
             minute.popleft()
         if not any(failed for _, _, failed in minute):
             minute.clear()
@@ -249,31 +252,31 @@ class LiveFeed:
         """Return the event for a scope; all subscribers with that scope get the same one."""
         known = self._messages.get(scope)
         if known is None:
-            content = self._content(scope) if self._answer is not None else {"away": self._away}
+            content = self._content(scope) if self._answer is not None else AwayEvent(self._away)
             known = self._messages[scope] = b"data: %b\n\n" % encode(_ENCODER, content)
         return known
 
-    def _content(self, scope: LiveScope) -> dict[str, Any]:
+    def _content(self, scope: LiveScope) -> LiveEvent:
         answer = self._answer
         assert answer is not None, "the caller looked"
         findings = self._findings(scope, answer["troubles"])
         wrong = [one for one in findings if one["severity"] != "past"]
         states = _states(wrong)
-        return {
-            "at": answer["at"],
-            "node": answer["node"],
-            "version": answer["version"],
-            "revision": answer["generation"],
-            "workers": answer["workers"] if scope.sees_node else None,
-            "totals": self._totals(scope),
-            "app_count": len(self._catalogue.in_account("apps", scope.account)),
-            "apps": [self._row(name, states.get(name)) for name in self._shown(scope, states)],
-            "trouble": _counted(wrong, states),
-            "findings": [_told(one, self._catalogue) for one in islice(findings, MOST_FINDINGS)],
-            "finding_count": len(findings),
-        }
+        return LiveEvent(
+            at=answer["at"],
+            node=answer["node"],
+            version=answer["version"],
+            revision=answer["generation"],
+            workers=answer["workers"] if scope.sees_node else None,
+            totals=self._totals(scope),
+            app_count=len(self._catalogue.in_account("apps", scope.account)),
+            apps=[self._row(name, states.get(name)) for name in self._shown(scope, states)],
+            trouble=_counted(wrong, states),
+            findings=[_told(one, self._catalogue) for one in islice(findings, MOST_FINDINGS)],
+            finding_count=len(findings),
+        )
 
-    def _totals(self, scope: LiveScope) -> dict[str, float | None]:
+    def _totals(self, scope: LiveScope) -> Traffic:
         sums, rates = [0.0] * 7, [0.0] * 7
         for owners, counted in self._sums.items():
             if scope.has(owners):
@@ -281,7 +284,7 @@ class LiveFeed:
         for owners, rate in self._rates.items():
             if scope.has(owners):
                 rates = [a + b for a, b in zip(rates, rate, strict=True)]
-        return {"open": sums[OPEN], **_rated(rates if self._has_rates else None)}
+        return Traffic(open=sums[OPEN], **rated(rates if self._has_rates else None))
 
     def _shown(self, scope: LiveScope, states: Mapping[str, Any]) -> list[str]:
         """Return the names of the apps in a message: those with trouble, then those with the most traffic."""
@@ -293,20 +296,21 @@ class LiveFeed:
         app = self._apps[name]
         return app.weight, app.counts[OPEN]
 
-    def _row(self, name: str, state: tuple[str, str, Mapping[str, Any]] | None) -> dict[str, Any]:
+    def _row(self, name: str, state: tuple[str, str, Mapping[str, Any]] | None) -> AppFigures:
         app, found = self._apps.get(name), self._catalogue.named("apps", name)
         rates = app.rates if app is not None else (0.0,) * 7
-        row: dict[str, Any] = {
-            "id": found.id if found else "",
-            "name": name,
-            "zone": self._zone_of(app.owners if app else self._owners(name)),
-            "protocol": found.value.get("protocol", "") if found else "",
-            "open": app.counts[OPEN] if app else 0,
-            **_rated(rates if self._has_rates else None),
-        }
-        if state is not None:
-            row |= {"severity": state[0], "why": state[1], "facts": state[2]}
-        return row
+        severity, why, facts = state if state is not None else (UNSET, UNSET, UNSET)
+        return AppFigures(
+            id=found.id if found else "",
+            name=name,
+            zone=self._zone_of(app.owners if app else self._owners(name)),
+            protocol=found.value.get("protocol", "") if found else "",
+            open=app.counts[OPEN] if app else 0,
+            **rated(rates if self._has_rates else None),
+            severity=severity,
+            why=why,
+            facts=facts,
+        )
 
     def _zone_of(self, owners: Owners) -> str:
         zone = self._catalogue.named("zones", owners[1])
@@ -345,25 +349,10 @@ class LiveFeed:
                 "severity": "failed" if failed >= FAILING_MOST * began else "degraded",
                 "section": "apps",
                 "name": name,
-                "since": app.minute[0][0],
+                "since": self._answer["at"] - (self._now - app.minute[0][0]) if self._answer is not None else 0.0,
                 "facts": {"failed": failed, "began": began, "why": max(failures, key=failures.get, default="")},
                 "apps": [name],
             }
-
-
-def _rated(rates: Iterable[float] | None) -> dict[str, float | None]:
-    """Return rates by name: sessions per second, bits per second, datagrams per second."""
-    if rates is None:
-        return dict.fromkeys(("new", "refused", "failed", "in", "out", "dropped"))
-    _, started, refused, failed, received, sent, dropped = rates
-    return {
-        "new": round(max(0.0, started - refused), 3),
-        "refused": round(refused, 3),
-        "failed": round(failed, 3),
-        "in": round(received * 8),
-        "out": round(sent * 8),
-        "dropped": round(dropped, 3),
-    }
 
 
 def _states(findings: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, str, Mapping[str, Any]]]:

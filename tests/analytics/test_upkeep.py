@@ -51,6 +51,15 @@ def test_what_is_rolled_up_is_in_sums_once(folder, monkeypatch):
     store.close()
 
 
+def test_a_clock_that_was_set_back_delays_no_roll_up(folder):
+    store = opened(folder)
+    store.take([batch([record()])], CURSOR)
+    assert store.tidy(NOW).rolled_up == 1
+    store.take([batch([record()], sequence=2)], CURSOR)
+    assert store.tidy(NOW - 2 * DAY_S).rolled_up == 1
+    store.close()
+
+
 def test_many_are_rolled_up_at_once(folder, monkeypatch):
     monkeypatch.setattr(upkeep, "MIN_ROLL_UP_ROWS", 10)
     store = opened(folder)

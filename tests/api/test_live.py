@@ -17,6 +17,7 @@ class Supervisor:
 
     def __init__(self):
         self.apps, self.troubles, self.asked, self.at, self.away = {}, [], [], 1000.0, ""
+        self.stepped_by = 0.0
         # Of a test that has it answer one question at a time.
         self.turns = None
         self._told = {}
@@ -34,7 +35,8 @@ class Supervisor:
         apps = {name: one for name, one in self.apps.items() if is_all or self._told.get(name) != one}
         self._told = {name: list(one) for name, one in self.apps.items()}
         return {
-            "at": self.at,
+            "at": self.at + self.stepped_by,
+            "monotonic": self.at,
             "number": len(self.asked),
             "is_all": is_all,
             "version": "9",
@@ -242,6 +244,25 @@ async def test_an_app_whose_sessions_fail_is_found(live):
     assert (one["kind"], one["severity"], one["name"]) == ("app_failing", "failed", SSH)
     assert one["facts"] == {"failed": 14, "began": 20, "why": "connect_refused"}
     assert message["trouble"]["apps"] == {"failed": 1, "degraded": 0}
+    supervisor.at += 100
+    while (await watching.next())["findings"]:
+        pass
+
+
+@pytest.mark.parametrize("days", [-2, 2])
+async def test_a_clock_that_is_stepped_changes_no_rate_and_ends_no_minute(live, days):
+    supervisor, _, look = live
+    supervisor.apps[SSH] = counted(started=100)
+    watching = look()
+    at = (await watching.next())["at"]
+    supervisor.apps[SSH] = counted(started=120, failed=10, connect_refused=10)
+    while not (message := await watching.next())["findings"]:
+        pass
+    supervisor.stepped_by = days * 86400.0
+    while abs(message["at"] - at) < 86400:
+        message = await watching.next()
+        assert message["totals"]["failed"] is not None, "the second had its length all the same"
+    assert message["findings"][0]["since"] == pytest.approx(message["at"], abs=60), "by the clock of now"
     supervisor.at += 100
     while (await watching.next())["findings"]:
         pass

@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
+import msgspec
 import pytest
+from msgspec import UNSET, Meta, UnsetType
 from pydantic import BeforeValidator, Field
 
-from scripts.key_tables import default, fields, rows, values
+from scripts.key_tables import default, event_rows, fields, rows, values
 from spectrum.core.configuration.fields import AsTuple, Duration, Network, Shown, Size, Strict, switch
 
 
@@ -88,4 +90,25 @@ def test_fields_of_a_body_have_rows():
         ("`since`", "text, number", "none", "when"),
         ("`names`", "list of names", "none", "which"),
         ("`either`", "number, `all`", "none", "one of two"),
+    ]
+
+
+class Part(msgspec.Struct):
+    received: Annotated[float | None, Meta(description="a | b")] = msgspec.field(name="in")
+    why: Annotated[str | UnsetType, Meta(description="maybe")] = UNSET
+
+
+class Event(msgspec.Struct):
+    one: Annotated[Part, Meta(description="a part")]
+    many: Annotated[list[Part], Meta(description="parts")]
+
+
+def test_events_have_rows_for_the_keys_of_their_parts():
+    assert list(event_rows(Event)) == [
+        ("`one`", "a part"),
+        ("`one.in`", "a \\| b"),
+        ("`one.why`", "maybe"),
+        ("`many`", "parts"),
+        ("`many[].in`", "a \\| b"),
+        ("`many[].why`", "maybe"),
     ]

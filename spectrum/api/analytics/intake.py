@@ -17,6 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from spectrum.analytics.store import AnalyticsError, AnalyticsStore, PacketSample
+from spectrum.api.analytics.retention_clock import RetentionClock
 from spectrum.api.analytics.tail import JournalClosed, JournalTail
 from spectrum.core.analytics.packet_rows import packet_row
 from spectrum.core.records.journal import Entry
@@ -34,6 +35,7 @@ _Done = TypeVar("_Done")
 # Records that arrive within this time are taken together.
 GATHER_S = 1.0
 TIDY_S = 10.0
+TELL_DROPPED_S = 3600.0
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
 # Attempts to write, before the store is reopened.
@@ -72,6 +74,9 @@ class JournalIntake:
         self._began_ns = time.time_ns()
         self._taken_us = self._size = 0
         self._tidied_at = -TIDY_S
+        self._retention = RetentionClock()
+        # Rows that were dropped since the log last told of them, and when it did.
+        self._dropped, self._told_at = 0, -TELL_DROPPED_S
 
     async def run(self) -> None:
         """Take records until cancelled."""
@@ -161,17 +166,26 @@ class JournalIntake:
 
     async def _tidy(self, store: AnalyticsStore) -> None:
         try:
-            tidied = await self._run(partial(store.tidy, time.time()))
+            now = self._retention.time(time.time(), time.monotonic())
+            tidied = await self._run(partial(store.tidy, now))
         except AnalyticsError as exc:
             self._fails(exc.reason, str(exc))
         except Exception as exc:
             self._faults(exc)
         else:
             self._size = tidied.size
+            self._tell_dropped(tidied.dropped)
             self._works()
             if tidied.more:
                 return
         self._tidied_at = time.monotonic()
+
+    def _tell_dropped(self, rows: int) -> None:
+        """Log, at most once per hour, how many rows were dropped because of age or size."""
+        self._dropped += rows
+        if self._dropped and time.monotonic() >= self._told_at + TELL_DROPPED_S:
+            log.info("analytics: %d rows were dropped because of their age, or the size of the store", self._dropped)
+            self._dropped, self._told_at = 0, time.monotonic()
 
     # --- failures -------------------------------------------------------------------------------------------------
 

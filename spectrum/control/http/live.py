@@ -59,7 +59,7 @@ class LiveView:
 
     async def _answer(self, asked: ResourceRequest) -> dict[str, Any]:
         await self._fleet.ask()
-        at = time.time()
+        at, now = time.time(), time.monotonic()
         changed = self._totals.news()
         is_next = asked.query.get("after") == str(self._number) and self._number > 0
         names: Iterable[str] = changed if is_next else list(self._totals.apps)
@@ -67,6 +67,7 @@ class LiveView:
         await self._look_at_limits()
         return {
             "at": at,
+            "monotonic": now,
             "number": self._number,
             "is_all": not is_next,
             "version": __version__,
@@ -125,7 +126,7 @@ class LiveView:
                 yield Trouble("worker_stalled", "failed", facts={"worker": worker.number, "sessions": worker.sessions})
             if worker.deaf:
                 yield Trouble("worker_deaf", "failed", facts={"worker": worker.number, "listeners": worker.deaf})
-        if totals.worker_ended_at > time.time() - TOLD_FOR_S:
+        if 0 <= time.time() - totals.worker_ended_at < TOLD_FOR_S:  # not for days after the clock is set back
             facts = {"count": totals.worker_restarts, "killed": totals.workers_killed, "lost": totals.sessions_lost}
             facts |= {"why": next(reversed(fleet.ends.values()), "")}
             yield Trouble("worker_replaced", "degraded", since=totals.worker_ended_at, facts=facts)

@@ -20,6 +20,7 @@ class MemoryStore:
 
     def __init__(self, kept=None):
         self.kept = kept if kept is not None else {"ids": [], "cursor": None, "next": {}}
+        self.dropped = 0
         self.faults, self.refuses, self.calls, self.takes, self.packets = [], None, [], [], []
 
     def open(self):
@@ -56,7 +57,7 @@ class MemoryStore:
 
     def tidy(self, now):
         self.calls.append("tidy")
-        return UpkeepResult(0, 0, 4096, False)
+        return UpkeepResult(0, self.dropped, 4096, False)
 
     def extent(self):
         return KeptSpan(None, None, None)

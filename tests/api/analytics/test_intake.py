@@ -184,15 +184,29 @@ async def test_upkeep_comes_by_the_way_and_its_faults_do_not_matter(daemon, monk
     async with taking(daemon, store) as intake:
         await until(lambda: report(daemon).size == 4096)
 
+        faults = [AnalyticsError("no room", "full"), ValueError("x")]
+
         def fails(now):
-            raise [AnalyticsError("no room", "full"), ValueError("x")][len(store.calls) % 2]
+            raise faults[0]
 
         store.tidy = fails
         await until(lambda: report(daemon).failures.get("full"))
-        store.calls.append("odd")
+        faults.pop(0)
         await until(lambda: report(daemon).failures.get("fault"))
         del store.tidy
         await until(lambda: not intake.why)
+
+
+async def test_rows_that_are_dropped_are_told_once_per_hour(daemon, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(module, "TIDY_S", 0.01)
+    store = MemoryStore()
+    store.dropped = 7
+    async with taking(daemon, store):
+        await until(lambda: store.calls.count("tidy") > 5)
+    assert [one for one in caplog.messages if "dropped" in one] == [
+        "analytics: 7 rows were dropped because of their age, or the size of the store"
+    ]
 
 
 async def test_samples_of_packets_come_with_the_answers(daemon):
