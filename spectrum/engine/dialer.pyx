@@ -188,11 +188,13 @@ cdef class Dialer(Sessions):
 
     cdef int _origin_socket(self, Session *session, Target target) noexcept:
         """Return a socket that is connecting to the target, or a negative errno."""
-        cdef int fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
+        # A PROXY header or a ClientHello follows the handshake.
+        cdef bint speaks = target.tls is not None or PyBytes_GET_SIZE(<object>session.dial.header) != 0
+        cdef int fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port, speaks)
         if (fd == -EMFILE or fd == -ENFILE) and self._spend_reserve():
             # This session gets a descriptor of the reserve; accepting stops until the reserve is complete again.
             self._stall()
-            fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port)
+            fd = target.connect_stream(session.client_address, session.address_bytes, session.client_port, speaks)
         return fd
 
     # --- spare connections --------------------------------------------------------------------------------------------
@@ -224,7 +226,7 @@ cdef class Dialer(Sessions):
             missing = <int>min(<uint64_t>min(missing, SPARES_AT_ONCE), room - min(count, room))
             while missing > 0:
                 missing -= 1
-                fd = target.connect_stream(NULL, 0, 0)
+                fd = target.connect_stream(NULL, 0, 0, False)
                 if fd < 0:
                     target.spares.fail(now_ms)
                     break
@@ -308,6 +310,7 @@ cdef class Dialer(Sessions):
         session.legs[ORIGIN].fd = dial.fds[slot]
         session.origin_side = 1 + slot
         session.legs[ORIGIN].watches_out = polled_out
+        session.haste = NOTHING_SENT
         dial.fds[slot] = -1
         if target.tls is not None:
             self._greet_origin(index, session, dial.deadline_ms[slot])
@@ -329,6 +332,7 @@ cdef class Dialer(Sessions):
                 self._end_attempt(dial, slot)
         session.state = SECURING_ORIGIN
         session.deadline_ms = deadline_ms
+        self._undelay(session)
         self._link_pending(index, session)
         self._watch_for_end(index, session)
         try:

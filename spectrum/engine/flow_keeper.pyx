@@ -513,7 +513,7 @@ cdef class FlowKeeper(Part):
         if not target.transparent:
             return target.connect_datagram(source_port, source)
         return target.connect_as(
-            SOCK_DGRAM, flow.key.client + (12 if mapped else 0), 4 if mapped else 16, flow.key.client_port)
+            SOCK_DGRAM, flow.key.client + (12 if mapped else 0), 4 if mapped else 16, flow.key.client_port, False)
 
     cdef uint64_t _token(self, uint64_t side, uint32_t generation, uint32_t index) noexcept nogil:
         return self.part_token | side << SIDE_SHIFT | <uint64_t>generation << GENERATION_SHIFT | index

@@ -544,6 +544,8 @@ cdef class Relay(Dialer):
                 self._end(index, session, TLS_ERROR_CLIENT + side, 0, True)
                 return False
             data, size = self._wire.outgoing, self._wire.outgoing_bytes
+        if side == ORIGIN and session.haste != UNDELAYED:
+            self._hasten(session)
         sent = send(leg.fd, data, size, MSG_NOSIGNAL | (MSG_MORE if more else 0))
         if sent < 0:
             if errno != EAGAIN and errno != EINTR:

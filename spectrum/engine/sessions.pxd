@@ -209,6 +209,8 @@ cdef class Sessions(Part):
     cdef void _unlink_pending(self, uint32_t index, Session *session) noexcept nogil
     cdef bint _send(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil
     cdef bint _send_held(self, uint32_t index, Session *session, int side) noexcept nogil
+    cdef void _hasten(self, Session *session) noexcept nogil
+    cdef void _undelay(self, Session *session) noexcept nogil
     cdef uint32_t _interest(self, Leg *leg) noexcept nogil
     cdef bint _keep(self, uint32_t index, Session *session, int side, const char *data, size_t size) noexcept nogil
     cdef void _free_backlog(self, Leg *leg) noexcept nogil

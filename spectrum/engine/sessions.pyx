@@ -35,7 +35,7 @@ from spectrum.engine.progress cimport Progress
 from spectrum.engine.record_form cimport RecordForm, read_wall_clock
 from spectrum.engine.shared cimport Loads
 from spectrum.engine.slab cimport *
-from spectrum.engine.sockets cimport clock_ns, map_bytes, read_address
+from spectrum.engine.sockets cimport clock_ns, map_bytes, read_address, set_int
 from spectrum.engine.tls_end cimport free_end, keep_unread, say_goodbye, shake_hands
 
 cdef enum:
@@ -587,6 +587,17 @@ cdef class Sessions(Part):
         self._free_backlog(leg)
         return True
 
+    cdef void _hasten(self, Session *session) noexcept nogil:
+        """Prepare for a send to the origin: from the second one on, bytes must not wait for an ACK of those before."""
+        if session.haste == NOTHING_SENT:
+            session.haste = SENT_ONCE
+        elif session.haste == SENT_ONCE:
+            self._undelay(session)
+
+    cdef void _undelay(self, Session *session) noexcept nogil:
+        set_int(session.legs[ORIGIN].fd, IPPROTO_TCP, TCP_NODELAY, 1)
+        session.haste = UNDELAYED
+
     cdef uint32_t _interest(self, Leg *leg) noexcept nogil:
         return READING | (EPOLLOUT if leg.watches_out else 0)
 
@@ -601,6 +612,8 @@ cdef class Sessions(Part):
         leg.backlog = held
         leg.backlog_end += <uint32_t>size
         self._held_bytes += size
+        if side == ORIGIN and session.haste != UNDELAYED:
+            self._undelay(session)
         if not leg.watches_out:
             leg.watches_out = True
             self.loop.rewatch(leg.fd, self._leg_token(index, session, side), self._interest(leg))

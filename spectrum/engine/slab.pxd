@@ -27,6 +27,12 @@ cdef enum Watch:
     WATCHED_FOR_END
     WATCHED
 
+cdef enum Haste:
+    # What was sent to a session's origin: nothing, its first bytes, or more, with TCP_NODELAY.
+    NOTHING_SENT = 0
+    SENT_ONCE
+    UNDELAYED
+
 cdef struct Leg:
     # One TCP connection of a session. `backlog` holds bytes read from the other leg that this socket did not take yet;
     # while it exists the other leg is not read, which bounds it.
@@ -96,6 +102,7 @@ cdef struct Session:
     uint8_t pending      # on the pending list
     uint8_t watched      # a Watch
     uint8_t armed        # keepalive is enabled on the origin's socket
+    uint8_t haste        # a Haste
     uint8_t counted      # in the census
     uint8_t paced        # its app has a limit on bytes per second
     uint8_t noted        # its client is a known source: both ends have sent

@@ -44,12 +44,12 @@ cdef class Target:
     cdef readonly str pool, origin  # the names in a load balancer, or that of the resolved origin; ""
     cdef uint64_t connected
     cdef uint32_t channel  # of the UDP engine: the shared socket towards it, index + 1; 0 for none
-    cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port) noexcept
+    cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port, bint speaks) noexcept
     cdef int connect_datagram(self, uint16_t source_port, int *source) noexcept
-    cdef int connect_as(self, int kind, const uint8_t *client, int length, uint16_t port) noexcept
-    cdef int _open(self, int kind, sockaddr_in6 *source) noexcept
-    cdef int _connect(self, int kind, sockaddr_in6 *source, uint16_t source_port) noexcept
-    cdef int _connect_transparent(self, int kind, sockaddr_in6 *source) noexcept
+    cdef int connect_as(self, int kind, const uint8_t *client, int length, uint16_t port, bint speaks) noexcept
+    cdef int _open(self, int kind, sockaddr_in6 *source, bint speaks) noexcept
+    cdef int _connect(self, int kind, sockaddr_in6 *source, uint16_t source_port, bint speaks) noexcept
+    cdef int _connect_transparent(self, int kind, sockaddr_in6 *source, bint speaks) noexcept
     cdef void arm_keepalive(self, int fd) noexcept
 
 

@@ -12,6 +12,9 @@ from spectrum.engine.sockets cimport set_discovery, set_int, write_address
 from spectrum.engine.spares cimport COUNTS
 from spectrum.engine.tls cimport TlsPeer
 
+cdef extern from "<linux/tcp.h>" nogil:
+    int TCP_QUICKACK
+
 
 cdef int _failed(int fd) noexcept:
     """Close a socket that could not be bound or connected; return its errno, negative."""
@@ -105,18 +108,19 @@ cdef class Target:
         self.moved[0] = self.moved[1] = 0
         return taken
 
-    cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port) noexcept:
+    cdef int connect_stream(self, const uint8_t *client, int length, uint16_t port, bint speaks) noexcept:
         """Return a TCP socket that is connecting to the origin; or a negative errno, EADDRNOTAVAIL if no port is free.
 
-        The client's address, of 4 or 16 bytes, and port are for transparent targets.
+        The client's address, of 4 or 16 bytes, and port are for transparent targets. With `speaks` bytes are sent as
+        soon as it is connected.
         """
         cdef int fd, _
         if self.transparent:
-            return self.connect_as(SOCK_STREAM, client, length, htons(port))
+            return self.connect_as(SOCK_STREAM, client, length, htons(port), speaks)
         if self.source_count == 0:
-            return self._connect(SOCK_STREAM, NULL, 0)
+            return self._connect(SOCK_STREAM, NULL, 0, speaks)
         for _ in range(self.source_count):
-            fd = self._connect(SOCK_STREAM, &self.sources[self.next_source], 0)
+            fd = self._connect(SOCK_STREAM, &self.sources[self.next_source], 0, speaks)
             self.next_source = (self.next_source + 1) % self.source_count
             if fd != -EADDRNOTAVAIL:
                 break
@@ -135,20 +139,20 @@ cdef class Target:
             source[0] = 0
             memset(&any_address, 0, sizeof(sockaddr_in6))
             any_address.sin6_family = self.address.sin6_family
-            return self._connect(SOCK_DGRAM, &any_address if source_port else NULL, source_port)
+            return self._connect(SOCK_DGRAM, &any_address if source_port else NULL, source_port, False)
         if not source_port:
             source[0] = self.next_source
             self.next_source = (self.next_source + 1) % self.source_count
         for _ in range(self.source_count):
             source[0] %= self.source_count
-            fd = self._connect(SOCK_DGRAM, &self.sources[source[0]], source_port)
+            fd = self._connect(SOCK_DGRAM, &self.sources[source[0]], source_port, False)
             if fd != -EADDRNOTAVAIL:
                 break
             source[0] += 1
         return fd
 
-    cdef int _connect(self, int kind, sockaddr_in6 *source, uint16_t source_port) noexcept:
-        cdef int fd = self._open(kind, source)
+    cdef int _connect(self, int kind, sockaddr_in6 *source, uint16_t source_port, bint speaks) noexcept:
+        cdef int fd = self._open(kind, source, speaks)
         cdef int error
         if fd < 0:
             return fd
@@ -162,7 +166,7 @@ cdef class Target:
             return _failed(fd)
         return fd
 
-    cdef int connect_as(self, int kind, const uint8_t *client, int length, uint16_t port) noexcept:
+    cdef int connect_as(self, int kind, const uint8_t *client, int length, uint16_t port, bint speaks) noexcept:
         """Return a socket that connects from the client's address, and from its port (network order) if that is free.
 
         Or a negative errno: EAFNOSUPPORT if client and origin are of different families, EOPNOTSUPP without the
@@ -179,14 +183,14 @@ cdef class Target:
         else:
             memcpy(source.sin6_addr.s6_addr, client, 16)
         source.sin6_port = port
-        fd = self._connect_transparent(kind, &source)
+        fd = self._connect_transparent(kind, &source, speaks)
         if fd == -EADDRNOTAVAIL and port:
             source.sin6_port = 0
-            fd = self._connect_transparent(kind, &source)
+            fd = self._connect_transparent(kind, &source, speaks)
         return fd
 
-    cdef int _connect_transparent(self, int kind, sockaddr_in6 *source) noexcept:
-        cdef int fd = self._open(kind, NULL)
+    cdef int _connect_transparent(self, int kind, sockaddr_in6 *source, bint speaks) noexcept:
+        cdef int fd = self._open(kind, NULL, speaks)
         cdef int yes = 1, outcome
         if fd < 0:
             return fd
@@ -207,15 +211,21 @@ cdef class Target:
             return _failed(fd)
         return fd
 
-    cdef int _open(self, int kind, sockaddr_in6 *source) noexcept:
-        """Return a socket with these options, a TCP one bound to `source` where that is not NULL."""
+    cdef int _open(self, int kind, sockaddr_in6 *source, bint speaks) noexcept:
+        """Return a socket with these options, a TCP one bound to `source` where that is not NULL.
+
+        TCP_NODELAY is left to the sender: the first bytes need none, and many sessions send no others.
+        """
         cdef int fd = socket(self.address.sin6_family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         if fd < 0:
             return -errno
         if kind == SOCK_DGRAM:
             set_discovery(fd, IP_PMTUDISC_DO)
             return fd
-        set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1)
+        if speaks:
+            # The first bytes acknowledge the SYN-ACK, so that no segment does only that (net/ipv4/tcp_input.c,
+            # tcp_rcv_synsent_state_process). Without bytes within 200 ms the kernel sends it.
+            set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 0)
         if PyBytes_GET_SIZE(self.congestion_control):  # its existence was checked before it was configured
             setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, PyBytes_AS_STRING(self.congestion_control),
                        <socklen_t>PyBytes_GET_SIZE(self.congestion_control))

@@ -220,6 +220,20 @@ def reset(sock):
     sock.close()
 
 
+def engine_socket(address):
+    """Return the socket of this process that is bound to an address and connected."""
+    for name in os.listdir("/proc/self/fd"):
+        if not Path(f"/proc/self/fd/{name}").is_socket():
+            continue
+        sock = socket.socket(fileno=os.dup(int(name)))
+        with contextlib.suppress(OSError):
+            sock.getpeername()
+            if sock.getsockname() == address:
+                return sock
+        sock.close()
+    raise AssertionError(f"no socket at {address}")
+
+
 def closed_port():
     with listening() as sock:
         return port_of(sock)

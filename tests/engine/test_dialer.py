@@ -2,12 +2,13 @@
 
 import errno
 import gc
-import os
+import select
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.engine.harness import (
     add,
     client,
     closed_port,
+    engine_socket,
     eventually,
     full_listener,
     in_thread,
@@ -29,6 +31,7 @@ from tests.engine.harness import (
     port_of,
     read_all,
     reset,
+    suppressed,
     target,
 )
 
@@ -371,18 +374,58 @@ def test_how_the_kernel_sends_to_the_origin(sockets):
             assert leg.getsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT) == 65536
 
 
-def engine_socket(address):
-    """Return the socket of this process that is bound to an address and connected."""
-    for name in os.listdir("/proc/self/fd"):
-        if not Path(f"/proc/self/fd/{name}").is_socket():
-            continue
-        sock = socket.socket(fileno=os.dup(int(name)))
-        with suppress(OSError):
-            sock.getpeername()
-            if sock.getsockname() == address:
-                return sock
-        sock.close()
-    raise AssertionError(f"no socket at {address}")
+@pytest.mark.parametrize(("header", "segments"), [(b"HEADER ", 2), (b"", 3)])
+def test_a_header_completes_the_handshake(sockets, header, segments):
+    """SYN and data, if there are bytes to send at once; otherwise an ACK between them, so that the origin may speak."""
+    edge, origin = sockets
+    recorder = Recorder([target(origin)], header=header)
+    add(recorder, edge)
+    with recorder.running(), client(edge) as c:
+        if not header:
+            eventually(lambda: select.select([origin], [], [], 0)[0])
+            c.sendall(b"hello")
+        o, _ = origin.accept()
+        with o:
+            assert o.recv(100)
+            # tcpi_segs_in, u32 at offset 140 of TCP_INFO (linux/tcp.h)
+            info = o.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
+            assert struct.unpack_from("I", info, 140)[0] == segments
+
+
+@pytest.mark.parametrize("more", [b"more", bytes(1 << 23)], ids=["later", "beyond what is taken"])
+def test_only_the_first_bytes_to_an_origin_may_wait_for_others(sockets, more):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)], header=b"HEADER ")
+    add(recorder, edge)
+    with recorder.running(), client(edge) as c:
+        o, address = origin.accept()
+        with o, engine_socket(address) as leg:
+            assert o.recv(100) == b"HEADER "
+            assert not leg.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            writer = threading.Thread(target=c.sendall, args=(more,))
+            writer.start()
+            eventually(lambda: leg.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            got = 0
+            while got < len(more):
+                got += len(o.recv(1 << 20))
+            writer.join()
+
+
+def test_first_bytes_that_an_origin_does_not_take_whole_are_not_delayed(sockets):
+    edge, origin = sockets
+    recorder = Recorder([target(origin)])
+    add(recorder, edge)
+    with client(edge) as c:
+        writer = threading.Thread(target=lambda: suppressed(lambda: c.sendall(bytes(1 << 23))))
+        writer.start()
+        with recorder.running():
+            o, address = origin.accept()
+            with o, engine_socket(address) as leg:
+                eventually(lambda: leg.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                got = 0
+                while got < 1 << 23:
+                    got += len(o.recv(1 << 20))
+                writer.join()
 
 
 def test_socket_options_of_the_origin_leg(sockets):

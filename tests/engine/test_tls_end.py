@@ -29,6 +29,7 @@ from tests.engine.harness import (
     Recorder,
     add,
     client,
+    engine_socket,
     eventually,
     in_thread,
     listening,
@@ -751,6 +752,15 @@ def test_a_handshake_with_an_origin_ends_with_the_client(edge, origin):
         eventually(lambda: recorder.reports)
     assert recorder.outcomes() == [(Outcome.ERROR_CLIENT, errno.ECONNRESET)]
     assert recorder.failures == []
+
+
+def test_a_handshake_with_an_origin_is_not_delayed(edge, origin):
+    recorder = Recorder([target(origin, tls=TlsPeer(ClientContext(False), "a.example", False))])
+    with running(recorder, edge), client(edge):
+        o, address = origin.accept()
+        with o, engine_socket(address) as leg:
+            assert o.recv(1) == b"\x16"
+            assert leg.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_handshakes_alone_may_hold_what_is_too_much(tickets, edge, origin):
