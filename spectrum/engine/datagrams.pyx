@@ -78,6 +78,7 @@ cdef enum:
     # come than `SHARE` times those that may be begun: in an eighth of the time of the worker. It is looked at that
     # often, and all pass again after so many quiet looks.
     MANY_HELD = 2048
+    MANY_HELD_BYTES = 2097152
     SHARE = 8
     SHED_LOOK_NS = 20000000
     SHED_HELD_US = 1000
@@ -345,7 +346,7 @@ cdef class Datagrams(FlowKeeper):
     cdef void _look_at_strangers(self) noexcept nogil:
         """Have the kernel drop some datagrams of strangers while far more come than flows can be begun."""
         cdef uint64_t elapsed_ns = self.loop.now_ns - self._window_ns
-        cdef bint are_many = self._held.count >= MANY_HELD
+        cdef bint are_many = self._held.count >= MANY_HELD or self._held.bytes >= MANY_HELD_BYTES
         cdef bint changed
         cdef uint32_t number
         if elapsed_ns < (SHED_LOOK_NS // 8 if are_many and not self._shed_count else SHED_LOOK_NS):
@@ -355,12 +356,12 @@ cdef class Datagrams(FlowKeeper):
             changed = self._strangers.changed
             self._tells_strangers = self._strangers.is_selective()
             for number in range(self._listener_count):
-                self._shed(&self._listeners[number], elapsed_ns, changed)
+                self._shed(&self._listeners[number], elapsed_ns, are_many, changed)
         self._refused_count = 0
         self._window += 1
         self._window_ns = self.loop.now_ns
 
-    cdef void _shed(self, Listener *listener, uint64_t elapsed_ns, bint changed) noexcept nogil:
+    cdef void _shed(self, Listener *listener, uint64_t elapsed_ns, bint are_many, bint changed) noexcept nogil:
         """Decide what the kernel drops of what is sent to a listener, by what came in the last window."""
         cdef uint64_t offered_per_s = 0, refused_per_s = 0
         cdef uint64_t most_per_s = max(<uint64_t>MIN_BEGUN_PER_S, NS_PER_S // (SHARE * self._begin_ns))
@@ -380,7 +381,7 @@ cdef class Datagrams(FlowKeeper):
                 PASSED_ONE_IN if listener.thins else 1) * NS_PER_S // elapsed_ns
         listener.calm = 0 if offered_per_s > SHARE * most_per_s else listener.calm + 1
         listener.still = 0 if refused_per_s > MANY_REFUSED_PER_S else listener.still + 1
-        if listener.calm == 0:
+        if listener.calm == 0 and (are_many or one_in):
             while wanted < MAX_ONE_IN and wanted * most_per_s < offered_per_s:
                 wanted *= 2
             if wanted > one_in or 4 * wanted <= one_in:

@@ -505,7 +505,7 @@ class Slow(Recorder):
 
     flood = asked = 0
     come_at_once = 3
-    stranger = "127.0.0.9"
+    stranger, payload = "127.0.0.9", b"new"
 
     def accepted(self, batch):
         super().accepted(batch)
@@ -515,7 +515,7 @@ class Slow(Recorder):
         for number in range(min(count, self.flood)):
             self.flood -= 1
             with datagrams(self.stranger) as sock:
-                sock.sendto(b"new", self.edge)
+                sock.sendto(self.payload, self.edge)
             if number % 32 == 0:
                 self.known.sendto(b"known", self.edge)
                 self.asked += 1
@@ -575,16 +575,18 @@ def test_established_flows_come_first(origin):
         assert recorder.faults == []
 
 
-def test_the_kernel_drops_datagrams_of_strangers_while_they_are_far_too_many(origin):
+@pytest.mark.parametrize(("payload", "count"), [(b"new", 4_000), (b"new" * 1000, 1_000)])
+def test_the_kernel_drops_datagrams_of_strangers_while_they_are_far_too_many(origin, payload, count):
+    """As many wait as half of what may wait, in number or in bytes."""
     recorder = Slow([target(origin)], max_flows=500)
-    recorder.come_at_once = 0
+    recorder.come_at_once, recorder.payload = 0, payload
     origin.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
     with recorder.listen() as edge, datagrams() as client:
         recorder.edge, recorder.known = edge.getsockname(), client
         edge.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         ask_and_confirm(recorder, client, edge, origin)
-        recorder.flood = 6_000
-        recorder.come(4_000)
+        recorder.flood = count + 2_000
+        recorder.come(count)
         deadline = time.monotonic() + 20
         while not is_filtered(edge):
             assert time.monotonic() < deadline
