@@ -224,6 +224,15 @@ class Catalogue(Holdings):
         self._wake.set()
         return await done
 
+    def refuse_of_file(self, one: StoredObject) -> None:
+        """Return if an object may be changed.
+
+        Raises:
+            ReadOnly: If it is an object of the file.
+        """
+        if one.is_in_file:
+            raise ReadOnly(f"{one.name} is read-only here: it is defined in {self.path}")
+
     async def check(self, change: ObjectChange, author: Author) -> None:
         """Return if a change could be applied now; nothing is changed.
 
@@ -305,15 +314,14 @@ class Catalogue(Holdings):
 
     def _before(self, change: ObjectChange, expected: Mapping[str, int]) -> StoredObject | None:
         before = self.get(change.section, change.id)
-        if before is not None and before.is_in_file:
-            raise ReadOnly(f"{before.name} is read-only here: it is defined in {self.path}")
+        if before is not None:
+            self.refuse_of_file(before)
         if change.id in expected and (before is None or before.revision != expected[change.id]):
             what = "changed" if before else "deleted"
             raise Conflict(f"{change.name} was {what} meanwhile", is_stale=True)
         other = self.named(change.section, change.name)
         if change.value is not None and other is not None and other.id != change.id:
-            if other.is_in_file:
-                raise ReadOnly(f"{other.name} is read-only here: it is defined in {self.path}")
+            self.refuse_of_file(other)
             raise Conflict(f"there is another object named {change.name} in {change.section}")
         return before
 

@@ -122,12 +122,12 @@ class Objects:
 
     async def replace(self, call: Call, object_id: str) -> StoredObject:
         """Replace an object by the request's body; fields that it leaves out get their defaults."""
-        before, body = self.found(call, object_id), self._body(call)
+        before, body = self._changeable(call, object_id), self._body(call)
         return await self._put(call, body, self.kind.checked(body, NamedByCaller(call)), before)
 
     async def edit(self, call: Call, object_id: str, only: Mapping[str, Any] | None = None) -> StoredObject:
         """Change the fields of the request's body, or of `only`; null resets a field to its default."""
-        before = self.found(call, object_id)
+        before = self._changeable(call, object_id)
         body = self._edited(call, before, self._body(call) if only is None else only)
         return await self._put(call, body, self.kind.checked(body, NamedByCaller(call)), before)
 
@@ -137,7 +137,7 @@ class Objects:
         Raises:
             ApiError: If the change is invalid.
         """
-        before, body = self.found(call, object_id) if object_id else None, self._body(call)
+        before, body = self._changeable(call, object_id) if object_id else None, self._body(call)
         if before is not None:
             body = self._edited(call, before, body)
         value = self.kind.checked(body, NamedByCaller(call))
@@ -151,7 +151,7 @@ class Objects:
 
     async def delete(self, call: Call, object_id: str) -> StoredObject:
         """Delete an object that no other one refers to."""
-        found = self.found(call, object_id)
+        found = self._changeable(call, object_id)
         if referring := call.catalogue.referrers(found.section, found.name):
             names = ", ".join(f"{one.section} {one.name}" for one in referring[:5])
             raise ApiError(400, IN_USE, f"{self.kind.noun} is referenced by other objects: {names}")
@@ -181,6 +181,12 @@ class Objects:
             return await call.change(changes)
         except ChangeRefused as exc:
             raise answer_to(exc, self.kind, changes[0].name, {}, call) from exc
+
+    def _changeable(self, call: Call, object_id: str) -> StoredObject:
+        """Return an object that is not of the file, whose error is answered before those of the body."""
+        found = self.found(call, object_id)
+        call.catalogue.refuse_of_file(found)
+        return found
 
     @property
     def _is_named(self) -> bool:

@@ -14,6 +14,7 @@ from tests.api.routes.calls import (
     POOL,
     POOLS,
     RULES,
+    ZONE,
     app,
     balancing,
     done,
@@ -118,9 +119,16 @@ async def test_objects_of_the_file_are_read_only(api):
     async with api.client() as client:
         path = f"{APPS}/{file_id('apps', 'ssh.example.com')}"
         assert (await done(client, "GET", path))["dns"]["name"] == "ssh.example.com"
-        status, _, message, _ = await refused(client, "DELETE", path)
-        assert status in (400, 403)
-        assert "spectrum.yaml" in message
+        preview = f"{ZONE}/spectrum/objects/apps/preview?id={path.rpartition('/')[2]}"
+        for method, where, body in (
+            ("DELETE", path, None),
+            ("PUT", path, {}),
+            ("PATCH", path, {"colour": "red"}),
+            ("POST", preview, {"colour": "red"}),
+        ):
+            status, code, message, _ = await refused(client, method, where, body)
+            assert (status, code) == (403, 10013), method
+            assert message == "ssh.example.com is read-only here: it is defined in spectrum.yaml"
 
 
 async def test_what_changed_meanwhile_is_not_overwritten_unless_asked_to(api):

@@ -18,12 +18,13 @@ from spectrum.store.tokens import StoredToken, digest
 from tests.certificates import Authority
 
 EXAMPLES = Path(__file__).parents[3] / "config" / "examples"
+PROGRAM = EXAMPLES.with_name("flow-programs") / "dns.c"
 NOTHING = StoreContent(0, {})
 APP = {"protocol": "tcp/1", "origin_direct": ["tcp://192.0.2.1:1"]}
 
 
 def sections_of(config):
-    return {section.key: getattr(config, section.key) for section in SECTIONS}
+    return {section.key: getattr(config, section.key, None) for section in SECTIONS}
 
 
 def exported(text, tmp_path, content=NOTHING, tokens=(), **options):
@@ -222,8 +223,29 @@ def configurations(draw):
             "r": {"target": "ip", "list": names["lists"][0], "action": "block", "zone": "example.com"},
             "s": {"target": "ip_range", "values": ["192.0.2.0/24"], "action": "allow", "notes": draw(NOTES)},
         },
-        "apps": apps,
+        "apps": apps | {"udp": {"protocol": "udp/7000", "origin_direct": ["udp://192.0.2.9:7000"]}},
         "certificates": certificates,
+        **draw(protection()),
+    }
+
+
+@st.composite
+def protection(draw):
+    """Plain values of the sections against attacks. Without the filter, which is not an object, no rule is in use."""
+    prefixes = draw(st.lists(st.sampled_from(["192.0.2.0/24", "2001:db8::/32"]), unique=True, min_size=1))
+    component = draw(st.sampled_from(["syn_protection", "tcp_flow_protection"]))
+    overrides = {"sensitivity_level": "medium", "categories": [{"category": "sip", "sensitivity_level": "low"}]}
+    rule = {"description": draw(NOTES), "expression": "ip.dst in {192.0.2.0/24}", "overrides": overrides}
+    return {
+        "rulesets": {"default": {"rules": [rule]}},
+        "tcp_protection": {"default": {"enabled": draw(st.booleans())}},
+        "tcp_prefixes": {f"p{i}": {"prefix": one, "comment": draw(NOTES)} for i, one in enumerate(prefixes)},
+        "tcp_allowlist": {f"a{i}": {"prefix": one, "enabled": draw(st.booleans())} for i, one in enumerate(prefixes)},
+        "tcp_rules": {"r": {"component": component, "mode": "disabled", "rate_sensitivity": "low"}},
+        "tcp_filters": {"f": {"component": component, "mode": "disabled", "expression": "ip.src in {192.0.2.0/24}"}},
+        "flow_programs": {
+            "f": {"source": str(PROGRAM), "apps": ["udp"], "mode": "disabled", "description": draw(NOTES)}
+        },
     }
 
 
@@ -245,6 +267,7 @@ WEIGHTS = st.sampled_from([0, 1, 0.5, 1e-7])
 @given(configurations(), st.data())
 def test_file_store_export_file(tmp_path_factory, whole, data):
     """What a file says, some of it brought into the store, is what an export of both says."""
+    assert whole.keys() == sections_of(None).keys() - {"tokens"}, "tokens have a test of their own"
     folder = tmp_path_factory.mktemp("store")
     wanted = load_text(yaml_of(SETTINGS | whole), "f")
     in_store = {
