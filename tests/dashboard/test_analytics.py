@@ -13,6 +13,10 @@ from urllib.parse import parse_qs
 import pytest
 
 from spectrum.analytics.embedded import EmbeddedStore
+from spectrum.core.ddos.attack_events import AttackTarget
+from spectrum.core.ddos.attack_view import attack_shown
+from spectrum.core.life.attack import AttackState
+from tests.core.ddos.attack_samples import attack
 from tests.dashboard.conftest import free_ports
 from tests.dashboard.day import BAD_ORIGIN, HOSTILE, Day
 from tests.dashboard.site import Site
@@ -277,6 +281,75 @@ def test_sampled_packets(look, screen, accessible):
     accessible(page)
     page.click(".samples .layers button:has-text('rule dns-answers')")
     page.wait_for_selector(".chip:has-text('rule dns-answers')")
+
+
+@pytest.fixture
+def attacked(look, day):
+    """A page of an attack on the app that the sampled packets of the day were sent to."""
+
+    def open_page(size="desktop", theme="light"):
+        made = attack(
+            state=AttackState.ENDED,
+            app="game-eu",
+            target=AttackTarget("192.0.2.1", 27015, "udp"),
+            began=day.outage[0],
+            ended=day.outage[0] + 6000,
+        )
+        shown = attack_shown(made) | {"app_id": None, "samples": []}
+        answer = {"success": True, "errors": [], "messages": [], "result": shown, "result_info": None}
+        page = look("/settings", size, theme)
+        page.route("**/accounts/*/attacks/*", lambda route: route.fulfill(json=answer))
+        page.goto(f"/#/attacks/{made.id}")
+        page.wait_for_selector(LEGEND)
+        page.wait_for_selector(".topn .wait", state="detached")
+        return page
+
+    return open_page
+
+
+@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+def test_the_traffic_of_an_attack(attacked, screen, accessible, size, theme):
+    page = attacked(size, theme)
+    assert names(page) == ["kept off: your rules", "passed"]
+    assert "pps" in page.inner_text(LEGEND)
+    page.click("button:text-is('Bits')")
+    assert "bit/s" in page.locator(LEGEND).first.inner_text()
+    assert "NTP reflection" in page.inner_text(".attack-traffic .chart")
+    lists = page.locator(".topn")
+    assert [one.partition("\n")[0] for one in lists.all_inner_texts()] == [
+        *("Source country", "Source AS", "Source address", "Source port", "Packet size", "Node")
+    ]
+    assert "AS64496" in lists.nth(1).inner_text() and "100\u00a0%" in lists.nth(1).inner_text()
+    screen(page, f"attack-traffic-{size}-{theme}")
+    accessible(page)
+    page.click(".topn[data-dimension=source_port] button.n")
+    page.wait_for_selector(".chip:has-text('source port')")
+    assert {"app", "m", "since", "until"} - set(query_of(page)) == {"app"}
+    assert "destination_port==27015" in query_of(page)["f"] and "outcome==drop" in query_of(page)["f"]
+    assert ready(page).locator(f"{LEGEND} bdi").all_inner_texts() == ["rule dns-answers"]
+
+
+@pytest.mark.parametrize(("size", "theme"), [("desktop", "dark"), ("phone", "light")])
+def test_clients_that_were_refused_most(look, site, screen, accessible, day, size, theme):
+    page = look("/clients", size, theme)
+    page.wait_for_selector(".topn .wait", state="detached")
+    assert page.locator(".topn h3").all_inner_texts()[0].startswith("Most sessions")
+    refused = page.locator(".topn").nth(2)
+    who = refused.locator("li button").first.inner_text()
+    question = {
+        "table": "events",
+        "metrics": ["refused"],
+        "dimensions": ["client_ip"],
+        "since": day.since,
+        "until": day.until,
+    }
+    most = max(number for _, number in ask(site, question | {"limit": 1000})["rows"])
+    assert f"\n{most}" in refused.locator("li").first.inner_text()
+    screen(page, f"clients-{size}-{theme}")
+    accessible(page)
+    refused.locator("button").first.click()
+    page.wait_for_selector(".story")
+    assert page.url.partition("?")[0].endswith(f"/clients/{who}")
 
 
 def test_rules_that_cannot_be(look):

@@ -61,10 +61,12 @@ def attacked(look):
 def test_the_list(attacked, screen, accessible, size, theme):
     page = attacked(size=size, theme=theme)
     page.wait_for_selector("tbody tr")
-    assert page.inner_text("h1") == "Two attacks go on"
+    assert page.inner_text("h1") == "Two ongoing attacks"
     assert "No rule is written for one of them" in page.inner_text(".lede")
     assert "In the seven days before: one attack." in page.inner_text(".lede")
     assert page.locator("tbody tr").count() == 3
+    assert f"on {HOSTILE}" in page.locator("tbody tr").all_inner_texts()[0] or size == "desktop"
+    assert page.locator(".strip").count() == 1, "the time of its chart can be chosen"
     assert page.locator("main img").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     screen(page, f"attacks-{size}-{theme}")

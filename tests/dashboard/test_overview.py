@@ -158,7 +158,9 @@ def test_attacks_are_told_first(look_at, screen, accessible, size, theme):
     page = look_at(attacks(one), size=size, theme=theme)
     assert page.inner_text("h1") == "App game is attacked, and the attack is kept off."
     first = page.locator(".finds li").first.inner_text().replace("\u202f", " ").replace("\u00a0", " ")
-    assert "An attack on app game goes on" in first and "NTP reflection, up to 400 Mbit/s. 12,345 packets were" in first
+    assert (
+        "An attack on app game is ongoing" in first and "NTP reflection, up to 400 Mbit/s. 12,345 packets were" in first
+    )
     assert page.get_by_role("link", name="See the attack").get_attribute("href") == "#/attacks/a0"
     screen(page, f"overview-attacked-{size}-{theme}")
     accessible(page)
@@ -167,7 +169,7 @@ def test_attacks_are_told_first(look_at, screen, accessible, size, theme):
 def test_attacks_that_are_not_kept_off(look_at):
     logged, alone = {"state": "logged", "vectors": ["x"]}, {"state": "left_alone", "why": "it would hit clients"}
     page = look_at(attacks(logged, alone))
-    assert page.inner_text("h1") == "Two attacks go on."
+    assert page.inner_text("h1") == "Two attacks are ongoing."
     told = page.inner_text(".finds")
     assert "Its rules only count it: nothing is kept off." in told and "No rule is written: " in told
 

@@ -62,6 +62,7 @@ def test_tcp_protection(look, site, account, screen, accessible):
     page.get_by_role("button", name="Review and add").click()
     page.locator("dialog .btn.primary").click()
     page.wait_for_selector("td:has-text('Source 192.0.2.0/24')")
+    assert "on, without effect: there is no filter" in page.inner_text("main")
     screen(page, "protection")
     accessible(page)
     page.get_by_role("link", name="Rule", exact=True).click()

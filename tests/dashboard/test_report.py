@@ -54,6 +54,8 @@ def test_on_paper(shown, screen):
     page.emulate_media(media="print", color_scheme="dark")
     assert not page.locator(".report-tools, .rail, .top").filter(visible=True).count()
     assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+    rows = page.locator(".paper tbody tr")
+    assert rows.count() > 5 and rows.filter(visible=True).count() == rows.count()
     page.set_viewport_size({"width": 680, "height": 900})
     screen(page, "report-print")
     assert page.pdf(format="A4").startswith(b"%PDF")

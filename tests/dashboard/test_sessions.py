@@ -25,6 +25,7 @@ def test_sessions_are_found_and_one_is_ended(look, screen, accessible, client, s
     row = page.locator("tbody tr", has_text=name)
     page.wait_for_selector("h1:text-is('One open session matches')")  # the row may be there before it is the only one
     assert "client=127.0.0.4" in page.url
+    assert "echo" in row.inner_text()
     row.click()
     page.wait_for_selector(".session .steps li")
     assert "it goes to main/up" in page.inner_text(".session .steps")

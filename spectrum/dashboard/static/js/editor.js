@@ -128,7 +128,7 @@ export async function editor(spec) {
   }
 
   function lines() {
-    if (faults.length) return ['Nothing yet: there is something to mend.'];
+    if (faults.length) return [isNew && same(f.value, spec.initial || {}) ? 'Nothing yet: the form is not filled in.' : 'Nothing yet: there is something to mend.'];
     if (!seen || (!isNew && same(seen.before, seen.after))) return [isNew ? 'Nothing yet.' : 'Nothing changes.'];
     return spec.effects({ before: seen.before, after: seen.after, isNew, changes: changesOf(seen.before || {}, seen.after || {}), stands });
   }

@@ -63,7 +63,7 @@ const KINDS = {
     act: pageIs('/analytics') ? { label: 'Who and why', href: trafficOf('app', f.name, { m: 'failed', by: 'reason', last: '1h' }) } : { label: 'See the app', href: linkTo('apps', f.id) },
   }),
   attack: (f) => ({
-    what: [h('b', {}, 'An attack on ', attacked(f)), ' goes on', since(f), '.'],
+    what: [h('b', {}, 'An attack on ', attacked(f)), ' is ongoing', since(f), '.'],
     why: [sort(f), (MET[f.facts.state] || MET.mitigated)(f)],
     act: { label: 'See the attack', href: href(`/attacks/${f.facts.attack}`) },
   }),
@@ -149,7 +149,7 @@ const HEADS = {
   origin_down: (n) => `${capital(count(n, 'origin'))} ${n === 1 ? 'is' : 'are'} down.`,
   pool_down: (n) => `${capital(count(n, 'pool'))} ${n === 1 ? 'is' : 'are'} down.`,
   app_failing: (n, f) => (n === 1 ? `App ${f.name} fails${f.severity === 'failed' ? '' : ' in part'}.` : `${capital(count(n, 'app'))} fail.`),
-  attack: (n, f) => (n > 1 ? `${capital(count(n, 'attack'))} go on.` : `${f.name ? `App ${f.name}` : f.facts.target} is attacked${f.facts.state === 'mitigated' ? ', and the attack is kept off' : ''}.`),
+  attack: (n, f) => (n > 1 ? `${capital(count(n, 'attack'))} are ongoing.` : `${f.name ? `App ${f.name}` : f.facts.target} is attacked${f.facts.state === 'mitigated' ? ', and the attack is kept off' : ''}.`),
   ddos: () => 'Detection of attacks needs attention.',
   on_fallback: (n) => `${capital(count(n, 'load balancer'))} ${n === 1 ? 'is' : 'are'} on ${n === 1 ? 'its' : 'their'} fallback pool.`,
   certificate_ends: (n, f, now) => (n > 1 ? `${capital(count(n, 'certificate'))} end soon.` : f.facts.ends_at > now ? `A certificate ends in ${dur(f.facts.ends_at - now)}.` : 'A certificate has ended.'),

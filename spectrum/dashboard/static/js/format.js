@@ -41,7 +41,7 @@ export function pct(x) {
 export function change(now, before) {
   if (now == null || !before) return '';
   const ratio = now / before;
-  if (ratio >= 3) return (ratio >= 9.95 ? Math.round(ratio) : ratio.toFixed(1)) + NB + '×';
+  if (ratio >= 3) return (ratio >= 9.95 ? int(Number(ratio.toPrecision(ratio < 99.5 ? 2 : 3))) : ratio.toFixed(1)) + NB + '×';
   const percent = Math.round((ratio - 1) * 100);
   return percent === 0 ? '0' + NB + '%' : (percent > 0 ? '+' : MINUS) + Math.abs(percent) + NB + '%';
 }

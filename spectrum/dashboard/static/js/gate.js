@@ -31,7 +31,7 @@ export function gate(problem) {
       enter.removeAttribute('aria-busy');
     } }, h('div', {}, h('label', { for: 'token' }, h('span', {}, 'Token')), input, fault,
       h('p', { class: 'hint', id: 'token-hint' }, 'Make one with ', h('code', {}, 'spectrum token create NAME'), ' on this machine. It is kept in this tab alone.')), h('div', {}, enter));
-    put(document.body, h('main', { class: 'gate' }, h('div', { class: 'brand' }, logo(), h('span', {}, 'Spectrum', h('small', {}, location.host))), h('h1', {}, 'Who is there?'), node));
+    put(document.body, h('main', { class: 'gate' }, h('div', { class: 'brand' }, logo(), h('span', {}, 'Spectrum', h('small', {}, location.host))), h('h1', {}, 'Sign in'), node));
     document.title = 'Sign in · Spectrum';
     tell(problem);
     $('#token').focus();

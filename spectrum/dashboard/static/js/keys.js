@@ -60,7 +60,7 @@ export function listen() {
 
 export function showKeys() {
   const list = [[PALETTE_KEY, 'search, or do something'], ['/', 'filter'], ['j k', 'next row, row before'], ['Enter', 'open'], ['x', 'exclude a value'], ['[ ]', 'half a window back, on'], ['-', 'zoom out'], ['c', 'compare'],
-    ['Space', 'pause, or go on live'], ['g o', 'Overview'], ['g a', 'Analytics'], ['g s', 'Sessions'], ['g p', 'Apps'], ['g l', 'Load balancing'], ['?', 'this list'], ['Esc', 'close, then clear']];
+    ['Space', 'pause or resume live updates'], ['g o', 'Overview'], ['g a', 'Analytics'], ['g s', 'Sessions'], ['g p', 'Apps'], ['g l', 'Load balancing'], ['?', 'this list'], ['Esc', 'close, then clear']];
   const box = h('label', { class: 'check' }, h('input', { type: 'checkbox', checked: on, onchange: (event) => setKeys(event.target.checked) }), h('span', {}, 'Single keys are on'));
   dialog({ title: 'Keys', wide: true, body: [h('dl', { class: 'keys' }, list.map(([key, what]) => h('div', {}, h('dt', {}, h('kbd', { class: 'kbd' }, key)), h('dd', {}, what)))), box] });
 }

@@ -32,6 +32,6 @@ export const state = (kind, ...text) => h('span', { class: `st ${kind}` }, mark(
 
 /** Return a square of a token's colour, as a legend has it. */
 export function swatch(color, hatched = false) {
-  const lines = hatched && h('path', { d: 'M0 5 5 0M0 10 10 0M5 10l5-5', stroke: v(`${color}-line`), 'stroke-width': 1 });
+  const lines = hatched && h('path', { d: 'M0 5 5 0M0 10 10 0M5 10l5-5', stroke: color === 'mitigated' ? v('mitigated-line') : v('ink-2'), 'stroke-width': 1 });
   return h('svg', { class: 'sw', viewBox: '0 0 10 10', 'aria-hidden': 'true' }, h('rect', { width: 10, height: 10, fill: v(color) }), lines);
 }

@@ -25,7 +25,7 @@ export function confirmed({ title, body, verb, keep = 'Back', danger = false, ty
     let said = false;
     const go = h('button', { type: 'submit', class: `btn ${danger ? 'danger' : 'primary'}`, disabled: Boolean(typed) }, verb);
     const input = typed ? h('input', { class: 'field', autocomplete: 'off', spellcheck: 'false', oninput: () => { go.disabled = input.value !== typed; } }) : null;
-    const form = h('form', { id: 'asked', onsubmit: (event) => { event.preventDefault(); said = true; shown.close(); } }, input && h('label', { class: 'lab' }, h('span', {}, 'Type ', h('b', {}, typed), ' to go on'), input));
+    const form = h('form', { id: 'asked', onsubmit: (event) => { event.preventDefault(); said = true; shown.close(); } }, input && h('label', { class: 'lab' }, h('span', {}, 'Type ', h('b', {}, typed), ' to continue'), input));
     go.setAttribute('form', 'asked');
     const shown = dialog({ title, body: [typeof body === 'string' ? h('p', {}, body) : body, form], actions: [{ label: keep }, go], onClose: () => resolve(said) });
     (input || go).focus();

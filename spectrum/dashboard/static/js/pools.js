@@ -1,7 +1,7 @@
 // What several pages show of pools and origins: their state in words, the last probes, the share of sessions.
 import { h } from './dom.js';
 import { api } from './api.js';
-import { dur, int, NB, pct } from './format.js';
+import { dur, int, ms, pct } from './format.js';
 import { confirmInPlace, toast } from './overlay.js';
 import { mark } from './marks.js';
 import { button } from './states.js';
@@ -84,7 +84,7 @@ export function originRows(pool, { can = true, done = () => {} } = {}) {
       h('td', {}, h('b', {}, h('bdi', {}, origin.name)), h('div', { class: 'small quiet nowrap' }, addressOf(origin))),
       h('td', {}, healthWords(origin)),
       h('td', { class: 'hide-s' }, probes(origin.probes)),
-      h('td', { class: 'num' }, origin.rtt_ms ? `${origin.rtt_ms < 10 ? origin.rtt_ms.toFixed(2) : origin.rtt_ms.toFixed(1)}${NB}ms` : h('span', { class: 'quiet' }, 'none')),
+      h('td', { class: 'num' }, origin.rtt_ms ? ms(origin.rtt_ms * 1e6) : h('span', { class: 'quiet' }, 'none')),
       h('td', { class: 'num' }, origin.sessions ? int(origin.sessions) : h('span', { class: 'quiet' }, '0'), meter(sum ? origin.sessions / sum : 0, origin.share / share)),
       h('td', { class: 'num hide-s' }, String(origin.weight)),
       h('td', { class: 'num' }, can && byHand(pool, origin, () => tr, done)));

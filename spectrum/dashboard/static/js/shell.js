@@ -80,7 +80,7 @@ export function makeShell({ leave, changeAccount }) {
 
   addToPalette((words) => [
     ...PAGES.filter(([, label]) => label && matches(words, label)).map(([path, label]) => ({ label, kind: 'page', href: href(path) })),
-    ...[['Switch theme', flipTheme], ['Pause or go on live', () => live.pause()], ['Keyboard shortcuts', showKeys], ...(api.token ? [['Sign out', leave]] : [])].filter(([label]) => matches(words, label)).map(([label, run]) => ({ label, kind: 'do', run })),
+    ...[['Switch theme', flipTheme], ['Pause or resume live updates', () => live.pause()], ['Keyboard shortcuts', showKeys], ...(api.token ? [['Sign out', leave]] : [])].filter(([label]) => matches(words, label)).map(([label, run]) => ({ label, kind: 'do', run })),
   ]);
 
   // Apps that move are at hand; the others are asked for when two letters are there.

@@ -1,5 +1,6 @@
 // What a part of a page shows when there is nothing, not yet, or no more.
 import { h, put } from './dom.js';
+import { capital } from './format.js';
 import { mark } from './marks.js';
 
 const SHOWN_AFTER_MS = 150, SLOW_AFTER_MS = 5000;
@@ -15,7 +16,7 @@ export const banner = (kind, ...kids) => h('div', { class: `banner ${kind}`, rol
 
 /** What went wrong with a question, and a way to ask again. */
 export function failure(error, again) {
-  const node = banner('failed', h('b', {}, error.text || error.message), error.hint ? ` ${error.hint}` : '');
+  const node = banner('failed', h('b', {}, capital(error.text || error.message || '')), error.hint ? ` ${error.hint}` : '');
   if (again) node.append(button('Try again', again));
   return node;
 }

@@ -127,7 +127,7 @@ function made() {
     const words = range.isLive ? `Last ${presets.find((one) => one.last === length)?.label.replace(' ', '\u00a0') ?? dur(length)}, ${zone()}`
       : `${momentLabel(range.since, length * NEARLY, 1, zoneOffset())} – ${momentLabel(range.until, length * NEARLY, 1, zoneOffset())} ${zone()}`;
     put(side, h('span', { class: 'small soft', title: full }, words),
-      h('div', { class: 'seg', role: 'group', 'aria-label': 'Usual ranges' }, presets.filter((one) => one.last <= DAY).map(({ label, last }) => h('button', { type: 'button',
+      h('div', { class: 'seg', role: 'group', 'aria-label': 'Usual ranges' }, presets.map(({ label, last }) => h('button', { type: 'button',
         'aria-pressed': String(range.isLive && length === last), onclick: () => setRange({ last }) }, label))));
   }
 

@@ -12,15 +12,16 @@ const ASKED = 100;
 const PARTS = [['refused', 'mitigated'], ['failed', 'failed']];
 const PLAIN = { failed: 'failed', refused: 'mitigated' };
 
-/** A list of a dimension of `table`. Options: pick(key, value, exclude), hover(node, key, value).
+/** A list of a dimension of `table`. Options: pick(key, value, exclude), hover(node, key, value); `title` in place of the
+ * dimension's name; `isLink`: a value leads elsewhere, and cannot be excluded.
  * Returns {node, load({metric, base, say}, signal)}, which keeps what it shows until the new answer is there, and gives it:
  * {dimension, rows: [value, failed, sessions], isWhole}, or null where that was not asked. */
-export function top({ table, key, pick, hover }) {
+export function top({ table, key, pick, hover, title, isLink = false }) {
   const count = h('span', {}), list = h('ul', {});
-  const node = h('section', { class: 'topn', 'data-dimension': key }, h('h3', {}, capital(dimension(table, key).label), count), list);
+  const node = h('section', { class: 'topn', 'data-dimension': key }, h('h3', {}, title || capital(dimension(table, key).label), count), list);
   put(list, h('li', { class: 'wait' }, bones(3, 140)));
 
-  async function load(wanted, signal) {
+  async function load(wanted, signal, onFault) {
     const { metric, base } = wanted, metrics = metric.parts ? [metric.name, 'failed', 'refused'] : metric.outcome ? [metric.name, 'sessions'] : [metric.name];
     try {
       const answer = await ask({ ...base, table, dimensions: [key], limit: ASKED, metrics }, signal);
@@ -29,7 +30,8 @@ export function top({ table, key, pick, hover }) {
       if (metric.parts) return { dimension: key, isWhole, rows: answer.rows.map(([value, sessions, failed]) => [value, failed, sessions]) };
       return metric.outcome === 'failed' ? { dimension: key, isWhole, rows: answer.rows } : null;
     } catch (error) {
-      if (error.name !== 'AbortError') put(list, h('li', { class: 'wait quiet' }, h('p', {}, error.text || error.message), h('button', { class: 'mini', type: 'button', onclick: () => load(wanted, signal) }, 'Try again')));
+      if (error.name !== 'AbortError' && onFault) onFault(error);
+      else if (error.name !== 'AbortError') put(list, h('li', { class: 'wait quiet' }, h('p', {}, error.text || error.message), h('button', { class: 'mini', type: 'button', onclick: () => load(wanted, signal) }, 'Try again')));
       return null;
     }
   }
@@ -47,7 +49,7 @@ export function top({ table, key, pick, hover }) {
 
   function bars([, value, ...parts], { metric, all, most }) {
     const width = (part) => `${((metric.additive ? part / (all || 1) : part / (most || 1)) * 100).toFixed(2)}%`;
-    const plain = PLAIN[metric.outcome] || (metric.percentiles || metric.key === 'clients' ? 'idle' : 'passed');
+    const plain = metric.color || PLAIN[metric.outcome] || (metric.percentiles || metric.key === 'clients' ? 'idle' : 'passed');
     const [failed, refused] = metric.parts ? parts : [0, 0];
     const pieces = [[plain, value - failed - refused], ...PARTS.map(([name, color]) => [color, name === 'failed' ? failed : refused])];
     return h('span', { class: 'bars', 'aria-hidden': 'true' }, pieces.filter(([, part]) => part > 0).map(([color, part]) => h('i', { class: color, css: { width: width(part) } })));
@@ -57,9 +59,9 @@ export function top({ table, key, pick, hover }) {
 
   function item(row, scale) {
     const [value, amount] = row, label = valueLabel(key, value);
-    const only = h('button', { class: 'n', type: 'button', title: label, 'aria-label': `Only ${label}`, onclick: (event) => pick(key, value, event.altKey) }, foreign(label));
+    const only = h('button', { class: 'n', type: 'button', title: label, 'aria-label': isLink ? null : `Only ${label}`, onclick: (event) => pick(key, value, event.altKey) }, foreign(label));
     const line = h('li', {}, only, figures(amount, scale),
-      h('span', { class: 'do' }, h('button', { class: 'mini', type: 'button', 'aria-label': `Without ${label}`, onclick: () => pick(key, value, true) }, 'without')), bars(row, scale));
+      !isLink && h('span', { class: 'do' }, h('button', { class: 'mini', type: 'button', 'aria-label': `Without ${label}`, onclick: () => pick(key, value, true) }, 'without')), bars(row, scale));
     hover(line, key, value);
     return line;
   }

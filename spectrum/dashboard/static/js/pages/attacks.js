@@ -1,4 +1,4 @@
-// Attacks: those that go on and past ones, what was kept off by which part of the edge, and one of them with its rules and packets.
+// Attacks: ongoing and past ones, what was kept off by which part of the edge, and one of them with its rules and packets.
 import { h, put, foreign } from '../dom.js';
 import { ago, bits, capital, change, count, dur, instant, int, pct, seconds, si } from '../format.js';
 import { mark, state } from '../marks.js';
@@ -6,6 +6,7 @@ import { api } from '../api.js';
 import { chart, legend } from '../chart/index.js';
 import { bucketFor, bucketTimes } from '../chart/scale.js';
 import { ask } from '../analytics/ask.js';
+import { attackTraffic } from '../analytics/attacktraffic.js';
 import { bytesOf } from '../analytics/packet.js';
 import { packetView } from '../analytics/packetview.js';
 import { bySystem, trend } from '../analytics/systems.js';
@@ -13,11 +14,12 @@ import { table } from '../table.js';
 import { blank, button, failure } from '../states.js';
 import { saveAs } from '../saving.js';
 import { onRange, range } from '../time.js';
+import { strip } from '../strip.js';
 
 const MARKS = { mitigated: 'mitigated', logged: 'degraded', left_alone: 'failed', fading: 'idle', ended: 'idle' };
 const WORDS = { mitigated: 'mitigated', logged: 'counted', left_alone: 'left alone', fading: 'fading', ended: 'ended' };
 const MOST = 1000, DAYS = 7, REFRESH_MS = 5000, MOST_PACKETS = 25;
-const lasted = (one) => (one.ended ? dur(seconds(one.ended) - one.start) : 'goes on');
+const lasted = (one) => (one.ended ? dur(seconds(one.ended) - one.start) : 'ongoing');
 const target = (one) => (one.app_id ? h('a', { href: `#/apps/${one.app_id}` }, foreign(one.app)) : foreign(one.app || one.target));
 const link = (one, text = one.id) => h('a', { href: `#/attacks/${one.id}` }, text);
 const withStart = (one) => ({ ...one, start: seconds(one.began) });
@@ -30,16 +32,16 @@ async function list(ctx) {
   const found = table({
     label: 'Attacks', key: (one) => one.id, onOpen: (one) => { location.hash = `#/attacks/${one.id}`; },
     filter: { placeholder: 'Filter by app, target, vector', text: (one) => `${one.id} ${one.app} ${one.target} ${one.vectors.join(' ')} ${WORDS[one.state]}`, value: ctx.query.q, onChange: (text) => ctx.setQuery({ q: text || null }),
-      parts: [{ label: 'All' }, { label: 'Going on', test: (one) => !one.ended }, { label: 'Left alone', test: (one) => one.mitigated_after === null }] },
+      parts: [{ label: 'All' }, { label: 'Ongoing', test: (one) => !one.ended }, { label: 'Left alone', test: (one) => one.mitigated_after === null }] },
     empty: blank('No attack was seen', ['Floods are found in samples of packets, and stopped by rules that write themselves, where the file has ', h('code', {}, 'ddos'), '.']),
     columns: [
       { key: 'state', label: '', rank: 1, width: '28px', render: (one) => mark(MARKS[one.state] || 'idle', WORDS[one.state]), value: (one) => one.state },
-      { key: 'vectors', label: 'Attack', rank: 1, render: (one) => link(one, foreign(one.vectors.join(', '))), value: (one) => one.vectors.join() },
-      { key: 'app', label: 'On', rank: 1, render: target, value: (one) => one.app || one.target },
+      { key: 'vectors', label: 'Attack', rank: 1, render: (one) => [link(one, foreign(one.vectors.join(', '))), h('div', { class: 'small quiet narrow' }, 'on ', foreign(one.app || one.target))], value: (one) => one.vectors.join() },
+      { key: 'app', label: 'On', rank: 2, render: target, value: (one) => one.app || one.target },
       { key: 'peak', label: 'Peak', rank: 1, align: 'num', width: '112px', render: (one) => bits(one.bits_per_second), value: (one) => one.bits_per_second },
-      { key: 'pps', label: 'Packets', rank: 3, align: 'num', width: '104px', render: (one) => si(one.packets_per_second, '/s'), value: (one) => one.packets_per_second },
+      { key: 'pps', label: 'Packets', rank: 3, align: 'num', width: '104px', render: (one) => si(one.packets_per_second, 'pps'), value: (one) => one.packets_per_second },
       { key: 'dropped', label: 'Kept off', rank: 2, align: 'num', width: '92px', render: (one) => int(one.dropped_packets), value: (one) => one.dropped_packets },
-      { key: 'after', label: 'Met after', rank: 3, align: 'num', width: '92px', render: (one) => (one.mitigated_after === null ? h('span', { class: 'quiet' }, 'never') : dur(one.mitigated_after)), value: (one) => one.mitigated_after },
+      { key: 'after', label: 'Mitigated after', rank: 3, align: 'num', width: '124px', render: (one) => (one.mitigated_after === null ? h('span', { class: 'quiet' }, 'never') : dur(one.mitigated_after)), value: (one) => one.mitigated_after },
       { key: 'lasted', label: 'Lasted', rank: 2, align: 'num', width: '96px', render: lasted, value: (one) => (one.ended ? seconds(one.ended) : Infinity) - one.start },
       { key: 'began', label: 'Began', rank: 2, align: 'num', width: '112px', render: (one) => h('time', { datetime: one.began, title: instant(one.began) }, ago(one.began)), value: (one) => one.start },
     ],
@@ -64,7 +66,7 @@ async function list(ctx) {
 
   function say() {
     const open = rows.filter((one) => !one.ended), alone = open.filter((one) => one.state === 'left_alone'), { now, before } = trend(rows, Date.now() / 1000, DAYS);
-    put(title, open.length ? `${capital(count(open.length, 'attack'))} ${open.length === 1 ? 'goes' : 'go'} on` : rows.length ? 'No attack goes on' : 'No attack was seen');
+    put(title, open.length ? `${capital(count(open.length, 'ongoing attack'))}` : rows.length ? 'No ongoing attack' : 'No attack was seen');
     put(lede, alone.length > 0 && `No rule is written for ${count(alone.length, 'of them', 'of them')}: it would hit too much of the normal traffic. `,
       now.count > 0 ? [`${capital(count(now.count, 'attack'))} in the last seven days`, now.vectors[0]?.[1] > 1 && [', most often ', foreign(now.vectors[0][0])], '.'] : 'There was none in the last seven days.',
       before.count > 0 && ` In the seven days before: ${count(before.count, 'attack')}.`);
@@ -90,7 +92,7 @@ async function list(ctx) {
   await load();
   draw();
   const stop = onRange(draw);
-  return { title: 'Attacks', node: [h('section', {}, h('div', { class: 'head' }, h('div', { class: 'grow' }, title, lede)), figures), traffic, h('section', {}, found.node, place)],
+  return { title: 'Attacks', strip: strip(), node: [h('section', {}, h('div', { class: 'head' }, h('div', { class: 'grow' }, title, lede)), figures), traffic, h('section', {}, found.node, place)],
     onLeave: () => { gone = true; clearTimeout(timer); stop?.(); } };
 }
 
@@ -99,7 +101,7 @@ export const noteOf = (one) => ({ t: seconds(one.began), t2: one.ended ? seconds
 
 async function single(ctx) {
   let gone = false, timer = 0, name = 'No such attack';
-  const head = h('section'), facts = h('dl', { class: 'kv' }), rules = h('section'), packets = h('section'), opened = new Set();
+  const head = h('section'), facts = h('dl', { class: 'kv' }), rules = h('section'), packets = h('section'), opened = new Set(), traffic = attackTraffic(ctx.go, ctx.signal);
 
   async function load() {
     const one = withStart(await api.get(`/accounts/{account}/attacks/${encodeURIComponent(ctx.params.id)}`, {}, { signal: ctx.signal }));
@@ -107,17 +109,18 @@ async function single(ctx) {
     describe(one);
     put(rules, h('div', { class: 'sec' }, h('h2', {}, one.rules.length === 1 ? 'Its rule' : 'Its rules'), h('span', { class: 'end quiet' }, 'matched and dropped: counted; rates: from samples')), one.rules.map(ruleOf));
     sampled(one);
+    traffic.load(one);
     if (!one.ended) timer = setTimeout(() => load().catch(() => {}), REFRESH_MS);
   }
 
   function describe(one) {
     const after = one.mitigated_after, known = [
-      ['State', state(MARKS[one.state], ` ${WORDS[one.state]}`)], ['On', [target(one), one.app && ` (${one.target})`]], ['Began', instant(one.began)], ['Ended', one.ended ? `${instant(one.ended)}, after ${lasted(one)}` : 'it goes on'],
-      ['Met after', after === null ? 'no rule is in force' : dur(after)], ['Peak', `${bits(one.bits_per_second)}, ${si(one.packets_per_second, 'packets/s')}`], ['Matched', `${int(one.packets)} packets`], ['Kept off', `${int(one.dropped_packets)} packets`],
+      ['State', state(MARKS[one.state], ` ${WORDS[one.state]}`)], ['On', [target(one), one.app && ` (${one.target})`]], ['Began', instant(one.began)], ['Ended', one.ended ? `${instant(one.ended)}, after ${lasted(one)}` : 'ongoing'],
+      ['Mitigated after', after === null ? 'no rule is in force' : dur(after)], ['Peak', `${bits(one.bits_per_second)}, ${si(one.packets_per_second, 'pps')}`], ['Matched', `${int(one.packets)} packets`], ['Kept off', `${int(one.dropped_packets)} packets`],
       ['Sources', one.sources === null ? 'too many to count' : `about ${int(one.sources)}`], ['Good traffic hit', `at most ${pct(one.hits)} of an app’s normal openings`], ['Seen before', one.recurs && h('a', { href: `#/attacks/${one.recurs}` }, one.recurs)]];
     name = `${one.vectors.join(', ')} on ${one.app || one.target}`;
     put(head, h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, foreign(one.vectors.join(', ')), ' on ', foreign(one.app || one.target)),
-      h('p', { class: 'lede' }, one.ended ? 'It is over. ' : 'It goes on. ', after === null ? 'Nothing of it was kept off.' : `The first rule acted after ${dur(after)}; ${int(one.dropped_packets)} packets were kept off.`)),
+      h('p', { class: 'lede' }, one.ended ? 'It is over. ' : 'It is ongoing. ', after === null ? 'Nothing of it was kept off.' : `The first rule acted after ${dur(after)}; ${int(one.dropped_packets)} packets were kept off.`)),
     h('div', { class: 'acts' }, one.samples.length > 0 && button('Capture', () => capture(one)))));
     put(facts, known.filter(([, value]) => value).map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value))));
   }
@@ -152,5 +155,5 @@ async function single(ctx) {
     if (error.name === 'AbortError') throw error;
     put(head, h('h1', {}, 'No such attack'), error.status === 404 ? blank('It is not kept', 'The latest 1,000 attacks are.', h('a', { href: '#/attacks' }, 'All attacks')) : failure(error, load));
   }
-  return { title: name, crumbs: [['Attacks', '#/attacks']], node: [head, facts, rules, packets], onLeave: () => { gone = true; clearTimeout(timer); } };
+  return { title: name, crumbs: [['Attacks', '#/attacks']], node: [head, h('div', { class: 'cols' }, h('div', { class: 'stack' }, traffic.node, rules), facts), traffic.tops, packets], onLeave: () => { gone = true; clearTimeout(timer); } };
 }

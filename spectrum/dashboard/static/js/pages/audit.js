@@ -12,7 +12,8 @@ const PAGE = 200, DAY = 86400, SPANS = { '1d': 'last day', '7d': 'last 7 days', 
 const VERBS = { create: 'made', update: 'changed', delete: 'deleted', roll: 'gave a new value to', kill: 'ended' };
 const PASSIVE = { ...VERBS, roll: 'given a new value' };
 const who = (one) => one.actor.token_name || (one.actor.type === 'system' ? 'the program' : one.actor.email || 'somebody unknown');
-const name = (one) => one.resource.scope?.name || one.resource.id || one.raw.uri;
+// What was to be made, and was refused, has no name.
+const name = (one) => one.resource.scope?.name || one.resource.id || (one.resource.type ? 'a new object' : one.raw.uri);
 const failed = (one) => one.action.result !== 'success';
 
 export default async function audit(ctx) {

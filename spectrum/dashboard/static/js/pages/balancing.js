@@ -1,6 +1,6 @@
 // Load balancers, pools, monitors and groups: what is ill first, and why.
 import { h, put } from '../dom.js';
-import { capital, count, dur, int, NB } from '../format.js';
+import { capital, count, dur, int, ms } from '../format.js';
 import { mark } from '../marks.js';
 import { objects } from '../editor.js';
 import { linkTo } from '../links.js';
@@ -40,7 +40,7 @@ export default async function balancing({ signal }) {
     label: 'Pools', rows: poolRows(), first: (row) => RANK[row.state], onOpen: (row) => go(`/balancing/pools/${row.id}`),
     columns: [stateColumn, named('pools'), { key: 'up', label: 'Origins up', align: 'num', rank: 1, width: '84px', render: (row) => `${row.up} of ${row.origins}` },
       { key: 'monitor', label: 'Monitor', rank: 3, value: (row) => row.monitor || '', render: (row) => (row.monitor ? linked('monitors', monitors, row.monitor) : h('span', { class: 'quiet' }, 'none')) },
-      { key: 'rtt', label: 'Probe RTT', align: 'num', rank: 3, width: '104px', render: (row) => (row.rtt ? `${row.rtt.toFixed(row.rtt < 10 ? 2 : 1)}${NB}ms` : h('span', { class: 'quiet' }, 'none')) }, sessions],
+      { key: 'rtt', label: 'Probe RTT', align: 'num', rank: 3, width: '104px', render: (row) => (row.rtt ? ms(row.rtt * 1e6) : h('span', { class: 'quiet' }, 'none')) }, sessions],
     empty: blank('No pool yet', 'A pool is a set of origins that serve the same.', h('a', { class: 'btn primary', href: '#/balancing/pools/new' }, 'Add a pool')),
   });
   const monitorTable = table({

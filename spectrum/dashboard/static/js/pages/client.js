@@ -14,6 +14,8 @@ import { open } from '../router.js';
 import { isAddress, isPrefix } from '../address.js';
 import { explained } from '../steps.js';
 import { events, fold, median, verdict } from '../story.js';
+import { metric } from '../analytics/catalogue.js';
+import { top } from '../analytics/tops.js';
 
 const EXPLAINED = 5, RTT_BUCKETS = 96;
 const iso = (t) => new Date(t * 1000).toISOString();
@@ -42,19 +44,21 @@ export default async function client(ctx) {
     put(wrong, mark('failed'), h('span', {}, text ? [foreign(text), ' is no address. '] : '', 'Write 203.0.113.7 or 2001:db8::7.'));
     if (wrong.hidden) ctx.go(to(text)); else field.setAttribute('aria-invalid', 'true');
   } }, field, h('button', { class: 'btn' }, 'Tell its story'));
-  const told = h('div', { class: 'stack' }), top = h('div');
-  const node = [h('section', {}, form, wrong, top), told];
+  const told = h('div', { class: 'stack' }), head = h('div');
+  const node = [h('section', {}, form, wrong, head), told];
   if (!address) {
-    put(top, h('h1', {}, 'Clients'), h('p', { class: 'lede' }, 'An address in, everything about it out: whether it was refused, when and by which rule; its sessions, their origins, its round-trip time.'));
-    return { title: 'Clients', node };
+    put(head, h('h1', {}, 'Clients'), h('p', { class: 'lede' }, 'An address in, everything about it out: whether it was refused, when and by which rule; its sessions, their origins, its round-trip time.'));
+    const load = () => busiest(told, ctx), stop = onRange(load);
+    load();
+    return { title: 'Clients', node, strip: strip(), onLeave: stop };
   }
-  const draw = () => tell(top, told, address, ctx);
+  const draw = () => tell(head, told, address, ctx);
   const stop = onRange(draw);
   await draw();
   return { title: address, crumbs: [['Clients', '#/clients']], node, strip: strip(), onLeave: stop };
 }
 
-async function tell(top, told, address, ctx) {
+async function tell(head, told, address, ctx) {
   const asked = { subject: address, since: iso(range.since), until: range.isLive ? null : iso(range.until), limit: 1000 };
   let story, open, hidden;
   try {
@@ -65,21 +69,35 @@ async function tell(top, told, address, ctx) {
     if (hidden.size === 2) throw new Error(mayNot('records, and no open sessions'));
   } catch (error) {
     if (error.name === 'AbortError') return;
-    put(top, h('h1', {}, foreign(address)));
-    put(told, failure(error, () => tell(top, told, address, ctx)));
+    put(head, h('h1', {}, foreign(address)));
+    put(told, failure(error, () => tell(head, told, address, ctx)));
     return;
   }
   ids = story.ids;
   const rows = story.rows, lines = fold(events(rows)), said = verdict(lines);
   const names = [...new Set([...said.refused.map((line) => line.row.app), ...lines.map((line) => line.row.app), ...open.map((one) => one.app)].filter(Boolean))];
   const now = h('div', { class: 'stack' });
-  put(top, h('h1', {}, headline(said, lines, address, open)), h('p', { class: 'lede' }, hidden.has('story') ? mayNot('records') : lede(said, lines, open, story)));
+  put(head, h('h1', {}, headline(said, lines, address, open)), h('p', { class: 'lede' }, hidden.has('story') ? mayNot('records') : lede(said, lines, open, story)));
   put(told, h('div', { class: 'cols' },
     h('section', {}, h('div', { class: 'sec' }, h('h2', {}, range.isLive ? 'Until now' : 'In this time'), h('span', { class: 'small quiet' }, amount(lines)),
       h('span', { class: 'end' }, h('a', { href: trafficOf('client_ip', address, rangeQuery(), isPrefix(address) ? '=/' : '==') }, 'In Analytics'))),
     lines.length ? h('ol', { class: 'story' }, lines.map(item)) : hidden.has('story') ? unseen('records') : nothing(story, address), several(story), notes(story)),
     h('div', { class: 'stack' }, who(rows, hidden.has('open') ? null : open, story, address), rtt(rows), now)));
-  for (const name of isPrefix(address) ? [] : names.slice(0, EXPLAINED)) inApp(now, name, address, open.filter((one) => one.app === name), ctx);
+  const looks = (isPrefix(address) ? [] : names.slice(0, EXPLAINED)).map((name) => inApp(now, name, address, open.filter((one) => one.app === name), ctx));
+  Promise.all(looks).then((blocked) => {
+    const refused = blocked.filter((name) => name && !said.refused.some((line) => line.row.app === name));
+    if (refused.length) head.querySelector('.lede')?.append(' ', h('b', {}, 'Now it would be refused at ', listed(refused.map(app)), '.'));
+  }, () => {});
+}
+
+// Where no address is given: those that came, moved, were refused or failed most.
+const MOST = [['sessions', 'Most sessions', int], ['bits', 'Most traffic', bytes], ['refused', 'Refused most', int], ['failed', 'Failed most', int]];
+function busiest(place, ctx) {
+  const base = { since: range.since, until: range.until, filter: [{ dimension: 'client_ip', op: '!=', values: [''] }] };
+  const lists = MOST.map(([key, title, say]) => [top({ table: 'events', key: 'client_ip', title, isLink: true, pick: (_, value) => ctx.go(to(value)), hover: () => {} }), metric(key), say]);
+  put(place, h('section', {}, h('div', { class: 'sec' }, h('h2', {}, 'Top clients'), h('span', { class: 'small quiet' }, 'in this time')), h('div', { class: 'tops' }, lists.map(([one]) => one.node))));
+  // Without analytics there is no list, and the field is all that is needed.
+  for (const [one, of, say] of lists) one.load({ metric: { ...of, parts: false }, base: { ...base, filter: [...base.filter, ...(of.outcome ? [{ dimension: 'outcome', op: '=', values: [of.outcome] }] : [])] }, say }, ctx.signal, () => put(place));
 }
 
 const total = (lines) => lines.reduce((all, line) => all + line.count, 0);
@@ -175,6 +193,7 @@ function rtt(rows) {
   return h('section', {}, h('div', { class: 'sec' }, h('h2', {}, 'Round trip to it'), h('span', { class: 'end quiet' }, `median ${dur(median(points.map(([, value]) => value)) / 1000)}`)), made.node);
 }
 
+// Returns the name of the app if an access rule would refuse the client there now.
 async function inApp(place, name, address, open, ctx) {
   const said = h('div'), acts = h('div', { class: 'client-acts' }), section = h('section', {}, h('h2', { class: 'sec' }, h('span', {}, 'If it came to ', app(name), ' now')), said, acts);
   place.append(section);
@@ -182,6 +201,7 @@ async function inApp(place, name, address, open, ctx) {
   const blocked = steps.map((text) => text.match(/^access rule (\S+) blocks it/)?.[1]).find(Boolean);
   if (blocked) acts.append(h('button', { type: 'button', class: 'btn', onclick: () => letIn(acts, address, blocked) }, 'Let this address in'));
   if (open.length) acts.append(h('button', { type: 'button', class: 'btn danger', onclick: () => endAll(acts, name, address, open.length) }, open.length === 1 ? 'End its session' : `End its ${int(open.length)} sessions`));
+  return blocked && name;
 }
 
 async function letIn(acts, address, name) {

@@ -43,7 +43,7 @@ async function one({ params, query }) {
           { key: '/expect', label: 'Expects', kind: 'text', isHalf: true, placeholder: 'SSH-2.0-', when: (value) => value.type === 'tcp' },
         ] },
         { title: 'Verdict', fields: [
-          { key: '/interval', label: 'Every', kind: 'duration', isHalf: true, placeholder: '60' }, { key: '/timeout', label: 'Answers within', kind: 'duration', isHalf: true, placeholder: '5' },
+          { key: '/interval', label: 'Every', kind: 'duration', isHalf: true, placeholder: '60', hint: 'Seconds' }, { key: '/timeout', label: 'Answers within', kind: 'duration', isHalf: true, placeholder: '5', hint: 'Seconds' },
           { key: '/retries', label: 'Tries again after a timeout', kind: 'number', isHalf: true, placeholder: '2' }, { key: '/consecutive_down', label: 'Failures until it is down', kind: 'number', isHalf: true, placeholder: '1' }, { key: '/consecutive_up', label: 'Passes until it is up', kind: 'number', isHalf: true, placeholder: '1' },
         ] },
       ],

@@ -108,7 +108,7 @@ function figures() {
     compared(hour, day) {
       hide(false);
       put(note);
-      against.textContent = 'against yesterday, this hour';
+      against.textContent = 'last hour or day, against yesterday';
       for (const row of rows.values()) {
         const from = row.hour ? hour : day, name = row.hour || row.day;
         if (!name) continue;
@@ -119,11 +119,12 @@ function figures() {
     },
   };
 }
+const [bySecond, byMinute] = ['/s', '/min'].map((unit) => ({ unit, say: (v) => si(v, unit) }));
 const signed = (n) => (n === 0 ? '0' : n > 0 ? `+${int(n)}` : int(n));
 
 function traffic(ctx) {
   const passed = chart({ kind: 'area', height: 216, label: 'Passed', unit: 'bit/s', times: [], series: [], range: [range.since, range.until], axis: false, left: LEFT, offset: zoneOffset(), say: bits, onBrush: ([since, until]) => setRange({ since, until }), onZoomOut: zoomOut });
-  const out = chart({ kind: 'area', height: 120, label: 'Kept out', unit: '/s', times: [], series: [], range: [range.since, range.until], notes: [], ticks: 2, left: LEFT, offset: zoneOffset(), say: (v) => si(v, '/s'), onBrush: ([since, until]) => setRange({ since, until }), onZoomOut: zoomOut });
+  const out = chart({ kind: 'area', height: 120, label: 'Kept out', ...bySecond, times: [], series: [], range: [range.since, range.until], notes: [], ticks: 2, left: LEFT, offset: zoneOffset(), onBrush: ([since, until]) => setRange({ since, until }), onZoomOut: zoomOut });
   const figs = figures(), before = h('span', {}, h('i', { class: 'sw dash' }), 'the day before'), to = h('a', { class: 'small', href: '#/analytics' }, 'Open in Analytics');
   const passedNote = h('span', { class: 'quiet' }), outNote = h('span', { class: 'quiet' }, 'on a scale of its own');
   let state = 'asking', abort = null, timer = 0, bucket = 0;
@@ -133,7 +134,7 @@ function traffic(ctx) {
     const times = live.past.map((one) => Math.floor(one.at)), values = (pick) => live.past.map((one) => pick(one.totals));
     const span = [now.at - 180, now.at], fixed = { times, bucket: 1, range: span, asOf: null, compare: null };
     passed.update({ ...fixed, notes: [], series: [{ key: 'passed', label: 'passed', color: 'passed', values: values((t) => (t.in == null ? null : t.in + t.out)) }] });
-    out.update({ ...fixed, series: [{ key: 'refused', label: 'refused', color: 'mitigated', edge: 'mitigated-text', hatched: true, values: values((t) => t.refused) }] });
+    out.update({ ...fixed, series: [{ key: 'refused', label: 'refused', color: 'mitigated', edge: 'mitigated-text', hatched: true, values: values((t) => t.refused) }], ...bySecond });
   }
   async function load() {
     abort?.abort();
@@ -172,7 +173,9 @@ function traffic(ctx) {
     passedNote.textContent = !found.rows.length ? 'no session yet in this time' : found.rows[0][0] > since + (until - since) / 2 ? `first session in this time at ${when(found.rows[0][0])}` : '';
     outNote.textContent = 'on a scale of its own';
     passed.update({ ...fixed, notes, compare: was, series: [{ key: 'passed', label: 'passed', color: 'passed', values: perSecond(column(found.rows, times, 1), 8) }] });
-    out.update({ ...fixed, series: [{ key: 'refused', label: 'refused', color: 'mitigated', edge: 'mitigated-text', hatched: true, values: perSecond(column(found.rows, times, 2), 1) }] });
+    // Few are said per minute, as in Analytics.
+    const refused = perSecond(column(found.rows, times, 2), 1), isRare = Math.max(0, ...refused) < 1;
+    out.update({ ...fixed, ...(isRare ? byMinute : bySecond), series: [{ key: 'refused', label: 'refused', color: 'mitigated', edge: 'mitigated-text', hatched: true, values: isRare ? refused.map((one) => one && one * 60) : refused }] });
   }
   return {
     nodes: [h('div', { class: 'cols' },

@@ -25,10 +25,10 @@ export default (ctx) => (ctx.params.section ? edit(ctx) : overview());
 const add = (section, words, id = 'new') => h('a', { class: 'btn', href: href(`/protection/${section}/${id}`) }, words);
 
 async function overview() {
-  const { hidden, entry = [], rules = [], filters = [], prefixes = [], allowed = [], status } = await parts({
-    entry: objects('rulesets'), rules: objects('tcp_rules'), filters: objects('tcp_filters'), prefixes: objects('tcp_prefixes'), allowed: objects('tcp_allowlist'), status: api.get(STATUS),
+  const { hidden, entry = [], rules = [], filters = [], prefixes = [], allowed = [], status, node } = await parts({
+    entry: objects('rulesets'), rules: objects('tcp_rules'), filters: objects('tcp_filters'), prefixes: objects('tcp_prefixes'), allowed: objects('tcp_allowlist'), status: api.get(STATUS), node: api.get('/accounts/{account}/node').catch(() => undefined),
   });
-  const overrides = entry[0]?.value.rules || [], isOn = status?.enabled !== false, verb = isOn ? 'Switch off' : 'Switch on';
+  const overrides = entry[0]?.value.rules || [], isOn = status?.enabled !== false, verb = isOn ? 'Switch off' : 'Switch on', isInVain = node?.kernel.filter?.startsWith('off');
   const all = [...rules.map((one) => row('tcp_rules', one, `${wordOf(COMPONENTS, one.value.component)}, ${one.value.place || 'everywhere'}`)),
     ...filters.map((one) => row('tcp_filters', one, [wordOf(COMPONENTS, one.value.component), ' where ', h('code', {}, foreign(one.value.expression, 80))])),
     ...prefixes.map((one) => row('tcp_prefixes', one, ['Destination ', foreign(one.value.prefix)], !one.value.excluded, 'protected')),
@@ -42,7 +42,7 @@ async function overview() {
     node: [h('div', { class: 'head' }, h('div', { class: 'grow' }, h('h1', {}, 'DDoS protection'), h('p', { class: 'lede' }, 'What becomes of attacks. Overrides need ', h('code', {}, 'ddos'), ' in the file, TCP protection ', h('code', {}, 'filter'), '.'))),
       h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Overrides of managed rules'), !hidden.has('entry') && add('rulesets', overrides.length ? 'Change' : 'Add', entry[0]?.id)),
         hidden.has('entry') ? unseen('overrides') : overrides.length ? plainTable([['Override'], ['For attacks with'], ['Says']], overrides.map((one, i) => h('tr', {}, h('td', {}, h('b', {}, foreign(one.description || one.ref || `rule-${i + 1}`)), one.enabled === false && h('span', { class: 'quiet' }, '  off')), h('td', {}, h('code', {}, foreign(one.expression || 'true', 120))), h('td', {}, said(one.overrides || {}).join('; ')))), 'Overrides, in their order') : blank('Managed rules are as they are', 'An override changes how sensitive they are, and what they do; also for some addresses and ports alone.')),
-      h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Advanced TCP protection'), !hidden.has('status') && [state(isOn ? 'passed' : 'idle', isOn ? 'on' : 'off'), button(verb, flip)]),
+      h('section', {}, h('div', { class: 'sec' }, h('h2', { class: 'grow' }, 'Advanced TCP protection'), !hidden.has('status') && [state(isOn && !isInVain ? 'passed' : 'idle', isOn && isInVain ? 'on, without effect: there is no filter' : isOn ? 'on' : 'off'), button(verb, flip)]),
         hidden.has('rules') ? unseen('TCP protection') : [all.length > 0 ? plainTable([['What'], ['For'], ['What becomes of it']], all, 'Rules, filters, prefixes and the allowlist') : blank('No rule yet', 'A rule challenges SYNs, or drops packets of no connection, beyond a rate. Begin with one that only counts.'),
           h('div', { class: 'acts pad' }, add('tcp_rules', 'Add a rule'), add('tcp_filters', 'Add a filter'), add('tcp_prefixes', 'Add a prefix'), add('tcp_allowlist', 'Allow a source'))])],
   };

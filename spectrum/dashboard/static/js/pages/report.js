@@ -38,7 +38,7 @@ export default async function report(ctx) {
     put(paper, drawn(made));
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    put(paper, h('h1', {}, 'No report'), error.status === 404 ? blank('Nothing is kept to report of', [h('code', {}, 'analytics: true'), ' in the file keeps what happens, and the next week has a report.']) : failure(error, load));
+    put(paper, h('h1', {}, error.status === 404 ? 'No report' : 'The report cannot be made'), error.status === 404 ? blank('Nothing is kept to report of', [h('code', {}, 'analytics: true'), ' in the file keeps what happens, and the next week has a report.']) : failure(error, load));
   }
   return { title: 'Report', node: [first, paper] };
 }

@@ -11,7 +11,7 @@ import { host } from '../address.js';
 import { explained } from '../steps.js';
 
 const EVERY_MS = 2000, SHOWN = 1000;
-const FILTERS = [['client', 'Client', '203.0.113.7 or a prefix'], ['app', 'App', 'its name'], ['origin', 'Origin', 'pool/origin or address']];
+const FILTERS = [['client', 'Client', 'address or prefix'], ['app', 'App', 'name'], ['origin', 'Origin', 'name or address']];
 const ORDERS = { age: 'oldest first', bytes: 'most moved first', idle: 'longest idle first', app: 'by app', client: 'by client' };
 // They are not relayed yet, or not any more.
 const WAITING = new Set(['header', 'delayed', 'queued', 'client_tls', 'connecting', 'origin_tls']);
@@ -27,7 +27,7 @@ export default async function sessions(ctx) {
     label: 'Open sessions', onOpen: open, empty: nobody,
     columns: [
       { key: 'state', label: '', rank: 1, width: '28px', render: (row) => mark(WAITING.has(row.state) ? 'degraded' : 'ok', row.state) },
-      { key: 'client', label: 'Client', rank: 1, render: (row) => h('b', {}, row.client) },
+      { key: 'client', label: 'Client', rank: 1, render: (row) => [h('b', {}, row.client), h('div', { class: 'small quiet narrow' }, foreign(row.app), row.origin && [' → ', foreign(row.origin_name || row.origin)])] },
       { key: 'app', label: 'App', rank: 2, render: (row) => foreign(row.app) },
       { key: 'origin', label: 'Origin', rank: 3, render: (row) => (row.origin ? [row.origin, row.origin_name && h('span', { class: 'quiet' }, ' ', foreign(row.origin_name))] : h('span', { class: 'quiet' }, row.state)) },
       { key: 'age_s', label: 'Age', align: 'num', rank: 1, width: '96px', render: (row) => dur(row.age_s) },
