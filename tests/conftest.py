@@ -12,7 +12,9 @@ from socket import SOCK_DGRAM, SOCK_STREAM
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.e2e import leftovers
 from tests.e2e.namespace import Namespace
+from tests.engine.harness import eventually
 from tests.surroundings import isolate
 
 settings.register_profile("default", deadline=None, max_examples=100)
@@ -35,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.chmod(state, 0o755)  # also of daemons that become another user
     os.environ["STATE_DIRECTORY"] = state
     atexit.register(shutil.rmtree, state, ignore_errors=True)
+    leftovers.mark()
     if hasattr(config, "workerinput"):
         isolate()
 
@@ -43,6 +46,13 @@ def pytest_collection_finish() -> None:
     """Take thousands of tests, and what they import, out of collections: each would take half a second."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left():
+    """Fail at the end of the run if a process that a test has started runs on; this fixture ends last."""
+    yield
+    eventually(lambda: not leftovers.marked(), 10, lambda: f"tests have left processes: {leftovers.marked()}")
 
 
 @pytest.fixture

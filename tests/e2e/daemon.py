@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spectrum.cli.client import DaemonError, ask
+from tests.e2e.leftovers import end_those_of
 from tests.e2e.warm import Warm, can_stand_for
 
 
 class Daemon:
-    """A running `spectrum run`; `with` stops it and fails the test on a traceback in its messages.
+    """A running `spectrum run`; `with` stops it, and its successors, and fails the test on a traceback in its messages.
 
     Args:
         folder: Of its file, and of what it says.
@@ -74,6 +75,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.terminate()  # the second signal ends what still drains
                 self.process.wait(10)
+        end_those_of(self._err)
         assert "Traceback" not in self.messages(), self.messages()
 
     def messages(self) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from spectrum.cli.client import DaemonError, ask
 from spectrum.simulation.network import entered
+from tests.e2e.leftovers import end_those_of
 from tests.e2e.namespace import ip
 from tests.e2e.programs import PATH
 from tests.e2e.warm import Warm, can_stand_for
@@ -112,7 +113,7 @@ def hosts(require):
 
 @pytest.fixture
 def start(hosts, tmp_path):
-    """Start programs on a host; they end with the test; see `start.printed`, `start.last_printed`, `start.running`."""
+    """Start programs on a host; they end with the test, and their successors too; `start.printed` shows their logs."""
     running = []
 
     def begin(host, *command):
@@ -134,6 +135,7 @@ def start(hosts, tmp_path):
         stop(process)
         log.close()
     for _, log in running:
+        end_those_of(Path(log.name))
         assert "Traceback" not in Path(log.name).read_text()
 
 
