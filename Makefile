@@ -22,7 +22,7 @@ run: $(SERVING) ## Serve config/spectrum.yaml, with an example origin to talk to
 	@scripts/demo config/spectrum.yaml
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --hypothesis-profile=quick
 
 cover: $(READY) ## Run the tests, and check that each source file is covered by its own (tests/cover.py)
 	$(BIN)/python -m tests.cover

@@ -17,6 +17,8 @@ from tests.e2e.namespace import Namespace
 from tests.engine.harness import eventually
 from tests.surroundings import isolate
 
+# `make test`; by default, as `make cover` and CI run; `make fuzz`.
+settings.register_profile("quick", deadline=None, max_examples=30)
 settings.register_profile("default", deadline=None, max_examples=100)
 settings.register_profile("fuzz", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck))
 settings.load_profile("default")
