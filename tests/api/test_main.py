@@ -1,6 +1,7 @@
 """The API's own process, with a supervisor's end of its link that takes everything."""
 
 import asyncio
+import os
 import signal
 import socket
 import ssl
@@ -12,7 +13,7 @@ import pytest
 
 from spectrum.api.analytics import stores
 from spectrum.api.kinds.permissions import BY_WORD
-from spectrum.api.main import READABLE
+from spectrum.api.main import NICE, READABLE
 from spectrum.kernel.installation import PACKAGE, python
 from spectrum.link.api import DECODER, ApiAnswer, ApiAsk, ApiReady, ApiServing, ApiTold
 from spectrum.link.bodies import body_of, send
@@ -123,6 +124,8 @@ async def test_it_serves_until_it_is_told_to_end(tmp_path):
             answer = await client.get("/zones", headers={"authorization": f"Bearer {token}"})
             assert answer.status_code == 200 and answer.headers["x-ratelimit-limit"] == "1000"
         status = Path(f"/proc/{process.child.pid}/status").read_text().splitlines()
+        # Workers have priority on the same processors.
+        assert os.getpriority(os.PRIO_PROCESS, process.child.pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICE
         assert "Name:\tspectrum-api" in status
         assert {"CapEff:\t" + "0" * 16, "NoNewPrivs:\t1"} <= set(status)
         process.child.send_signal(signal.SIGINT)  # a terminal's, for all processes of a daemon

@@ -40,8 +40,9 @@ FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
 # Attempts to write, before the store is reopened.
 REOPEN_AFTER = 3
-# The niceness of that thread and of threads of the store: workers on the same processors have priority.
-NICENESS = 10
+# Added to the nice value of the process (5, `api/main.py`), for that thread and threads of the store: workers on the
+# same processors have priority.
+NICENESS = 5
 
 # Asks the supervisor; the descriptor is -1 where there is none.
 AskSupervisor = Callable[[JournalQuestion], Awaitable[tuple[JournalView, int]]]
