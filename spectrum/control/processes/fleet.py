@@ -464,8 +464,6 @@ class Fleet:
     async def settle(self, timeout_s: float) -> set[WorkerProcess]:
         """Wait until all have processed what they were sent; return those that have not in time. This includes workers
         that do not serve yet: until they answer they may hold listeners that are gone.
-
-        Those that serve nothing yet, too: until they answer they may hold listeners that are gone.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s

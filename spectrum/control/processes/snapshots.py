@@ -197,8 +197,6 @@ class WorkersActor(Actor):
         """Let all serving workers use the new plan. A worker that ends meanwhile is replaced, and its replacement gets
         the plan afterwards.
 
-        A worker that ends meanwhile is replaced, and its replacement is told afterwards.
-
         Raises:
             RolloutError: If one refuses it, or does not answer in time.
         """

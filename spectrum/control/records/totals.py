@@ -142,8 +142,6 @@ class Totals:
     def lose(self, worker: int) -> int:
         """Count the open sessions of a worker that is gone as lost; return their number. Its connections that waited
         for a session were closed with it.
-
-        Its connections that waited for a session were closed with it.
         """
         for (name, origin), count in self._preconnected.pop(worker, Counter()).items():
             self._add(name, AppMeasures(origins={origin: OriginMeasures(preconnects={"closed": count})}))

@@ -19,8 +19,6 @@ class Fitting:
     """A configuration without faults, with what is needed to check changes of it. Unchanged objects must be the same
     Python objects. Not thread-safe.
 
-    Objects that are unchanged must be the same Python objects. Not for several threads at once.
-
     Args:
         config: The configuration.
         local: The addresses of this machine.

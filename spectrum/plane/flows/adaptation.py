@@ -1,7 +1,5 @@
 """Effects of a new configuration on open UDP flows: they are treated as new ones, or end. A flow has no end of its own
 to wait for, unlike a connection.
-
-A flow has no end of its own to wait for, as a connection has.
 """
 
 from collections.abc import Iterable

@@ -207,8 +207,6 @@ class Order:
     def _begun(self, client_: Any) -> tuple[bytes, Any] | None:
         """Return the key and the order that an earlier process did not finish; None if there is none. Otherwise each
         restart would count against the CA's limits.
-
-        Otherwise each restart would count against the CA's limits.
         """
         path = self._folder.pending(self._work.name)
         try:
