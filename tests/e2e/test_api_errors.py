@@ -173,8 +173,16 @@ OTHERS = [
     (404, 7003, None, "GET", "Z/spectrum/apps/" + NOWHERE, None),
     (404, 7003, None, "DELETE", "A/load_balancers/pools/" + NOWHERE, None),
     (404, 7003, None, "GET", "zones/" + NOWHERE, None),
+    # Products of Cloudflare that there are none of here.
+    (404, 10404, None, "GET", "user/load_balancing_analytics/events", None),
     (404, 10404, None, "GET", "A/teamnet/routes", None),
+    (404, 10404, None, "GET", "A/teamnet/virtual_networks", None),
     (404, 10404, None, "POST", "A/cfd_tunnel", {"name": "t"}),
+    (404, 10404, None, "POST", "A/logpush/jobs", {"destination_conf": "https://192.0.2.1/"}),
+    (404, 10404, None, "GET", "Z/logpush/jobs", None),
+    (404, 10404, None, "GET", "A/alerting/v3/policies", None),
+    (404, 10404, None, "GET", "A/addressing/prefixes", None),
+    (404, 10404, None, "POST", "A/diagnostics/traceroute", {"targets": ["192.0.2.1"]}),
     (404, 10404, None, "GET", "nothing/here", None),
     (405, 10405, None, "PUT", "Z/spectrum/apps", {}),
     # Load balancing.
