@@ -28,7 +28,7 @@ def isolate() -> None:
     _run("mount", "--make-rprivate", "/")
     for folder, kind in OWN_FOLDERS.items():
         Path(folder).mkdir(exist_ok=True)
-        _run("mount", "-t", kind, kind, folder)
+        _run("mount", "-t", kind, "-o", "mode=755", kind, folder)
     for link in LINKS:
         _run("ip", *link)
 

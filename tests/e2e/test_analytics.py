@@ -127,30 +127,33 @@ apps:
         eventually(lambda: (api_pid(first) or 0) and analytics(first)["rows"] > 0, 30)
 
         os.kill(upgraded["pid"], signal.SIGKILL)
-    second = Daemon(tmp_path, text, workers=2)
-    with second:
-        eventually(
-            lambda: (api_pid(second) or 0) and analytics(second)["rows"] > 0,
-            30,
-            lambda: f"{second.status()} {second.messages()}",
-        )
-        os.kill(api_pid(second), signal.SIGKILL)
-        origin.over.set()
-        for client in clients:
-            client.join(20)
-        held.sendall(b"x" * 24)
-        left = 2 * 1024
-        while left:
-            left -= len(held.recv(left))
-        held.close()
-        eventually(lambda: not second.app("web")["sessions"], 30)
-        journal = second.status()["records"]["journal"]
-        assert journal["lost"] == 0
-        eventually(lambda: (now := analytics(second)) and now["lag_records"] == 0 and now["rows"] > 0, 30)
-        time.sleep(1.2)
-        eventually(lambda: analytics(second)["lag_records"] == 0, 30)
-        shown = analytics(second)
-        assert shown["lost"] == 0 and shown["bytes"] > 0
+        # Its workers, which are to hand their sessions on, end with `first`.
+        second = Daemon(tmp_path, text, workers=2)
+        with second:
+            eventually(
+                lambda: (api_pid(second) or 0) and analytics(second)["rows"] > 0,
+                30,
+                lambda: f"{second.status()} {second.messages()}",
+            )
+            os.kill(api_pid(second), signal.SIGKILL)
+            origin.over.set()
+            for client in clients:
+                client.join(20)
+            held.sendall(b"x" * 24)
+            left = 2 * 1024
+            while left:
+                data = held.recv(left)
+                assert data, "the session has ended"
+                left -= len(data)
+            held.close()
+            eventually(lambda: not second.app("web")["sessions"], 30)
+            journal = second.status()["records"]["journal"]
+            assert journal["lost"] == 0
+            eventually(lambda: (now := analytics(second)) and now["lag_records"] == 0 and now["rows"] > 0, 30)
+            time.sleep(1.2)
+            eventually(lambda: analytics(second)["lag_records"] == 0, 30)
+            shown = analytics(second)
+            assert shown["lost"] == 0 and shown["bytes"] > 0
     (count, ended, distinct, client_bytes, origin_bytes), changes = rows(Path(shown["store"]))
     assert count == distinct
     assert (ended, client_bytes, origin_bytes) == (origin.sessions, origin.in_bytes, origin.out_bytes)

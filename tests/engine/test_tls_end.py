@@ -756,11 +756,13 @@ def test_a_handshake_with_an_origin_ends_with_the_client(edge, origin):
 
 def test_a_handshake_with_an_origin_is_not_delayed(edge, origin):
     recorder = Recorder([target(origin, tls=TlsPeer(ClientContext(False), "a.example", False))])
-    with running(recorder, edge), client(edge):
+    with running(recorder, edge), client(edge) as c:
         o, address = origin.accept()
         with o, engine_socket(address) as leg:
             assert o.recv(1) == b"\x16"
             assert leg.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            reset(c)
+            eventually(lambda: recorder.reports)
 
 
 def test_handshakes_alone_may_hold_what_is_too_much(tickets, edge, origin):
