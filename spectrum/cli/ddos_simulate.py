@@ -233,6 +233,7 @@ def _watch(trial: "Trial", order: _TrialOrder, app: "TrialApp", control: Path, a
     frames = frames_needed(order.rate, order.seconds)
     plan = FloodPlan(order.attack, "", b"", None, None, app.ports, order.rate, order.seconds, frames=frames)
     shown, before, is_told = -1.0, (0.0, 0, 0), as_json
+    passed: dict[str, int] = {}
     counts = None if order.config.filter is not None else _refused_by_workers(control)
     for look in trial.run(plan, QUIET_S, AFTER_S, counts):
         story.sent, story.good = look.sent, look.good
@@ -240,13 +241,15 @@ def _watch(trial: "Trial", order: _TrialOrder, app: "TrialApp", control: Path, a
             is_told = True
             click.echo(f"detection: {_detection(control)}")
         lines = list(_attack_lines(story, control, look))
-        logs |= _logging(story)
-        story.dropped = look.dropped(logs)
+        # A rule of detection may count first, and drop later.
+        passed |= {name: look.counts.get(name, 0) for name in logs | _logging(story)}
+        by_result = look.dropped(passed)
+        story.dropped = sum(by_result.values())
         now = (look.after_s, look.sent, story.dropped)
         flood, dropped = now[1] - before[1], now[2] - before[2]
         if story.mitigated_s is None and flood > 0 and dropped >= MITIGATED_SHARE * flood:
             story.mitigated_s = max(look.after_s, 0.0)
-            story.by = _most(look, logs)
+            story.by = max(by_result, key=lambda name: by_result[name]).replace("_", " ")
             lines.append(f"mitigated by {story.by}")
         if look.after_s - shown >= 1 and look.after_s > 0.5:
             took = look.after_s - shown if shown > 0 else look.after_s
@@ -279,16 +282,9 @@ def _attack_lines(story: _Story, control: Path, look: "TrialProgress") -> Iterat
 
 
 def _logging(story: _Story) -> frozenset[str]:
-    """Return the rules of detection that only count."""
+    """Return the rules of detection that only count now."""
     rules = [rule for attack in story.attacks.values() for rule in attack["rules"]]
     return frozenset(f"rule ddos/{rule['name']}" for rule in rules if rule["action"] == "log")
-
-
-def _most(look: "TrialProgress", logs: frozenset[str]) -> str:
-    from spectrum.simulation.trial import NOT_DROPPED
-
-    dropped = {name: count for name, count in look.counts.items() if name not in logs and name not in NOT_DROPPED}
-    return max(dropped, key=lambda name: dropped[name]).replace("_", " ")
 
 
 def _line(look: "TrialProgress", story: _Story, took_s: float) -> str:

@@ -81,9 +81,14 @@ class TrialProgress:
     good: Mapping[str, int] = field(default_factory=dict)
     trips_s: list[float] = field(default_factory=list)
 
-    def dropped(self, logs: frozenset[str] = frozenset()) -> int:
-        """Return the number of packets that the filter dropped; `logs` are rules that only count."""
-        return sum(number for name, number in self.counts.items() if name not in NOT_DROPPED and name not in logs)
+    def dropped(self, passed: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Return the number of packets that the filter dropped, by result.
+
+        Args:
+            passed: How many of each result are not among them: rules with the action `log` only count.
+        """
+        found, passed = self.counts.items(), passed or {}
+        return {name: number - passed.get(name, 0) for name, number in found if name not in NOT_DROPPED}
 
 
 def trial_file(value: Mapping[str, Any], app: TrialApp, folder: Path, origin_port: int) -> dict[str, Any]:

@@ -57,8 +57,9 @@ def test_what_was_dropped():
         10,
         {"passed": 5, "guarded": 3, "samples_lost": 2, "looks_lost": 9, "rule a": 7, "rule b": 4, "too_many": 1},
     )
-    assert look.dropped() == 12
-    assert look.dropped(frozenset({"rule b"})) == 8
+    assert look.dropped() == {"rule a": 7, "rule b": 4, "too_many": 1}
+    # The first three of a rule that only counted at first.
+    assert look.dropped({"rule b": 3}) == {"rule a": 7, "rule b": 1, "too_many": 1}
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_trial(network):
         assert last.counts["rule plain"] >= 0.9 * last.sent > 500
         assert last.good["answered"] > 20 and last.good["failed"] == 0
         *_, last = trial.run(PLAN, 0.1, 0.1, lambda: {"rule ddos/other": 5})
-        assert last.dropped() == 5
+        assert last.dropped() == {"rule ddos/other": 5}
         with pytest.raises(TrialError, match=r"cannot be made: .*absent"):
             next(trial.run(FloodPlan("/absent", "", b"", None, None, (1, 1), 1, 1), 0, 0))
         with pytest.raises(TrialError, match="does not serve"):
