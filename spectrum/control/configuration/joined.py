@@ -27,6 +27,7 @@ from spectrum.core.configuration.joining import NotFitting, SetAside, fitting
 from spectrum.core.configuration.plain import plain
 from spectrum.core.configuration.presets import expand
 from spectrum.core.features import SECTIONS, check
+from spectrum.core.identity import unlike_names
 from spectrum.kernel.sockets import local_addresses
 from spectrum.store.errors import StoreError
 from spectrum.store.reading import read_objects
@@ -400,7 +401,7 @@ class _Checked:
         if self._fitting.local != local_addresses():
             return _Checked(config)
         if before is not config:
-            changed = {key: _differing(getattr(before, key), getattr(config, key)) for key in _SECTIONS}
+            changed = {key: unlike_names(getattr(before, key), getattr(config, key)) for key in _SECTIONS}
             self._fitting.take(config, changed)
         return self
 
@@ -412,12 +413,6 @@ def _named(changes: Iterable[StoredChange]) -> dict[str, list[str]]:
         if change.section in _SECTIONS:
             named.setdefault(change.section, {})[change.name] = None
     return {section: list(names) for section, names in named.items()}
-
-
-def _differing(one: Mapping[str, BaseModel], other: Mapping[str, BaseModel]) -> list[str]:
-    if one is other:
-        return []
-    return [name for name in {**one, **other} if one.get(name) is not other.get(name)]
 
 
 def _faults(config: Config) -> list[Fault]:

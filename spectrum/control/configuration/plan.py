@@ -142,7 +142,7 @@ class Planner(Actor):
         is_order_same = known is not None and settings.keys() >= made.keys()
         for name in names:
             if name not in apps:
-                settings.pop(name, None)
+                del settings[name]
         settings |= changed
         if not is_order_same and list(settings) != list(apps):
             self._settings = settings = {name: settings[name] for name in apps}
