@@ -9,9 +9,10 @@ from secrets import token_hex
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.core.ddos.attack_events import AttackSample
+from spectrum.core.ddos.attack_events import AttackSample, name_after
 from spectrum.core.ddos.attacks import AttackTracker
 from spectrum.core.ddos.detector import Detector, FloodRule
+from spectrum.core.ddos.judging import Action
 from spectrum.core.ddos.overrides import Overrides
 from spectrum.core.ddos.packets import IN_USE, Packets
 from spectrum.core.ddos.profile import READY_S, Profile
@@ -72,7 +73,9 @@ class AttackWatch:
         self.detector = Detector(profile, overrides, settings.expiry_s, by_workers=settings.by_workers)
         self._sampling = SamplingControl(settings.samples_per_second, settings.one_in)
         self._tracker = AttackTracker(lambda: token_hex(8), self._name_of, self._app_of)
+        # By number, and whether they only count.
         self._names: dict[int, str] = {}
+        self._logs: dict[int, bool] = {}
         self._written: dict[int, _Written] = {}
         self._is_untold = False
         self._counts: tuple[float, DetectorCounts] | None = None
@@ -98,6 +101,7 @@ class AttackWatch:
                 log.warning("the rule %s against an attack is left to end by itself: %s", one.name, exc)
                 continue
             self._names[rule.number] = one.name
+            self._logs[rule.number] = rule.action is Action.LOG
             self._written[rule.number] = _Written(rule, one.expires_ns / _NS)
         self.detector.resume(rules, held.last)
         # Rules that have expired meanwhile are in the kernel, and counted, until rules are written.
@@ -115,6 +119,7 @@ class AttackWatch:
         self.detector.first_expiry_s = settings.expiry_s
         self._sampling.most = settings.samples_per_second
         events = self.detector.override(Overrides(settings.overrides, settings.everywhere))
+        self._name_rules()
         nothing = self._tracker.take(events, _NO_PACKETS, 1.0, at)
         return [DetectorEvents(nothing)] if nothing else []
 
@@ -153,6 +158,7 @@ class AttackWatch:
         if told:
             yield DetectorEvents(told)
         self._names = {number: name for number, name in self._names.items() if number in self._written}
+        self._logs = {number: logs for number, logs in self._logs.items() if number in self._written}
         yield from self._sample(looked, packets["stands_for"], seconds)
         yield from self._state(seconds, now, at)
 
@@ -211,7 +217,7 @@ class AttackWatch:
         ):
             return
         self._is_untold = False
-        self._names |= {number: _name(rule) for number, rule in rules.items() if number not in self._names}
+        self._name_rules()
         self._written = {number: _Written(rule, wanted[number]) for number, rule in rules.items()}
         self._without_slot = ""
         made = (self._made(number, rule, wanted[number]) for number, rule in rules.items())
@@ -241,13 +247,18 @@ class AttackWatch:
         sets = pack_sets({name: slot}).get(name, [])
         return DetectorRule(name, pack_rule(slot), sets, str(rule), expires_ns, encode_rule(rule, self._app_of))
 
+    def _name_rules(self) -> None:
+        """Name new rules, and those that begin or cease to act: a counter has either what passed or what did not."""
+        for rule in self.detector.rules:
+            logs, former = rule.action is Action.LOG, self._names.get(rule.number)
+            if former is None:
+                self._names[rule.number] = f"{rule.managed.ref.lower()}-{rule.number}"
+            elif logs != self._logs[rule.number]:
+                self._names[rule.number] = name_after(former)
+            self._logs[rule.number] = logs
+
     def _name_of(self, number: int) -> str:
         return self._names.get(number, "")
 
     def _app_of(self, number: int) -> str:
         return self.apps.get(number, ("", ""))[0]
-
-
-def _name(rule: FloodRule) -> str:
-    """Return the name of a rule in the filter, which is unique."""
-    return f"{rule.managed.ref.lower()}-{rule.number}"

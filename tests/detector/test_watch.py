@@ -141,13 +141,19 @@ def test_rules_that_could_not_be_sent_are_sent_again(traffic):
 
 def test_other_settings_hold_at_once(traffic):
     traffic.look(4).taken(DetectorState)
-    traffic.look(1, "carpet").taken(DetectorRules)
+    first = traffic.look(1, "carpet").taken(DetectorRules)[-1].rules[0].name
     renamed = {number + 1: place for number, place in APPS.items()} | {0: ("new", "x")}
     settings = DetectorSettings(renamed, Setting(action="log"), learning_s=9.0, expiry_s=60.0, samples_per_second=2_000)
-    traffic.watch.configure(settings, AT)
+    (told,) = traffic.watch.configure(settings, AT)
     assert traffic.watch.detector.profile.settle_s == 9.0
     (written,) = traffic.look(0.25, "carpet").taken(DetectorRules)
     assert "; log" in written.rules[0].text
+    # What was dropped and what is only counted have counters of their own.
+    assert written.rules[0].name == f"{first}.2"
+    assert [(rule.name, rule.drops, rule.ended) for rule in told.events[0].attack.rules] == [
+        (first, True, AT),
+        (f"{first}.2", False, None),
+    ]
     assert traffic.watch.detector.rules[0].action == "log"
     assert {"game", "web"} <= set(traffic.look(1).taken(DetectorState)[-1].learned)
 

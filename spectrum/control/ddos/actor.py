@@ -116,9 +116,13 @@ class DdosActor(Actor):
         except PinError as exc:
             where = "in the kernel" if config.filter is not None else "in the workers"
             raise RolloutError(f"ddos: {where}: {exc}") from exc
-        if self._planes.by_workers != by_workers and self._rules.in_force():
-            self._has_rules = True
-            self._news.set()
+        moved = config.ddos is not None and self._planes.by_workers != by_workers
+        if moved and (rules := self._rules.in_force()):
+            try:
+                await self._planes.write(rules)  # Before new workers serve: an attack does not wait for a detector.
+            except PinError:
+                self._has_rules = True
+                self._news.set()
 
     async def release(self, change: Change) -> None:
         """Let the process detect with the new settings."""

@@ -1,6 +1,6 @@
 """The place where attacks are detected and mitigated: the kernel if the file has `filter`, otherwise the workers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from spectrum.control.ddos.detection import OWNER, KernelDetection
 from spectrum.control.ddos.worker_detection import WorkerDetection
@@ -33,6 +33,9 @@ class DetectionPlanes:
         self._counts = counts
         self._workers = workers
         self.by_workers = False
+        # The rules in force, and the last counters of those that the last change ended.
+        self._names: set[str] = set()
+        self._ended: dict[str, tuple[int, int]] = {}
 
     @property
     def looks(self) -> list[int]:
@@ -76,10 +79,14 @@ class DetectionPlanes:
         Raises:
             PinError: If that fails.
         """
+        names = {rule.name for rule in rules}
+        if ended := self._names - names:
+            self._ended = {name: count for name, count in (await self._counted()).items() if name in ended}
         if self.by_workers:
             self._tell_workers(lambda: self._workers.write(rules))
         else:
             await in_thread(self._kernel.write, rules)
+        self._names = names
 
     def _tell_workers(self, tell: Callable[[], None]) -> None:
         try:
@@ -88,12 +95,15 @@ class DetectionPlanes:
             raise PinError(f"cannot send to workers: {exc}") from exc
 
     async def counted(self) -> DetectorCounts:
-        """Return the counters of rules, and the number of lost samples."""
+        """Return the counters of rules in force, the last ones of those before them, and the number of lost samples."""
         if self.by_workers:
-            return DetectorCounts(dict(self._workers.counts()), self._workers.lost)
+            return DetectorCounts(self._ended | dict(self._workers.counts()), self._workers.lost)
         counts = await self._counts.read()
-        rules = {name.removeprefix(_RULE): count for name, count in counts.items() if name.startswith(_RULE)}
-        return DetectorCounts(rules, counts.get(_LOST, (0, 0))[0])
+        return DetectorCounts(self._ended | _rules_in(counts), counts.get(_LOST, (0, 0))[0])
+
+    async def _counted(self) -> dict[str, tuple[int, int]]:
+        """Return the counters of rules in force."""
+        return dict(self._workers.counts()) if self.by_workers else _rules_in(await self._counts.read())
 
     def tell(self, worker: WorkerProcess) -> None:
         """Send a worker the sampling settings and the rules.
@@ -107,3 +117,7 @@ class DetectionPlanes:
         """Close the samples' buffers; kernel and workers continue."""
         self._kernel.close()
         self._workers.close()
+
+
+def _rules_in(counts: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    return {name.removeprefix(_RULE): count for name, count in counts.items() if name.startswith(_RULE)}

@@ -13,6 +13,17 @@ MOST_SAMPLES = 100
 LOG = "log"
 
 
+def name_after(name: str) -> str:
+    """Return the name of a rule whose action changed: it has a counter of its own. NAME.2 follows NAME."""
+    first, _, number = name.partition(".")
+    return f"{first}.{int(number or 1) + 1}"
+
+
+def first_name(name: str) -> str:
+    """Return the first name of a rule."""
+    return name.partition(".")[0]
+
+
 class AttackSample(msgspec.Struct, frozen=True):
     """A sampled packet of an attack.
 
@@ -49,7 +60,8 @@ class AttackRule(msgspec.Struct, frozen=True, kw_only=True):
     """A rule that was written for an attack.
 
     Attributes:
-        name: Its name in the filter; empty if none could be written.
+        name: Its name in the filter; empty if none could be written. A rule that first only counts, and then acts, has
+            another name from then on, and is another `AttackRule`.
         managed_id: The id of its managed rule.
         vector: The name of the managed rule: the kind of attack.
         fingerprint: Its conditions as text; equal texts are the same fingerprint.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from math import inf
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from spectrum.core.ddos.attack_events import (
     AttackRule,
     AttackSample,
     AttackTarget,
+    first_name,
 )
 from spectrum.core.ddos.detector import Event, FloodRule, LeftAlone, RuleEnded, RuleWritten
 from spectrum.core.ddos.estimates import rate_bounds, sources
@@ -34,7 +36,8 @@ MOST_REMEMBERED = 1_000
 TOLERATED_S = 10.0
 # An attack fades while less than this share of the initial rate matches.
 QUIET_SHARE = 0.25
-# A rule of an attack by another process is gone if the kernel does not count it for this time.
+# A rule of an attack by another process is gone if the kernel does not count it for this time. For as long the last
+# counts of a rule that has ended may come.
 UNCOUNTED_S = 5.0
 # Interval of progress events of open attacks.
 TOLD_S = 5.0
@@ -144,11 +147,14 @@ class AttackTracker:
             high=high,
             hits=rule.hits,
         )
-        one = self._of_rule(name) or self._at(self._app_of(rule.app) if rule.app != NO_APP else "", matching)
+        former = self._former_of(name)
+        one = self._of_rule(former) or self._at(self._app_of(rule.app) if rule.app != NO_APP else "", matching)
         if one is None:
             one = self._begin(rule.app, matching, at)
-        one.counted_at[name] = at
+        one.counted_at[name] = inf  # The detector says when it ends, however late it is counted first.
         self._put(one, made, matching)
+        if former != name:
+            yield from self._ended(former, at)
         if made.drops and one.attack.mitigated_after is None:
             one.attack = msgspec.structs.replace(one.attack, mitigated_after=max(0.0, at - one.attack.began))
         yield from self._goes_on(one, _acts(one.attack), at, self._samples(one, matching, samples_of))
@@ -179,6 +185,11 @@ class AttackTracker:
             )
             self._put(one, made, matching)
         yield from self._goes_on(one, AttackChange.TOLERATED, at, self._samples(one, matching, samples_of))
+
+    def _former_of(self, name: str) -> str:
+        """Return the name that a rule has in an open attack; if it has none, `name` itself."""
+        names = (other for one in self._open.values() for other in one.counted_at)
+        return next((other for other in names if first_name(other) == first_name(name)), name)
 
     def _of_rule(self, name: str) -> _Open | None:
         return next((one for one in self._open.values() if name in one.counted_at), None)
@@ -251,8 +262,9 @@ class AttackTracker:
     def _count(self, one: _Open, counts: Counts, seconds: float, at: float) -> Iterator[AttackEvent]:
         attack, rules, came, octets = one.attack, [], 0, 0
         for rule in attack.rules:
-            if rule.name in counts and rule.ended is None:
-                one.counted_at[rule.name] = at
+            if rule.name in counts and (rule.ended is None or at - rule.ended < UNCOUNTED_S):
+                if rule.name in one.counted_at:
+                    one.counted_at[rule.name] = max(one.counted_at[rule.name], at)
                 (packets, size) = more, bigger = counts[rule.name]
                 before = one.counters.get(rule.name, (rule.packets, rule.bytes))
                 if packets >= before[0]:

@@ -184,6 +184,29 @@ async def test_a_daemon_that_was_killed_left_its_rules(daemon):
     assert "text of the last" in other.told("DetectorHeld")[1]
 
 
+async def test_workers_have_the_rules_in_force_before_they_serve(daemon):
+    """A daemon that follows another one: its detector says nothing for a second, and an attack does not wait for it."""
+    one = daemon()
+    without_filter = {"ddos": {"store": str(one.folder)}, **APPS}
+    await one.serve(**without_filter)
+    await until(lambda: one.actor.processes())
+    one.say(["rules", "a"])
+    await until(lambda: one.state.exists())
+    await one.close()
+    (one.folder / "say").unlink()
+    other = Daemon(one.folder.parent)  # its jobs do not run yet
+    try:
+        await other.serve(**without_filter)
+        new = FakeWorker(1)
+        other.actor.tell(new)
+        assert [len(worker.rules.rules) for worker in (*other.workers, new)] == [1, 1, 1]
+        await other.serve(**APPS)
+        assert all(worker.rules == [] for worker in other.workers)
+        assert other.helper.asked == []
+    finally:
+        await other.close()
+
+
 async def test_places_of_sources_are_sent_with_the_files(daemon):
     one = daemon()
     places = {"geoip": {"database": "/nowhere.mmdb", "asn_database": __file__}}

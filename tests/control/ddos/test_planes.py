@@ -59,6 +59,18 @@ async def test_the_kernel_where_there_is_a_filter_else_the_workers(world):
     assert not planes.by_workers and planes.looks == []
 
 
+async def test_the_last_counts_of_rules_that_end_are_kept_for_a_while(world):
+    await world.serve(ddos={}, **FILTER)
+    await world.planes.write([rule("a"), rule("b")])
+    world.helper.counts = {"rule ddos/a": (5, 6), "rule ddos/b": (7, 8)}
+    await world.planes.write([rule("a"), rule("b.2")])
+    world.helper.counts = {"rule ddos/a": (9, 9), "rule ddos/b.2": (1, 1)}
+    assert (await world.planes.counted()).rules == {"a": (9, 9), "b": (7, 8), "b.2": (1, 1)}
+    await world.planes.write([rule("a")])
+    world.helper.counts = {"rule ddos/a": (9, 9)}
+    assert (await world.planes.counted()).rules == {"a": (9, 9), "b.2": (1, 1)}
+
+
 async def test_workers_that_cannot_be_told(world, monkeypatch):
     await world.serve(ddos={})
 

@@ -6,7 +6,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from spectrum.core.ddos.attack_events import MOST_SAMPLES, AttackSample
+from spectrum.core.ddos.attack_events import MOST_SAMPLES, AttackSample, name_after
 from spectrum.core.ddos.attacks import RECURRENCE_S, TOLD_S, TOLERATED_S, UNCOUNTED_S, AttackTracker
 from spectrum.core.ddos.detector import FloodRule, LeftAlone, RuleEnded, RuleWritten
 from spectrum.core.ddos.judging import Action, Judgement
@@ -48,11 +48,9 @@ def rule(number, app=0, action=Action.BLOCK, protocol=17, managed=UDP, **fields)
     return FloodRule(number, what, judgement, managed, ruling, judgement, app, **kept)
 
 
-def tracker():
+def tracker(name_of=lambda number: f"ddos-{number}"):
     ids = count(1)
-    return AttackTracker(
-        lambda: f"{next(ids):016x}", lambda number: f"ddos-{number}", {0: "game", 1: "web"}.__getitem__
-    )
+    return AttackTracker(lambda: f"{next(ids):016x}", name_of, {0: "game", 1: "web"}.__getitem__)
 
 
 def samples_of(mask):
@@ -120,14 +118,51 @@ def test_several_rules_on_one_target_are_one_attack():
     assert kinds(track.take([RuleEnded(rule(2))], mixed, 1.0, NOW + 60)) == [("ended", AttackState.ENDED)]
 
 
-def test_a_rule_that_changes_what_it_does_stays_one_rule():
+def test_a_rule_that_drops_otherwise_stays_one_rule():
     track = tracker()
-    track.take([RuleWritten(rule(1, action=Action.LOG))], packets(), 1.0, NOW)
-    assert track.open[0].state is AttackState.LOGGED and track.open[0].mitigated_after is None
+    track.take([RuleWritten(rule(1, action=Action.LIMIT))], packets(), 1.0, NOW)
     track.count({"ddos-1": (100_000, 1)}, 1.0, NOW + 1)
     (changed,) = track.take([RuleWritten(rule(1, action=Action.RETRY))], packets(), 1.0, NOW + 2)
     assert [(one.action, one.began, one.packets) for one in changed.attack.rules] == [("retry", NOW, 100_000)]
+
+
+def test_what_a_rule_only_counted_is_not_dropped():
+    names = {1: "ddos-1"}
+    track = tracker(names.__getitem__)
+    track.take([RuleWritten(rule(1, action=Action.LOG))], packets(), 1.0, NOW)
+    assert track.open[0].state is AttackState.LOGGED and track.open[0].mitigated_after is None
+    track.count({"ddos-1": (100_000, 1)}, 1.0, NOW + 1)
+    names[1] = name_after("ddos-1")
+    # What matches looks as the attack on another app does by now: it is the same rule.
+    (changed,) = track.take([RuleWritten(rule(1, app=1, action=Action.RETRY))], packets(app=1), 1.0, NOW + 2)
+    assert changed.attack.id == f"{1:016x}" and changed.kind == "changed"
     assert changed.attack.state is AttackState.MITIGATED and changed.attack.mitigated_after == 3.0
+    # The last count of the former one comes once more, with the first one of the other.
+    for _ in range(2):
+        track.count({"ddos-1": (150_000, 2), "ddos-1.2": (30_000, 3)}, 1.0, NOW + 3)
+    track.count({"ddos-1.2": (70_000, 9)}, 1.0, NOW + 4)
+    (attack,) = track.open
+    assert [(one.name, one.action, one.ended, one.packets) for one in attack.rules] == [
+        ("ddos-1", "log", NOW + 2, 150_000),
+        ("ddos-1.2", "retry", None, 70_000),
+    ]
+    assert (attack.packets, attack.bytes, attack.dropped) == (220_000, 11, (70_000, 9))
+    # It goes on until the detector ends it, however long nothing is counted.
+    track.count({}, 1.0, NOW + 4 + 3 * UNCOUNTED_S)
+    assert track.open[0].ended is None
+    (end,) = track.take([RuleEnded(rule(1))], packets(), 0.25, NOW + 70)
+    assert end.kind == "ended" and end.attack.dropped == (70_000, 9)
+
+
+def test_a_rule_that_is_counted_late_is_counted():
+    """On a machine without time for the daemon, counts from before the rule come long after it was written."""
+    track = tracker()
+    track.take([RuleWritten(rule(1))], packets(), 1.0, NOW)
+    for later in range(3):
+        track.count({}, 1.0, NOW + 2 * UNCOUNTED_S + later)
+    assert track.open[0].rules[0].ended is None
+    track.count({"ddos-1": (90_000, 1)}, 1.0, NOW + 20)
+    assert track.open[0].dropped == (90_000, 1)
 
 
 def test_an_attack_without_a_rule_is_reported_once_and_ends_when_it_is_not_seen():
