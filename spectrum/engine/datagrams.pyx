@@ -1077,6 +1077,7 @@ cdef class Datagrams(FlowKeeper):
         cdef uint32_t number = self._listener_count
         cdef sockaddr_in6 bound
         cdef socklen_t length = sizeof(sockaddr_in6)
+        cdef uint32_t memory[SK_MEMINFO_DROPS + 1]
         cdef Listener *grown
         cdef Listener *listener
         if len(address) not in (0, 4, 16):
@@ -1104,7 +1105,10 @@ cdef class Datagrams(FlowKeeper):
             memcpy(listener.address + 12, PyBytes_AS_STRING(address), 4)
         else:
             memcpy(listener.address, PyBytes_AS_STRING(address), len(address))
-        self._strangers.detach(fd)  # a former worker's
+        # What a former worker left: its program, and the kernel's counter of its drops.
+        self._strangers.detach(fd)
+        if _look_at_memory(fd, memory):
+            listener.dropped = memory[SK_MEMINFO_DROPS]
         set_int(fd, IPPROTO_IP, IP_RECVFRAGSIZE, 1)
         set_int(fd, IPPROTO_IPV6, IPV6_RECVFRAGSIZE, 1)
         self._set_whole(listener)
@@ -1190,6 +1194,20 @@ cdef class Datagrams(FlowKeeper):
             self.close(name, error)
         if self._ended_head:
             self._report()
+
+    def release(self):
+        """Leave all flows to another worker: see `FlowKeeper.release`.
+
+        Listeners keep their programs until that worker has removed them. From here on they are its own: the numbers of
+        their descriptors here may soon be those of others.
+        """
+        cdef uint32_t number
+        for number in range(self._listener_count):
+            if self._listeners[number].in_use:
+                self._count_kernel_drops(&self._listeners[number])
+                self._listeners[number].one_in = self._listeners[number].blocks = 0
+        self._shed_count = 0
+        return FlowKeeper.release(self)
 
     cdef void _count_kernel_drops(self, Listener *listener) noexcept nogil:
         """Count what did not get into the queue of a listener since the last time."""

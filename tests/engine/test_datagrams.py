@@ -643,6 +643,45 @@ def test_the_kernel_drops_what_rules_block_once_many_are_refused(origin, watchin
         assert recorder.faults == []
 
 
+def filter_strangers(recorder, edge, client):
+    """Flood a listener until the kernel drops datagrams of strangers."""
+    recorder.come_at_once, recorder.edge, recorder.known = 0, edge.getsockname(), client
+    recorder.flood = 4_000
+    recorder.come(4_000)
+    deadline = time.monotonic() + 20
+    while not is_filtered(edge):
+        assert time.monotonic() < deadline
+        recorder.loop.process()
+
+
+def test_a_worker_that_left_does_not_touch_the_filter_of_the_next_one(origin):
+    """They have the same socket, and the number of its descriptor may be that of another one in the former worker."""
+    origin.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
+    former = Slow([target(origin)], max_flows=500)
+    following = Slow([target(origin)], max_flows=500)
+    with former.listen() as edge, datagrams() as client:
+        edge.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        filter_strangers(former, edge, client)
+        former.drops()
+        with datagrams("127.0.0.9") as stranger:
+            for _ in range(1_000):
+                stranger.sendto(b"new", edge.getsockname())
+        for _, descriptor in former.engine.release():
+            os.close(descriptor)
+        dropped = former.drops()["overload"]
+        assert dropped > 300
+        assert is_filtered(edge)  # nothing fills the queue before the next worker reads it
+        following.engine.add_listener(edge.fileno(), 0, LOOPBACK, port_of(edge))
+        following.loop.process()
+        assert following.drops().get("queue_full", 0) == 0  # the former one has counted them
+        filter_strangers(following, edge, client)
+        for _ in range(20):  # it has sessions still
+            former.loop.process()
+            time.sleep(0.01)
+        assert is_filtered(edge)
+        assert former.faults == following.faults == []
+
+
 def test_a_listener_comes_without_the_filter_of_a_former_worker(origin):
     with datagrams() as edge:
         Strangers().filter(edge.fileno(), 16)

@@ -78,6 +78,7 @@ class Succession:
                 await send_sockets(way, self._planes.udp.release())
         else:
             self._planes.udp.engine.close_flows(Reason.DRAINED)
+            self._planes.udp.release()
         self._generations.close()
 
     def say_left(self) -> None:
