@@ -1,6 +1,6 @@
 """Authorization: the account and zone of a request's path, and whether its caller has permission there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,9 +130,14 @@ class Call:
                     revisions.setdefault(change.id, int(match.strip('"')))
         return await self.catalogue.change(changes, self.cause, revisions)
 
-    async def ask(self, question: Question) -> ResultTable:
-        """Return the answer of the store of analytics, as `Asking.ask`; cancelled when the client disconnects."""
-        return await self.context.asking.ask(self.caller, question, self._left)
+    async def ask(self, question: Question, left: Callable[[], Awaitable[None]] | None = None) -> ResultTable:
+        """Return the answer of the store of analytics, as `Asking.ask`; cancelled when the client disconnects.
+
+        Args:
+            question: The question.
+            left: Returns when the client disconnects, for a response that awaits this by itself.
+        """
+        return await self.context.asking.ask(self.caller, question, left or self._left)
 
     async def _left(self) -> None:
         while (await self.request.receive())["type"] != "http.disconnect":

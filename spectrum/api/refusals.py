@@ -32,7 +32,7 @@ MAX_PATH = 200
 _BASE = re.compile(r"/client/v4/(?:(accounts|zones)/([0-9a-f]{32})/)?")
 _ID = re.compile("[0-9a-f]{32}")
 # Requests with a body that only ask: whether a change would be valid, and questions to analytics.
-_QUESTION = re.compile(r"/(?:preview|analytics/query|graphql)\Z")
+_QUESTION = re.compile(r"/(?:preview|analytics/quer(?:y|ies)|graphql)\Z")
 _TRUE = frozenset({"true", "1", "on", "yes", "t", "y"})
 # Sections by their names in paths.
 _RESOURCE_OF = dict.fromkeys(("custom_certificates", "certificate_packs"), "certificates")

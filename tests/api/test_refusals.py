@@ -55,6 +55,7 @@ async def test_questions_are_no_attempts(api):
     async with api.client() as local, api.client(token) as client:
         assert (await refused(local, "POST", preview, {"object": {"name": "x"}}))[0] == 400
         assert (await refused(local, "POST", f"{ACCOUNT}/analytics/query", {"table": "x"}))[0] == 400
+        assert (await refused(local, "POST", f"{ACCOUNT}/analytics/queries", {"questions": []}))[0] == 400
         assert (await refused(local, "POST", f"{ACCOUNT}/rulesets?dry_run=true", {"phase": "x"}))[0] == 400
         assert (await refused(client, "POST", preview, {"object": POOL}))[0] == 403
         (line,) = await lines(api, 1)

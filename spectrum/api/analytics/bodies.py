@@ -89,6 +89,14 @@ BODY_SCHEMA: dict[str, Any] = {
     },
 }
 
+MAX_QUESTIONS = 32
+SEVERAL_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["questions"],
+    "properties": {"questions": {"type": "array", "items": BODY_SCHEMA, "minItems": 1, "maxItems": MAX_QUESTIONS}},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:
@@ -140,6 +148,19 @@ def asked_by(body: Any, now: float, names: AppNames) -> AskedQuestion:
     return AskedQuestion(
         question, found.compare, tuple(at for at, name in enumerate(found.dimensions) if name == "appID")
     )
+
+
+def several_in(body: Any) -> list[Any]:
+    """Return the bodies of several questions, which are not decoded yet.
+
+    Raises:
+        BodyFault: If it does not have from 1 to `MAX_QUESTIONS`.
+    """
+    if not isinstance(body, dict) or not isinstance(questions := body.get("questions"), list) or len(body) > 1:
+        raise BodyFault(INVALID, 'expected a JSON object, such as {"questions": [{"metrics": ["count"]}]}', "")
+    if not 1 <= len(questions) <= MAX_QUESTIONS:
+        raise BodyFault(INVALID, f"{len(questions)} questions: from 1 to {MAX_QUESTIONS} at once", "/questions")
+    return questions
 
 
 def shift_of(compare: str, question: Question) -> float:

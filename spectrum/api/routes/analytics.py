@@ -1,18 +1,22 @@
 """Questions about past events: Cloudflare's calls of a zone, and a general one of an account."""
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
+import msgspec
 from fastapi import APIRouter, Depends, Query
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from spectrum.api.access import Call, InAccount, InZone
-from spectrum.api.analytics.bodies import BODY_SCHEMA, asked_by, shift_of
+from spectrum.api.analytics.asking import AT_ONCE
+from spectrum.api.analytics.bodies import BODY_SCHEMA, SEVERAL_SCHEMA, asked_by, several_in, shift_of
 from spectrum.api.analytics.times import DEFAULT_RANGE_S, instant
 from spectrum.api.analytics.visible import AppNames, field_of, visible_to
-from spectrum.api.envelope import BodyFault, success
+from spectrum.api.envelope import INTERNAL_ERROR, ApiError, BodyFault, success
 from spectrum.api.kinds.times import timestamp
 from spectrum.api.routes.schemas import takes_body
 from spectrum.core.analytics.columns import EVENTS, TABLES
@@ -30,6 +34,9 @@ from spectrum.core.analytics.question import (
     bucket_starts,
     next_bucket,
 )
+from spectrum.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["Analytics"])
 INVALID = 1002
@@ -38,6 +45,8 @@ _PATH = "/zones/{zone_id}/spectrum/analytics"
 CURRENT_S = 60.0
 _CURRENT = ("bytesIngress", "bytesEgress", "connections", "durationAvg")
 DEFAULT_LIMIT = 1000
+# JSON, a value in each line.
+LINES = "application/x-ndjson"
 TimeDelta = Literal["year", "quarter", "month", "week", "day", "hour", "dekaminute", "minute"]
 Names = Annotated[list[str] | None, Query(description="Repeated, or with commas between.")]
 Filters = Annotated[str, Query(description="Such as `event==disconnect;ipVersion==6`.")]
@@ -173,23 +182,79 @@ async def get_by_time(asked: Annotated[_EventsAsked, Depends(_asked)], time_delt
     return success({**_result(data, found, query, lowest, highest), "time_intervals": intervals})
 
 
+# Returns the answer of the store.
+_Ask = Callable[[Question], Awaitable[ResultTable]]
+
+
 @router.post("/accounts/{account_id}/analytics/query", openapi_extra=takes_body(BODY_SCHEMA))
 async def ask_question(call: Annotated[Call, InAccount("analytics")]) -> Response:
     """Answer a question about past events: metrics by dimensions and by time, or single rows."""
+    return success(await _result_of(call, call.body, call.ask))
+
+
+@router.post(
+    "/accounts/{account_id}/analytics/queries",
+    openapi_extra=takes_body(SEVERAL_SCHEMA),
+    response_class=StreamingResponse,
+    responses={200: {"content": {LINES: {}}}},
+)
+async def ask_questions(call: Annotated[Call, InAccount("analytics")]) -> Response:
+    """Answer several questions, each as `query` does: a line of JSON for each, as soon as it is known."""
+    return StreamingResponse(_lines(call, several_in(call.body)), media_type=LINES)
+
+
+async def _lines(call: Call, bodies: Sequence[Any]) -> AsyncIterator[bytes]:
+    """Yield the lines of several answers; what is not answered is cancelled when the client disconnects."""
+    # Those of one request leave room for those of others.
+    has_left, turn, lines = asyncio.Event(), asyncio.Semaphore(AT_ONCE), asyncio.Queue[bytes]()
+
+    async def left() -> None:
+        await has_left.wait()
+
+    async def add(number: int, body: Any) -> None:
+        async with turn:
+            if not has_left.is_set():
+                response = await _response_to(call, body, lambda question: call.ask(question, left))
+                answer = msgspec.Raw(bytes(response.body))
+                line = {"index": number, "status": response.status_code, "answer": answer}
+                lines.put_nowait(msgspec.json.encode(line) + b"\n")
+
+    tasks = Tasks()
+    for number, body in enumerate(bodies):
+        tasks.start(add(number, body), "answer one of several questions")
+    try:
+        for _ in bodies:
+            yield await lines.get()
+    finally:
+        has_left.set()
+
+
+async def _response_to(call: Call, body: Any, ask: _Ask) -> Response:
+    try:
+        return success(await _result_of(call, body, ask))
+    except ApiError as exc:
+        return exc.response()
+    except Exception:
+        number = call.request.state.request_id
+        log.exception("request %s: one of its questions failed", number)
+        return ApiError(500, INTERNAL_ERROR, f"Internal error; see request {number} in the log").response()
+
+
+async def _result_of(call: Call, body: Any, ask: _Ask) -> dict[str, Any]:
     now = time.time()
     names = AppNames(call)
-    asked = asked_by(call.body, now, names)
+    asked = asked_by(body, now, names)
     question = replace(asked.question, visible=visible_to(call))
-    found = await call.ask(question)
+    found = await ask(question)
     result = _answer(question, found, names, asked.app_ids)
     result |= {"data_lag": _lag(found, now), "as_of": found.as_of, "partial": found.partial or None}
     result |= {"since": question.since, "until": question.until, "bucket": question.bucket}
-    result["previous"] = await _previous(call, question, found, names, asked.app_ids, asked.compare)
-    return success(result)
+    result["previous"] = await _previous(ask, question, found, names, asked.app_ids, asked.compare)
+    return result
 
 
 async def _previous(
-    call: Call, question: Question, found: ResultTable, names: AppNames, app_ids: Sequence[int], compare: str | None
+    ask: _Ask, question: Question, found: ResultTable, names: AppNames, app_ids: Sequence[int], compare: str | None
 ) -> dict[str, Any] | None:
     """Return the values of the previous period: totals if by time, otherwise those of the same groups."""
     if compare is None or question.is_raw:
@@ -197,7 +262,7 @@ async def _previous(
     shift_s = shift_of(compare, question)
     since, until = question.since - shift_s, question.until - shift_s
     before = replace(question, since=since, until=until, order=(), others=False)
-    totals = await call.ask(replace(before, dimensions=(), limit=1))
+    totals = await ask(replace(before, dimensions=(), limit=1))
     result: dict[str, Any] = {
         "since": since,
         "until": until,
@@ -211,7 +276,7 @@ async def _previous(
     groups = tuple(row[:keys] for row in found.rows if None not in row[:keys])
     if not keys:
         return result | {"columns": list(totals.columns), "rows": totals.rows}
-    same = await call.ask(replace(before, groups=groups, limit=max(1, len(groups))))
+    same = await ask(replace(before, groups=groups, limit=max(1, len(groups))))
     shown = _answer(question, same, names, app_ids)
     return result | {"columns": list(same.columns), "rows": shown["rows"]}
 

@@ -1,15 +1,21 @@
+import asyncio
+import json
 import math
+import threading
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from cloudflare import BadRequestError, NotFoundError, RateLimitError
 
-from spectrum.api.analytics.asking import QueryBudget
+from spectrum.analytics.store import QuestionTooLarge
+from spectrum.api.analytics.asking import AT_ONCE, QueryBudget
+from spectrum.kernel.peers import Peer
 from spectrum.store.objects import file_id
 from tests.api.analytics.kept import UNREACHABLE, KeptRows
 from tests.api.serving import Api
 from tests.core.analytics.rows import BEGIN, events, tables
+from tests.engine.harness import eventually
 
 FILE = {
     "accounts": {"acme": {}, "other": {}},
@@ -26,6 +32,7 @@ A, B, C = (file_id("apps", name) for name in "abc")
 SINCE, UNTIL = (datetime.fromtimestamp(BEGIN + at, UTC) for at in (0, 3600))
 METRICS = ["count", "bytesIngress", "bytesEgress", "durationAvg", "durationMedian", "duration90th", "duration99th"]
 QUERY = f"/accounts/{ACCOUNT}/analytics/query"
+QUERIES = f"/accounts/{ACCOUNT}/analytics/queries"
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +277,88 @@ async def test_every_number_is_finite(api):
                 "result"
             ]
             assert all(math.isfinite(value) for one in result["data"] for value in one["metrics"])
+
+
+async def test_several_questions_are_answered_as_each_alone(api):
+    asked = [
+        {"metrics": ["count"], "dimensions": ["app"], "since": BEGIN, "until": BEGIN + 3600, "compare": "period"},
+        {"metrics": ["count"], "filter": "app="},
+        {"table": "events", "dimensions": ["*"], "since": BEGIN, "until": BEGIN + 3600, "limit": 3},
+        "no question",
+        {"metrics": ["clients"], "bucket": 600, "since": BEGIN, "until": BEGIN + 3600},
+    ]
+    async with api.client(await api.token("analytics:read", accounts=["acme"])) as client:
+        answer = await client.post(QUERIES, json={"questions": asked})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+        lines = {one["index"]: one for one in map(json.loads, answer.text.splitlines())}
+        assert sorted(lines) == [0, 1, 2, 3, 4]
+        for number, one in enumerate(asked):
+            alone = await client.post(QUERY, json=one)
+            told = lines[number]
+            assert told["status"] == alone.status_code == (400 if number in (1, 3) else 200)
+            expected = alone.json()
+            for answered in (told["answer"], expected):
+                (answered["result"] or {}).pop("data_lag", None)  # it is of now
+            assert told["answer"] == expected
+        assert lines[1]["answer"]["errors"][0]["source"] == {"pointer": "/filter"}
+    async with api.client(await api.token("analytics:read", accounts=["other"])) as client:
+        assert (await client.post(QUERIES, json={"questions": asked})).status_code == 403
+
+
+@pytest.mark.parametrize("body", [{}, [], {"questions": {}}, {"questions": []}, {"questions": [{}] * 33}])
+async def test_how_many_questions_may_be_asked_at_once(api, body):
+    async with api.client() as client:
+        answer = await client.post(QUERIES, json=body)
+        assert answer.status_code == 400
+        assert "questions" in answer.json()["errors"][0]["message"]
+
+
+async def test_a_fault_of_one_of_several_questions_is_its_own(api, monkeypatch, caplog):
+    async with api.client() as client:
+        monkeypatch.setattr("spectrum.api.routes.analytics.shift_of", lambda compare, question: 1 / 0)
+        asked = [{"metrics": ["count"], "compare": "day"}, {"metrics": ["count"]}]
+        answer = await client.post(QUERIES, json={"questions": asked})
+        found = {one["index"]: one["status"] for one in map(json.loads, answer.text.splitlines())}
+        assert found == {0: 500, 1: 200}
+        assert "one of its questions failed" in caplog.text
+
+
+async def test_several_questions_end_when_their_client_leaves(api, monkeypatch):
+    """Two are asked of the store and interrupted; the others are never asked."""
+    running, left, statuses = [], asyncio.Event(), []
+
+    def ask(question, timeout_s, cancellation):
+        ended = threading.Event()
+        running.append(question)
+        with cancellation.interrupting(ended.set):
+            assert ended.wait(10)
+        statuses.append(cancellation.is_set)
+        raise QuestionTooLarge("it was interrupted")
+
+    monkeypatch.setattr(api.asking.service, "ask", ask)
+    body = json.dumps({"questions": [{"metrics": ["count"]}] * 5}).encode()
+    parts = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive():
+        if parts:
+            return parts.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        pass
+
+    path = f"/client/v4{QUERIES}"
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"host", b"api")], "client": ("192.0.2.7", 1),
+        "server": ("api", 80), "state": {"peer": Peer(1, 0)},
+    }  # fmt: skip
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(api.app(scope, receive, send))
+        await asyncio.to_thread(eventually, lambda: len(running) == AT_ONCE)
+        left.set()
+    await asyncio.to_thread(eventually, lambda: statuses == [True] * AT_ONCE)
+    await asyncio.sleep(0.05)
+    assert len(running) == AT_ONCE

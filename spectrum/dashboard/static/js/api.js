@@ -20,6 +20,18 @@ export class ApiError extends Error {
 }
 
 const listeners = new Set(), waiting = new Set();
+/** Tell of each line of JSON as it comes. */
+async function lines(body, tell) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ''; ;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (text + value).split('\n');
+    text = parts.pop();
+    for (const part of parts) tell(JSON.parse(part));
+  }
+}
+
 const frame = () => new Promise((resolve) => { requestAnimationFrame(resolve); });
 
 export const api = {
@@ -33,25 +45,34 @@ export const api = {
 
   /** Ask; return {result, info, messages, revision}. In a path, {account} is the account's id. */
   async ask(method, path, { params, body, signal, revision } = {}) {
+    const [response, envelope] = await this._sent(method, path, { params, body, signal, revision }, (answer) => (answer.status === 204 ? { success: true } : answer.json()));
+    if (!response.ok || !envelope?.success) throw this.failure(response.status, envelope);
+    return { result: envelope.result, info: envelope.result_info, messages: envelope.messages, revision: response.headers.get('etag') };
+  },
+  /** Ask several things at once; `tell` gets each line of the answer. */
+  async each(path, body, tell, signal) {
+    const [response, refusal] = await this._sent('POST', path, { body, signal }, (answer) => (answer.ok ? lines(answer.body, tell) : answer.json()));
+    if (!response.ok) throw this.failure(response.status, refusal);
+  },
+  async _sent(method, path, { params, body, signal, revision }, read) {
     const headers = {};
     if (this.token) headers.authorization = `Bearer ${this.token}`;
     if (body !== undefined) headers['content-type'] = 'application/json';
     if (revision) headers['if-match'] = revision;
-    let response, envelope = null;
+    let response;
     const answered = Promise.withResolvers();
     waiting.add(answered.promise);
     try {
       response = await fetch(this.url(path, params), { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: 'no-store', credentials: 'omit' });
-      envelope = response.status === 204 ? { success: true } : await response.json();
+      return [response, await read(response)];
     } catch (error) {
       if (error.name === 'AbortError') throw error;
       if (!response) throw new ApiError(0, [], 'The API does not answer.');
+      return [response, null];
     } finally {
       waiting.delete(answered.promise);
       answered.resolve();
     }
-    if (!response.ok || !envelope?.success) throw this._failure(response.status, envelope);
-    return { result: envelope.result, info: envelope.result_info, messages: envelope.messages, revision: response.headers.get('etag') };
   },
   url(path, params) {
     const query = new URLSearchParams();
@@ -59,7 +80,8 @@ export const api = {
     const text = query.toString();
     return BASE + path.replace('{account}', this.account?.id ?? '') + (text ? `?${text}` : '');
   },
-  _failure(status, envelope) {
+  /** The error of an answer that has one. */
+  failure(status, envelope) {
     const errors = (envelope?.errors || []).map(({ code, message, source }) => ({ code, message, pointer: source?.pointer }));
     const error = new ApiError(status, errors, errors[0]?.code === UNAUTHORIZED ? 'Your token does not allow this.' : '');
     if (status === 401 || (status === 400 && errors[0]?.code === 9106) || (status === 403 && errors[0]?.code === 10000)) for (const tell of listeners) tell(error);
