@@ -119,7 +119,7 @@ class DetectorService:
         watch.detector.profile.adaptive.places = self._places
         profiles.load(watch.detector.profile, _keys(watch), time.time())
         watch.detector.recall(profiles.load_attackers())
-        watch.resume(self._held.result(), time.time())
+        watch.resume(self._held.result())
         self._tasks.keep(lambda: self._keep_looking(watch, profiles), "look for attacks")
         await self._ended.wait()
         profiles.save(watch.detector.profile, _keys(watch), time.time())

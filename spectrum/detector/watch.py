@@ -90,7 +90,7 @@ class AttackWatch:
 
     # --- messages of the supervisor -------------------------------------------------------------------------------
 
-    def resume(self, held: DetectorHeld, at: float) -> None:
+    def resume(self, held: DetectorHeld) -> None:
         """Continue from the state of a previous detector."""
         rules = []
         numbers = {name: number for number, (name, _) in self.apps.items()}
@@ -106,7 +106,7 @@ class AttackWatch:
         self.detector.resume(rules, held.last)
         # Rules that have expired meanwhile are in the kernel, and counted, until rules are written.
         self._is_untold = len(rules) == len(held.rules)
-        self._tracker.resume(held.attacks, at)
+        self._tracker.resume(held.attacks)
 
     def configure(self, settings: DetectorSettings, at: float) -> list[FromDetector]:
         """Use other settings."""

@@ -101,7 +101,7 @@ def test_the_next_detector_continues(traffic):
     other = Traffic()
     other.now = traffic.now
     lost = DetectorRule("old-9", b"", [], "", 0, b"\xc1")
-    other.watch.resume(DetectorHeld([*told.rules, lost], 9, tuple(attacks[-1:])), AT + other.now)
+    other.watch.resume(DetectorHeld([*told.rules, lost], 9, tuple(attacks[-1:])))
     assert [rule.number for rule in other.watch.detector.rules] == [1]
     assert all(one.rules for one in other.look(0.5, "carpet").taken(DetectorRules))
     written = other.look(2, "carpet").taken(DetectorRules)
@@ -110,7 +110,7 @@ def test_the_next_detector_continues(traffic):
 
 
 def test_what_has_ended_before_the_next_detector_is_taken_out_of_the_kernel(traffic):
-    traffic.watch.resume(DetectorHeld([], 9, ()), AT)
+    traffic.watch.resume(DetectorHeld([], 9, ()))
     assert traffic.look(1).taken(DetectorRules) == [DetectorRules([], 9)]
 
 
@@ -144,14 +144,15 @@ def test_other_settings_hold_at_once(traffic):
     first = traffic.look(1, "carpet").taken(DetectorRules)[-1].rules[0].name
     renamed = {number + 1: place for number, place in APPS.items()} | {0: ("new", "x")}
     settings = DetectorSettings(renamed, Setting(action="log"), learning_s=9.0, expiry_s=60.0, samples_per_second=2_000)
-    (told,) = traffic.watch.configure(settings, AT)
+    at = AT + traffic.now
+    (told,) = traffic.watch.configure(settings, at)
     assert traffic.watch.detector.profile.settle_s == 9.0
     (written,) = traffic.look(0.25, "carpet").taken(DetectorRules)
     assert "; log" in written.rules[0].text
     # What was dropped and what is only counted have counters of their own.
     assert written.rules[0].name == f"{first}.2"
     assert [(rule.name, rule.drops, rule.ended) for rule in told.events[0].attack.rules] == [
-        (first, True, AT),
+        (first, True, at),
         (f"{first}.2", False, None),
     ]
     assert traffic.watch.detector.rules[0].action == "log"

@@ -15,6 +15,8 @@ import dns.update
 
 TIMEOUT_S = 10.0
 TTL_S = 60
+# How far clocks may differ for a signature to be valid: RFC 8945 section 10 recommends it, and dnspython uses it.
+FUDGE_S = 300
 _KEY = re.compile(r'key\s+"?([^"\s{]+)"?\s*\{([^}]*)\}', re.DOTALL)
 _PART = re.compile(r'(algorithm|secret)\s+"?([^";\s]+)"?\s*;')
 
@@ -130,6 +132,9 @@ class DnsUpdates:
         address, port = self._at
         try:
             return dns.query.tcp(message, address, TIMEOUT_S, port)
+        except (dns.tsig.PeerBadTime, dns.tsig.BadTime) as exc:
+            why = f"its clock and the clock of this machine differ by more than {FUDGE_S} s; set the one that is wrong"
+            raise UpdateError(f"{self} takes no signed updates: {why}") from exc
         except (OSError, EOFError, dns.exception.DNSException) as exc:
             why = str(exc) or type(exc).__name__
             if "TSIG" in why:  # Servers answer without a signature if they do not know the key or the zone.

@@ -51,13 +51,14 @@ SamplesOf = Callable[[NDArray[np.bool_]], Iterable[AttackSample]]
 
 @dataclass(slots=True)
 class _Open:
-    """An open attack, and what is not reported of it yet."""
+    """An open attack, and what is not reported of it yet; its times are those of `AttackTracker._elapsed_s`."""
 
     attack: Attack
     life: AttackLife
     counted_at: dict[str, float] = field(default_factory=dict)
+    ended_at: dict[str, float] = field(default_factory=dict)
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)
-    tolerated_at: float = 0.0
+    tolerated_at: float = -inf
     told_at: float = 0.0
     samples: int = 0
 
@@ -78,19 +79,22 @@ class AttackTracker:
         self._open: dict[str, _Open] = {}
         # When a fingerprint was last seen, and of which attack.
         self._past: dict[str, tuple[float, str]] = {}
+        # The sum of the seconds between counts. Durations are measured by it, because the time of day may be set.
+        self._elapsed_s = 0.0
 
-    def resume(self, attacks: Iterable[Attack], at: float) -> None:
+    def resume(self, attacks: Iterable[Attack]) -> None:
         """Take over attacks of another process: open ones continue, and the fingerprints of ended ones may recur."""
+        now = self._elapsed_s
         for attack in attacks:
             if attack.ended is None:
                 names = [rule.name for rule in attack.rules if rule.ended is None]
-                counted = dict.fromkeys(names, at)
+                counted = dict.fromkeys(names, now)
                 self._open[attack.id] = _Open(
                     attack,
                     AttackLife(attack.state),
                     counted,
-                    tolerated_at=at if attack.state is AttackState.LEFT_ALONE else 0.0,
-                    told_at=at,
+                    tolerated_at=now if attack.state is AttackState.LEFT_ALONE else -inf,
+                    told_at=now,
                     samples=MOST_SAMPLES,
                 )
             else:
@@ -166,7 +170,7 @@ class AttackTracker:
         one = self._at(self._app_of(number) if number != NO_APP else "", matching)
         if one is None:
             one = self._begin(number, matching, at)
-        one.tolerated_at = at
+        one.tolerated_at = self._elapsed_s
         if not one.attack.rules:
             low, high = matching.bounds
             made = AttackRule(
@@ -212,7 +216,7 @@ class AttackTracker:
             began=at - matching.seconds,
             rules=(),
         )
-        one = self._open[attack.id] = _Open(attack, AttackLife(), told_at=at)
+        one = self._open[attack.id] = _Open(attack, AttackLife(), told_at=self._elapsed_s)
         return one
 
     def _put(self, one: _Open, made: AttackRule, matching: "_Matching") -> None:
@@ -254,17 +258,18 @@ class AttackTracker:
             seconds: The time since the last call.
             at: Now, in seconds since 1970.
         """
+        self._elapsed_s += seconds
         told: list[AttackEvent] = []
         for one in list(self._open.values()):
             told += self._count(one, counts, max(seconds, 1e-3), at)
         return told
 
     def _count(self, one: _Open, counts: Counts, seconds: float, at: float) -> Iterator[AttackEvent]:
-        attack, rules, came, octets = one.attack, [], 0, 0
+        now, attack, rules, came, octets = self._elapsed_s, one.attack, [], 0, 0
         for rule in attack.rules:
-            if rule.name in counts and (rule.ended is None or at - rule.ended < UNCOUNTED_S):
+            if rule.name in counts and (rule.ended is None or now - one.ended_at.get(rule.name, -inf) < UNCOUNTED_S):
                 if rule.name in one.counted_at:
-                    one.counted_at[rule.name] = max(one.counted_at[rule.name], at)
+                    one.counted_at[rule.name] = max(one.counted_at[rule.name], now)
                 (packets, size) = more, bigger = counts[rule.name]
                 before = one.counters.get(rule.name, (rule.packets, rule.bytes))
                 if packets >= before[0]:
@@ -280,17 +285,17 @@ class AttackTracker:
             bits_per_second=max(attack.bits_per_second, 8 * octets / seconds),
         )
         for rule in rules:
-            if rule.name and rule.ended is None and at - one.counted_at.get(rule.name, at) > UNCOUNTED_S:
+            if rule.name and rule.ended is None and now - one.counted_at.get(rule.name, now) > UNCOUNTED_S:
                 yield from self._ended(rule.name, at)
         if attack.id not in self._open:
             return
         active = [rule for rule in one.attack.rules if rule.name and rule.ended is None]
         if not active:
-            if at - one.tolerated_at > TOLERATED_S:
+            if now - one.tolerated_at > TOLERATED_S:
                 yield from self._goes_on(one, AttackChange.OVER, at)
         elif came / seconds < QUIET_SHARE * sum(rule.excess for rule in active):
             yield from self._goes_on(one, AttackChange.QUIETED, at)
-        elif one.life.state is AttackState.FADING or at - one.told_at >= TOLD_S:
+        elif one.life.state is AttackState.FADING or now - one.told_at >= TOLD_S:
             yield from self._goes_on(one, _acts(one.attack), at)
 
     def _ended(self, name: str, at: float) -> Iterator[AttackEvent]:
@@ -298,13 +303,14 @@ class AttackTracker:
         if one is None:
             return
         del one.counted_at[name]
+        one.ended_at[name] = self._elapsed_s
         one.attack = msgspec.structs.replace(
             one.attack,
             rules=tuple(
-                msgspec.structs.replace(rule, ended=at) if rule.name == name else rule for rule in one.attack.rules
+                _ended(rule, at) if rule.name == name else rule for rule in one.attack.rules
             ),
         )
-        if not one.counted_at and at - one.tolerated_at > TOLERATED_S:
+        if not one.counted_at and self._elapsed_s - one.tolerated_at > TOLERATED_S:
             yield from self._goes_on(one, AttackChange.OVER, at)
 
     def close(self, at: float) -> list[AttackEvent]:
@@ -318,15 +324,15 @@ class AttackTracker:
     ) -> Iterator[AttackEvent]:
         command = one.life.handle(change)
         is_over = command is AttackCommand.END
-        one.attack = msgspec.structs.replace(one.attack, state=one.life.state, ended=at if is_over else None)
+        one.attack = msgspec.structs.replace(one.attack, state=one.life.state, ended=max(at, one.attack.began) if is_over else None)
         if is_over:
             del self._open[one.attack.id]
-            rules = tuple(msgspec.structs.replace(rule, ended=rule.ended or at) for rule in one.attack.rules)
+            rules = tuple(rule if rule.ended else _ended(rule, at) for rule in one.attack.rules)
             one.attack = msgspec.structs.replace(one.attack, rules=rules)
             self._remember(one.attack)
         if command is AttackCommand.NOTHING and not samples:
             return
-        one.told_at = at
+        one.told_at = self._elapsed_s
         kinds: dict[AttackCommand, AttackEventKind] = {AttackCommand.BEGIN: "began", AttackCommand.END: "ended"}
         kind = kinds.get(command, "changed")
         if kind == "began" and change is AttackChange.TOLERATED:
@@ -340,6 +346,11 @@ class AttackTracker:
                 self._past[rule.fingerprint] = (attack.ended or attack.began, attack.id)
         while len(self._past) > MOST_REMEMBERED:
             del self._past[next(iter(self._past))]
+
+
+def _ended(rule: AttackRule, at: float) -> AttackRule:
+    """Return a rule that has ended, not before it began: the clock may have been set back."""
+    return msgspec.structs.replace(rule, ended=max(at, rule.began))
 
 
 def _acts(attack: Attack) -> AttackChange:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from spectrum.control.dns.update import DnsUpdates, RecordsPresent, UpdateError, read_key
@@ -71,3 +73,19 @@ def test_addresses_are_changed_at_once_or_not_at_all(server):
         UpdateError, match=r"NOTAUTH|does the server know the key, and is it authoritative for the zone\?"
     ):
         updates.change("example.net", "ssh.example.net", [], both, 60)
+
+
+@pytest.mark.parametrize("off_s", [-600, 600])
+def test_a_clock_that_is_wrong(server, monkeypatch, off_s):
+    updates = DnsUpdates("127.0.0.1", server.port, str(server.key))
+    now = time.time
+    with monkeypatch.context() as wrong:
+        wrong.setattr(time, "time", lambda: now() + off_s)
+        told = r"takes no signed updates: its clock and the clock of this machine differ by more than 300 s"
+        with pytest.raises(UpdateError, match=told):
+            updates.change("example.org", "ssh.example.org", [], [("A", "192.0.2.1")], 60)
+        with pytest.raises(UpdateError, match=told):
+            updates.set_text(NAME, ["one"])
+    assert updates.addresses("ssh.example.org") == frozenset()
+    updates.change("example.org", "ssh.example.org", [], [("A", "192.0.2.1")], 60)
+    assert updates.addresses("ssh.example.org") == {("A", "192.0.2.1")}

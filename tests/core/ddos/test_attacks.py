@@ -80,13 +80,13 @@ def test_from_its_first_rule_to_its_end():
     assert track.open == (attack,)
     # Each second the kernel's counters come.
     assert track.count({"ddos-1": (50_000, 25_000_000)}, 1.0, NOW + 1) == []
-    (told,) = track.count({"ddos-1": (100_000, 50_000_000)}, 1.0, NOW + TOLD_S)
+    (told,) = track.count({"ddos-1": (250_000, 50_000_000)}, TOLD_S - 1, NOW + TOLD_S)
     assert kinds([told]) == [("changed", AttackState.MITIGATED)]
-    assert (told.attack.packets, told.attack.dropped) == (100_000, (100_000, 50_000_000))
+    assert (told.attack.packets, told.attack.dropped) == (250_000, (250_000, 50_000_000))
     assert told.attack.packets_per_second == 50_000
     # A helper that loaded the program anew counts from the beginning.
     track.count({"ddos-1": (40_000, 1)}, 1.0, NOW + 6)
-    assert track.open[0].packets == 140_000
+    assert track.open[0].packets == 290_000
     (fades,) = track.count({"ddos-1": (40_100, 2)}, 1.0, NOW + 7)
     assert kinds([fades]) == [("changed", AttackState.FADING)]
     assert track.count({"ddos-1": (40_100, 2)}, 1.0, NOW + 8) == []
@@ -178,7 +178,7 @@ def test_an_attack_without_a_rule_is_reported_once_and_ends_when_it_is_not_seen(
     assert (told.managed_id, told.vector, told.override, told.override_id) == (UDP.id, UDP.name, "ours", "0" * 32)
     assert track.take([left], packets(), 1.0, NOW + 1) == []
     assert track.count({}, 1.0, NOW + 2) == []
-    (end,) = track.count({}, 1.0, NOW + 2 + TOLERATED_S)
+    (end,) = track.count({}, TOLERATED_S, NOW + 2 + TOLERATED_S)
     assert (end.kind, end.attack.mitigated_after, end.attack.dropped) == ("ended", None, (0, 0))
     # With a rule after all, it is an attack that is mitigated, and what was found first is no rule.
     track.take([left], packets(), 1.0, NOW)
@@ -198,7 +198,7 @@ def test_a_fingerprint_that_comes_back_within_a_day_is_reported(pause, recurs):
     other = tracker()
     ended = track.close(NOW + 70 + pause)
     assert [event.kind for event in ended] == ["ended"] and not track.open
-    other.resume([event.attack for event in ended], NOW + 80 + pause)
+    other.resume([event.attack for event in ended])
     (third,) = other.take([RuleWritten(rule(9))], packets(), 1.0, NOW + 90 + pause)
     assert third.attack.recurs == f"{2:016x}"
 
@@ -206,10 +206,10 @@ def test_a_fingerprint_that_comes_back_within_a_day_is_reported(pause, recurs):
 def test_an_attack_continues_in_the_next_process_as_long_as_the_kernel_counts_its_rules():
     track, following = tracker(), tracker()
     track.take([RuleWritten(rule(1))], packets(), 1.0, NOW)
-    following.resume(track.open, NOW + 2)
+    following.resume(track.open)
     following.count({"ddos-1": (90_000, 9)}, 1.0, NOW + 3)
     assert [(one.id, one.packets) for one in following.open] == [(f"{1:016x}", 90_000)]
-    assert following.count({}, 1.0, NOW + 4 + UNCOUNTED_S)[0].kind == "ended"
+    assert following.count({}, UNCOUNTED_S + 1, NOW + 4 + UNCOUNTED_S)[0].kind == "ended"
 
 
 def test_samples_are_spread_and_bounded():
@@ -223,3 +223,20 @@ def test_samples_are_spread_and_bounded():
 def test_without_any_matching_sample_an_attack_has_no_target():
     (begin,) = tracker().take([RuleWritten(rule(1, protocol=1))], packets(), 1.0, NOW, samples_of)
     assert (str(begin.attack.target), begin.attack.sources, begin.samples) == ("", None, ())
+
+
+@pytest.mark.parametrize("step", [-2 * RECURRENCE_S, 2 * RECURRENCE_S])
+def test_a_clock_that_is_stepped_neither_ends_an_attack_nor_keeps_it_open(step):
+    track, left = tracker(), LeftAlone(Conjunction(), 30_000.0, "a crowd", UDP, Ruling("eoff", "ddos_dynamic"))
+    track.take([RuleWritten(rule(1))], packets(), 1.0, NOW)
+    track.take([left], packets(app=1), 1.0, NOW)
+    now, told = NOW + step, []
+    for second in range(1, int(TOLERATED_S) + 1):
+        told += track.count({"ddos-1": (50_000 * second, 1)}, 1.0, now + second)
+    assert kinds(told) == [("changed", AttackState.MITIGATED)] * 2, "progress, every five seconds"
+    (over,) = track.count({"ddos-1": (550_000, 1)}, 1.0, now + TOLERATED_S + 1)
+    assert (over.kind, over.attack.app) == ("ended", "web")
+    (end,) = track.take([RuleEnded(rule(1))], packets(), 0.25, now + 60)
+    for attack in (over.attack, end.attack):
+        assert attack.ended >= attack.began
+        assert all(one.ended >= one.began for one in attack.rules)
