@@ -306,9 +306,7 @@ class AttackTracker:
         one.ended_at[name] = self._elapsed_s
         one.attack = msgspec.structs.replace(
             one.attack,
-            rules=tuple(
-                _ended(rule, at) if rule.name == name else rule for rule in one.attack.rules
-            ),
+            rules=tuple(_ended(rule, at) if rule.name == name else rule for rule in one.attack.rules),
         )
         if not one.counted_at and self._elapsed_s - one.tolerated_at > TOLERATED_S:
             yield from self._goes_on(one, AttackChange.OVER, at)
@@ -324,7 +322,9 @@ class AttackTracker:
     ) -> Iterator[AttackEvent]:
         command = one.life.handle(change)
         is_over = command is AttackCommand.END
-        one.attack = msgspec.structs.replace(one.attack, state=one.life.state, ended=max(at, one.attack.began) if is_over else None)
+        one.attack = msgspec.structs.replace(
+            one.attack, state=one.life.state, ended=max(at, one.attack.began) if is_over else None
+        )
         if is_over:
             del self._open[one.attack.id]
             rules = tuple(rule if rule.ended else _ended(rule, at) for rule in one.attack.rules)

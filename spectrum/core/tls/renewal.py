@@ -13,6 +13,11 @@ FIRST_UNREACHED_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 6 * 3600.0
 # Maximum delay that a CA may request: its limits are counted over a week at most.
 LONGEST_RETRY_AFTER_S = 7 * 86400.0
+# Bounds of the time until the CA is asked again for a better renewal time (RFC 9773 section 4.3.2).
+SHORTEST_ASK_S, LONGEST_ASK_S = 60.0, 86400.0
+# The least share of the rest of its lifetime for which a new certificate is kept. Without it, a clock that is ahead by
+# most of a lifetime would have one ordered after the other.
+KEPT = 1 / 3
 
 
 class OrderState(msgspec.Struct, frozen=True):
@@ -26,6 +31,7 @@ class OrderState(msgspec.Struct, frozen=True):
         failures: Consecutive failed orders.
         failed: The settings of the latest order, if it failed.
         try_at: The earliest time of the next order.
+        pause_s: The delay after the latest order, if it failed, which ends at `try_at`.
         why: Why the latest one failed.
     """
 
@@ -37,6 +43,7 @@ class OrderState(msgspec.Struct, frozen=True):
     failed: str = ""
     try_at: float = 0.0
     why: str = ""
+    pause_s: float = 0.0
 
 
 def renewal_at(begins_at: float, ends_at: float, lot: float) -> float:
@@ -72,9 +79,14 @@ def due_at(standing: OrderState, wanted: str, settings: str, is_there: bool) -> 
         settings: All settings of the order.
         is_there: Whether there is a certificate that can be used.
     """
-    due = renewed_at(standing) if is_there and standing.asked == wanted else 0.0
+    due = needed_at(standing, wanted, is_there)
     # Other settings may fix the failure: then the CA is asked at once.
     return max(due, standing.try_at) if standing.failed == settings else due
+
+
+def needed_at(standing: OrderState, wanted: str, is_there: bool) -> float:
+    """Return when the next order is due, without pauses; 0 for at once. Arguments are those of `due_at`."""
+    return renewed_at(standing) if is_there and standing.asked == wanted else 0.0
 
 
 def failed(
@@ -82,10 +94,31 @@ def failed(
 ) -> OrderState:
     """Return the state after an order that failed."""
     failures = standing.failures + 1 if standing.failed in ("", settings) else 1
-    try_at = now + pause_s(failures, reached, retry_after_s, lot)
-    return msgspec.structs.replace(standing, failures=failures, failed=settings, try_at=try_at, why=why)
+    pause = pause_s(failures, reached, retry_after_s, lot)
+    return msgspec.structs.replace(
+        standing, failures=failures, failed=settings, try_at=now + pause, why=why, pause_s=pause
+    )
 
 
-def issued(wanted: str, begins_at: float, ends_at: float, lot: float) -> OrderState:
+def not_needed(standing: OrderState) -> OrderState:
+    """Return the state of a certificate whose latest order failed, and which is not to be ordered for now: it was due
+    by a clock that was ahead, or the CA asks for a later renewal.
+    """
+    return msgspec.structs.replace(standing, failures=0, failed="", try_at=0.0, why="", pause_s=0.0)
+
+
+def issued(wanted: str, begins_at: float, ends_at: float, now: float, lot: float) -> OrderState:
     """Return the state after an order that succeeded."""
-    return OrderState(asked=wanted, renew_at=renewal_at(begins_at, ends_at, lot))
+    renew_at = max(renewal_at(begins_at, ends_at, lot), now + (ends_at - now) * KEPT)
+    return OrderState(asked=wanted, renew_at=renew_at)
+
+
+def asked_again_at(asks_at: float, now: float) -> float:
+    """Return when the CA is asked again for the renewal time, if it wants to be asked at `asks_at`."""
+    return min(max(asks_at, now + SHORTEST_ASK_S), now + LONGEST_ASK_S)
+
+
+def bounded(standing: OrderState, now: float) -> OrderState:
+    """Return the state with no pause longer than it was at first: the clock may have been set back since."""
+    try_at = min(standing.try_at, now + (standing.pause_s or LONGEST_PAUSE_S))
+    return msgspec.structs.replace(standing, try_at=try_at, ask_at=min(standing.ask_at, now + LONGEST_ASK_S))

@@ -32,7 +32,17 @@ from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.fields import check_name
 from spectrum.core.tls.acme import Acme, whole_order
 from spectrum.core.tls.pem import issuer_of
-from spectrum.core.tls.renewal import OrderState, due_at, failed, issued, renewed_at
+from spectrum.core.tls.renewal import (
+    OrderState,
+    asked_again_at,
+    bounded,
+    due_at,
+    failed,
+    issued,
+    needed_at,
+    not_needed,
+    renewed_at,
+)
 from spectrum.kernel.folders import FolderError
 from spectrum.link.messages import Challenge
 
@@ -148,6 +158,8 @@ class AcmeActor(Actor):
             kept = kept_certificate(name, acme, folder.path)
             self._ends[name] = 0.0 if kept.temporary else kept.ends_at
             standing = self._standing(folder, name)
+            if standing.failures and needed_at(standing, _asked(acme), not kept.temporary) > time.time():
+                standing = self._standings[str(folder.path), name] = not_needed(standing)
             due = due_at(standing, _asked(acme), _settings(acme), not kept.temporary)
             agenda.append((due, False, name))
             if not kept.temporary and standing.asked == _asked(acme):
@@ -156,8 +168,8 @@ class AcmeActor(Actor):
 
     def _standing(self, folder: AcmeFolder, name: str) -> OrderState:
         key = str(folder.path), name
-        if key not in self._standings:
-            self._standings[key] = folder.standing(name)
+        known = self._standings.get(key) or folder.standing(name)
+        self._standings[key] = bounded(known, time.time())
         return self._standings[key]
 
     # --- orders ---------------------------------------------------------------------------------------------------
@@ -201,7 +213,7 @@ class AcmeActor(Actor):
     def _ordered(self, name: str, acme: Acme, standing: OrderState, found: Issued | Found | Failed) -> OrderState:
         now, lot = time.time(), random.random()
         if isinstance(found, Issued):
-            after = issued(_asked(acme), found.begins_at, found.ends_at, lot)
+            after = issued(_asked(acme), found.begins_at, found.ends_at, now, lot)
             log.info(
                 "certificate %s: issued, valid until %s, to be renewed at %s",
                 name,
@@ -220,13 +232,15 @@ class AcmeActor(Actor):
         return after
 
     def _looked(self, name: str, standing: OrderState, found: Issued | Found | Failed) -> OrderState:
+        now = time.time()
         if isinstance(found, Found):
-            if found.renew_at and found.renew_at < min(time.time(), standing.renew_at):
+            if found.renew_at and found.renew_at < min(now, standing.renew_at):
                 log.warning("certificate %s: the CA wants it to be renewed now", name)
-            return msgspec.structs.replace(standing, ca_at=found.renew_at, ask_at=found.ask_at)
+            ask_at = asked_again_at(found.ask_at, now)
+            return msgspec.structs.replace(standing, ca_at=found.renew_at, ask_at=ask_at)
         why = found.why if isinstance(found, Failed) else "no answer"
         log.warning("certificate %s: the CA does not say when to renew it: %s", name, why)
-        return msgspec.structs.replace(standing, ask_at=time.time() + LOOK_AGAIN_S)
+        return msgspec.structs.replace(standing, ask_at=now + LOOK_AGAIN_S)
 
     async def _show(self, answer: ChallengeAnswer) -> None:
         """Publish the answer to a challenge."""

@@ -10,7 +10,9 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ from spectrum.kernel.privileges import confine
 NETWORK_TIMEOUT_S = 45
 # Deadline for the CA to check all challenges, and to sign.
 ORDER_TIMEOUT_S = 180
+# How far the clocks of this machine and of the CA may differ: CAs issue certificates that are valid an hour before.
+CLOCKS_APART_S = 3600
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
 _ALPN_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
@@ -72,15 +76,18 @@ class _Network(client.ClientNetwork):
     Attributes:
         reached: Whether there was an answer.
         retry_after_s: The delay that the CA asks for; 0 for none.
+        ahead_s: How far the clock of this machine is ahead of the CA's; 0 if the CA does not send the time.
     """
 
     reached = False
     retry_after_s = 0.0
+    ahead_s = 0.0
 
     def _send_request(self, *args: Any, **options: Any) -> requests.Response:
         response = super()._send_request(*args, **options)
         self.reached = True
         self.retry_after_s = 0.0
+        self.ahead_s = _ahead_s(response.headers.get("Date", ""))
         if not response.ok and "Retry-After" in response.headers:
             until = client.ClientV2.retry_after(response, 0)
             self.retry_after_s = max(0.0, (until - datetime.datetime.now()).total_seconds())
@@ -126,6 +133,11 @@ class Order:
 
     def _client(self) -> Any:
         directory = client.ClientV2.get_directory(self._work.directory, self._network)
+        if abs(self._network.ahead_s) > CLOCKS_APART_S:
+            # What the CA issues would not be valid here, or be due at once; it limits what it issues.
+            self._network.reached = False
+            here, there = (f"{_utc(time.time() - off):%Y-%m-%d %H:%M} UTC" for off in (0, self._network.ahead_s))
+            raise OrderError(f"it is {here} by the clock of this machine, but {there} by the CA's")
         return client.ClientV2(directory, self._network)
 
     def _order(self) -> Issued:
@@ -286,6 +298,18 @@ class Order:
                 print(f"spectrum: a TXT record is left: {exc}", file=sys.stderr)  # noqa: T201
 
 
+def _ahead_s(date: str) -> float:
+    """Return how far the clock is ahead of the time in a header (RFC 9110 section 6.6.1); 0 if it has none."""
+    try:
+        return time.time() - parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _utc(at: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC)
+
+
 def new_key(kind: str) -> bytes:
     """Return a new key in PEM form; RSA where clients are old."""
     key = rsa.generate_private_key(65537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
@@ -349,8 +373,8 @@ def check_issued(pem: bytes, key: bytes, names: tuple[str, ...]) -> x509.Certifi
         raise OrderError("the CA sent a certificate for another key")
     if missing := set(names) - {name.lower() for name in names_of(leaf)}:
         raise OrderError(f"the CA sent a certificate without {min(missing)}")
-    now, begins, ends = datetime.datetime.now(datetime.UTC), leaf.not_valid_before_utc, leaf.not_valid_after_utc
-    if not begins - datetime.timedelta(minutes=5) <= now < ends:
+    now, begins, ends = _utc(time.time()), leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    if not begins - datetime.timedelta(seconds=CLOCKS_APART_S) <= now < ends:
         raise OrderError(f"the CA sent a certificate that is valid from {begins} to {ends}, but the time is {now:%c}")
     return leaf
 

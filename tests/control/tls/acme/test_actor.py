@@ -104,6 +104,22 @@ async def test_a_failure_is_waited_for_also_by_the_next_daemon(parts, caplog):
     assert (await parts.status())["failure"] == "the CA refuses"
 
 
+@pytest.mark.parametrize("step", [-40 * 86400, 40 * 86400])
+async def test_a_clock_that_is_stepped_after_a_failure(parts, monkeypatch, step):
+    parts.process.said = [Failed("the CA refuses", True), Failed("the CA refuses", True)]
+    await parts.actor._step()
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + step)
+    for _ in range(2):
+        if step < 0:
+            assert 550 < await parts.actor._step() <= 751, "no longer than the pause"
+        parts.actor = parts.made(Failed("the CA refuses", True))
+    if step > 0:
+        assert await parts.actor._step() == 0.0, "it tries once"
+        assert 1100 < await parts.actor._step() <= 1501, "and pauses for longer"
+        assert len(parts.process.works) == 1
+
+
 async def test_a_renewal_that_fails_leaves_what_there_is(parts, caplog):
     ends_at = parts.issue()
     parts.process.said = [Failed("down")]
@@ -113,6 +129,23 @@ async def test_a_renewal_that_fails_leaves_what_there_is(parts, caplog):
     (trouble,) = parts.actor.troubles()
     assert (trouble.kind, trouble.severity, trouble.name) == ("certificate_not_ordered", "degraded", "auto")
     assert (trouble.facts["failures"], trouble.facts["why"]) == (1, "down")
+
+
+async def test_a_failure_by_a_clock_that_was_ahead_is_no_finding(parts, monkeypatch):
+    now = time.time
+    parts.issue()
+    standing = OrderState(asked=_asked(parts), renew_at=now() + 86400, ask_at=now() + 86400)
+    AcmeFolder(parts.folder).keep_standing("auto", standing)
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: now() + 2 * 86400)
+        parts.process.said = [Failed("it is another day by the clock of the CA"), Failed("so it is")]
+        await parts.actor._step()
+        await parts.actor._step()
+        assert [one.kind for one in parts.actor.troubles()] == ["certificate_not_ordered"]
+    await parts.actor._step()
+    assert list(parts.actor.troubles()) == []
+    status = await parts.status()
+    assert (status["failures"], status["failure"], status["try_at"]) == (0, "", 0.0)
 
 
 async def test_a_full_disk_does_not_hurry_the_ca(parts, caplog):

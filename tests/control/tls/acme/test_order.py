@@ -1,5 +1,6 @@
 import datetime
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -162,6 +163,24 @@ def test_a_ca_that_cannot_be_reached_or_trusted(work, changes, why):
     failed = order.Order(work(**changes), nobody).run()
     assert failed.why.startswith(why)
     assert not failed.reached
+
+
+@pytest.mark.parametrize("days", [-2, 2, 70])
+def test_a_clock_that_is_wrong_orders_nothing(work, ca, monkeypatch, days):
+    now, orders = time.time, ca.requests("/acme/neworders")
+    monkeypatch.setattr(time, "time", lambda: now() + days * 86400)
+    for only_looks in (False, True):
+        failed = order.Order(work(only_looks=only_looks), nobody).run()
+        assert isinstance(failed, Failed) and not failed.reached, "so the next attempt is soon"
+        here, there = (f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d}" for at in (time.time(), now()))
+        assert failed.why.startswith(f"it is {here} "), failed.why
+        assert f"by the clock of this machine, but {there} " in failed.why
+    assert ca.requests("/acme/neworders") == orders
+
+
+@pytest.mark.parametrize("date", ["", "tomorrow", "Mon, 99 Nov 2026 00:00:00 GMT", "Fri, 27 Nov 99999 00:00:00 GMT"])
+def test_a_ca_that_does_not_send_the_time(date):
+    assert order._ahead_s(date) == 0.0
 
 
 def test_a_ca_that_speaks_otherwise(work, ca):
