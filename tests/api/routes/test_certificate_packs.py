@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from spectrum.api.catalogue import NotLive
@@ -136,6 +138,18 @@ async def test_an_account_has_limits(api, ordering):
         await done(client, "POST", f"{OTHER_ZONE}{PACKS}/order", order("a.example.net"))  # each has its own
         ordering.orders_per_week = 0
         assert (await client.post(path, json=order("b.example.com"))).status_code == 429
+
+
+async def test_orders_of_a_clock_that_was_ahead_do_not_count(api, ordering, monkeypatch):
+    now = time.time
+    async with api.client() as client:
+        with monkeypatch.context() as ahead:
+            ahead.setattr(time, "time", lambda: now() + 400 * 86400)
+            for i in range(4):
+                made = await done(client, "POST", f"{PATH}/order", order(f"{i}.example.com"))
+                await done(client, "DELETE", f"{PATH}/{made['id']}")
+            assert (await client.post(f"{PATH}/order", json=order("b.example.com"))).status_code == 429
+        await done(client, "POST", f"{PATH}/order", order("b.example.com"))
 
 
 async def test_an_order_that_failed_is_given_again(api, ordering, told):
