@@ -5,6 +5,7 @@ nsswitch.conf (mdns, ldap) are not used. See docs/decisions/010-names.md.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -26,11 +27,15 @@ MAX_LOOKUP_S = 30.0
 SILENT_SERVER_S = 30.0
 # Of an SRV name only this many of the lowest priorities are used: each target needs look-ups of its own.
 MAX_TARGETS = 64
+# Of each type of record, and of a service. Orders of trying them are quadratic in number, and their owner chooses it:
+# a name with thousands would hold up a worker for seconds.
+MAX_ADDRESSES = 128
 # A service some of whose targets have no address is looked up again after this time.
 LACKING_TARGET_S = 30.0
 _TYPES = {"": ("AAAA", "A"), "A": ("A",), "AAAA": ("AAAA",)}
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
@@ -84,6 +89,7 @@ class Resolver:
         self._settings = ResolverSettings()
         self._hosts: dict[str, tuple[str, ...]] = {}
         self._silent_until: dict[str, float] = {}
+        self._cut: set[tuple[str, int]] = set()
         self.read()
 
     def read(self) -> None:
@@ -117,10 +123,24 @@ class Resolver:
         async def ask(candidate: str) -> Answer:
             answers = _successes(await _all(self._ask(candidate, kind) for kind in types))
             # In canonical form: an IPv4-mapped address of an AAAA record becomes IPv4.
-            found = dict.fromkeys(str(parse_address(record.address)) for answer in answers for record in answer)
+            found = dict.fromkeys(
+                address
+                for answer in answers
+                for address in self._bounded(name, answer.rdtype, [str(parse_address(one.address)) for one in answer])
+            )
             return Answer(tuple(found), min(map(_ttl_of, answers)))
 
         return await self._search(name, ask)
+
+    def _bounded(self, name: str, kind: int, addresses: list[str]) -> list[str]:
+        """Return as many addresses of a type as are used: always the same ones, whatever order the server has."""
+        if len(addresses) <= MAX_ADDRESSES:
+            self._cut.discard((name, kind))
+            return addresses
+        if (name, kind) not in self._cut:
+            self._cut.add((name, kind))
+            log.warning("name %s has %d addresses; %d of them are used", name, len(addresses), MAX_ADDRESSES)
+        return sorted(addresses)[:MAX_ADDRESSES]
 
     def _local(self, name: str, types: Sequence[str]) -> tuple[str, ...]:
         """Return what is known without a query: the hosts file, and names of this machine (RFC 6761, section 6.3)."""
@@ -163,7 +183,7 @@ class Resolver:
             for address in target.addresses
         ]
         ttls = (max(target.ttl_s, 0 if isinstance(target, Answer) else LACKING_TARGET_S) for target in targets)
-        return Answer(tuple(dict.fromkeys(map(str, found))), min(_ttl_of(answer), *ttls))
+        return Answer(tuple(dict.fromkeys(map(str, found)))[:MAX_ADDRESSES], min(_ttl_of(answer), *ttls))
 
     # --- the servers ----------------------------------------------------------------------------------------------
 

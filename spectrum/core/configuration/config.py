@@ -59,6 +59,8 @@ MAX_FLOWS = 1_000_000
 MAX_PACE = 16_000_000
 # Each has about 28,000 ports towards one origin.
 MAX_SOURCE_IPS = 64
+# Each worker has an order of trying for each of them: their number is quadratic. Pools have no such orders.
+MAX_DIRECT_ORIGINS = 256
 # Workers report each second; a busy machine may delay two reports.
 MIN_WORKER_TIMEOUT_S = 3
 # sun_path without its terminator (unix(7)).
@@ -221,8 +223,9 @@ class AppBasics(Strict):
     origin_direct: Annotated[Annotated[tuple[Origin, ...], AsTuple] | None, Shown(default="one of these three")] = (
         Field(
             None,
-            description="the origins: round robin; if one cannot be reached, the next one is tried before the "
-            "client notices",
+            max_length=MAX_DIRECT_ORIGINS,
+            description="the origins, at most 256: round robin; if one cannot be reached, the next one is tried before "
+            "the client notices",
         )
     )
     origin_dns: Annotated[

@@ -92,6 +92,8 @@ def _message(item: Any, model: type[BaseModel], path: Path) -> str:
         return f"expected a list, found {describe(found)}{hint}"
     if kind == "too_short":
         return "an empty list: name at least one"
+    if kind == "too_long":
+        return f"expected at most {context['max_length']} entries, found {context['actual_length'] or 'more'}"
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}, found {describe(found)}"
     return f"{item['msg'][0].lower()}{item['msg'][1:]}, found {describe(found)}"

@@ -97,7 +97,7 @@ class Route(ABC):
         """Create targets for exactly these origins and addresses; return those that are gone."""
         options = (*_target_options(settings), self._tls)
         known = self._targets if self._options == options else {}
-        targets = {key: known.get(key) or self._target(settings, *key) for key in wanted}
+        targets = {key: known.get(key) or self._target(settings, *key) for key in dict.fromkeys(wanted)}
         kept = set(targets.values())
         gone = [target for target in self._targets.values() if target not in kept]
         self._targets, self._options = targets, options

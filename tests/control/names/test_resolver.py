@@ -226,11 +226,27 @@ async def test_an_address_that_may_come_back_is_not_taken_for_none(make):
 
 
 async def test_truncated_answers_come_over_tcp(make):
-    server = DnsServer({("a.test.", "A"): [f"192.0.2.{i}" for i in range(1, 200)]})
+    server = DnsServer({("a.test.", "A"): [f"192.0.2.{i}" for i in range(1, 101)]})
     server.truncates = True
     async with server.running():
-        assert len((await make(server.port).look_up("a.test", "A")).addresses) == 199
+        assert len((await make(server.port).look_up("a.test", "A")).addresses) == 100
         assert server.asked["a.test.", "A"] == 2
+
+
+async def test_a_name_with_hundreds_of_addresses(make, caplog):
+    many = [f"10.0.{i // 250}.{i % 250}" for i in range(500)]
+    records = {("many.example.", "A"): many, ("many.example.", "AAAA"): ["2001:db8::1"]}
+    records["s.example.", "SRV"] = [f"{i} 0 22 many.example." for i in range(1, 9)]
+    async with DnsServer(records).running() as server:
+        server.truncates = True  # so much comes over TCP
+        resolver = make(server.port, "nameserver 127.0.0.1\noptions timeout:10\n")
+        (answer, _) = await resolver.look_up("many.example.", "")
+        assert len(answer) == module.MAX_ADDRESSES + 1 and "2001:db8::1" in answer
+        assert "name many.example. has 500 addresses; 128 of them are used" in caplog.text
+        records["many.example.", "A"] = many[::-1]
+        assert set((await resolver.look_up("many.example.", ""))[0]) == set(answer), "whatever order they come in"
+        assert caplog.text.count("many.example. has") == 1
+        assert len((await resolver.look_up("s.example.", "SRV"))[0]) == module.MAX_ADDRESSES
 
 
 async def test_a_dead_server_is_asked_last_for_a_while(make):

@@ -30,6 +30,12 @@ def faults(body):
             ("origin_direct",),
             "expected a list, found 'tcp://192.0.2.1:22'; write [tcp://192.0.2.1:22]",
         ),
+        (
+            GOOD | {"origin_direct": GOOD["origin_direct"] * 257},
+            ("origin_direct",),
+            "expected at most 256 entries, found 257",
+        ),
+        (GOOD | {"source_ips": ["192.0.2.9"] * 65}, ("source_ips",), "expected at most 64 entries, found 65"),
         (GOOD | {"origin_direct": {}}, ("origin_direct",), "expected a list, found an empty mapping"),
         (GOOD | {"edge_ips": "::1"}, ("edge_ips",), "expected a list of addresses, found '::1'; write [::1]"),
         (GOOD | {"protocol": 2222}, ("protocol",), "expected text such as tcp/2222, found 2222"),

@@ -6,6 +6,7 @@ from spectrum.core.balancing.pools import Standing
 from spectrum.core.features import compile_snapshot
 from spectrum.core.names import name_key
 from spectrum.core.records.reasons import Reason
+from spectrum.engine.target import Target
 from spectrum.plane.balancing.routes import MAX_PORT_ROUTES, BalancedRoute, DirectRoute, PortRoutes
 from tests.plane.parts import Parts
 
@@ -54,6 +55,18 @@ def test_direct_routes_continue_with_the_others():
     assert route.after([targets[0]], *CLIENT) == (targets[1],)
     assert route.find("192.0.2.1", 91) in targets
     assert route.find("192.0.2.1", 90) is None
+
+
+def test_each_origin_has_one_target_however_many_orders_there_are(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "spectrum.plane.balancing.routes.Target", lambda *args, **more: made.append(args) or Target(*args, **more)
+    )
+    origins = ", ".join(f"'tcp://192.0.2.{i}:90'" for i in range(1, 251))
+    route = direct(0)
+    route.aim(compiled(f"protocol: tcp/80, origin_direct: [{origins}]").apps[0], {})
+    assert len(made) == 250
+    assert len(route.fixed_orders()) == 250 and len(set(route.targets())) == 250
 
 
 def test_fixed_orders_include_every_origin():
