@@ -109,6 +109,7 @@ def reader(folder: Path) -> Iterator[sqlite3.Connection]:
             f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
         )
         try:
+            connection.execute("PRAGMA temp_store = MEMORY")  # a confined process can create no file
             yield connection
         finally:
             connection.close()

@@ -259,6 +259,8 @@ class Store:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {MAX_WAL_BYTES}")
             connection.execute("PRAGMA trusted_schema = OFF")
+            # A change of a large value needs a statement journal, and the API's process may write in its folder alone.
+            connection.execute("PRAGMA temp_store = MEMORY")
             for table in _CHECKED if version_of(connection, self.path) else ():
                 if (found := connection.execute(f"PRAGMA quick_check({table})").fetchone()[0]) != "ok":
                     raise damaged(self.path, found)

@@ -418,3 +418,32 @@ def test_a_full_disk_loses_nothing(tmp_path):
 
 def test_an_old_sqlite_is_not_met():
     assert sqlite3.sqlite_version_info >= (3, 37), "STRICT tables"
+
+
+CONFINED = """
+import sys
+from pathlib import Path
+from spectrum.kernel.landlock import limit_files
+from spectrum.kernel.privileges import confine
+from spectrum.store.objects import ObjectChange
+from spectrum.store.store import Store
+
+folder = Path(sys.argv[1])
+confine(())
+if not limit_files([Path("/")], (), [folder]):
+    sys.exit(77)
+store = Store(folder)
+store.open()
+for turn in range(2):
+    value = {"items": [f"192.0.2.{turn}/{i}" for i in range(200_000)]}
+    store.commit([ObjectChange("lists", "l", "l", value)], [], 1.0)
+print(len(list(store.objects())), store.revision)
+"""
+
+
+def test_a_large_value_is_changed_by_a_process_that_may_write_in_its_folder_alone(tmp_path):
+    (tmp_path / "store").mkdir()
+    done = subprocess.run([sys.executable, "-c", CONFINED, str(tmp_path / "store")], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip("needs Landlock")
+    assert done.stdout == "1 2\n", done.stderr
