@@ -15,6 +15,7 @@ from statistics import median
 from benchmarks.changes import APPS_PER_ADDRESS, ECHO, ORIGIN_PORT, PORT, WORKERS, QuietClient, p99_us
 from benchmarks.processes import PROXY_CORE, Running
 from benchmarks.rounds import Figures, Rows, work_folder
+from benchmarks.traffic import REQUESTS_PER_S, SESSIONS, live_traffic
 from spectrum.cli.client import UnixConnection, ask
 from spectrum.store.objects import ObjectChange, new_id
 from spectrum.store.store import Store
@@ -23,6 +24,8 @@ SIZES = (1_000, 10_000)
 CHANGES = 200
 # Each has a load balancer, and a tenth of the apps lead to these.
 POOLS, POOL_CHANGES = 100, 50
+# Live traffic, for so many seconds without changes, and with one after each pause, in turns.
+LIVE_S, LIVE_PAUSE_S, LIVE_ROUNDS = 3.0, 0.1, 5
 CLIENTS = 8
 CLIENTS_S = 5.0
 ROWS: Rows = {
@@ -35,6 +38,10 @@ ROWS: Rows = {
     "pool_p50_ms": (f"one of {POOLS} pools changed by API, to which a tenth of the apps lead; p50", "ms", True),
     "pool_p99_ms": ("the same, p99", "ms", True),
     "pool_quiet_p99_us": ("the same: round trip meanwhile, p99", "µs", True),
+    "live_p99_us": (f"live traffic ({REQUESTS_PER_S:,} requests/s of {SESSIONS} sessions), p99", "µs", True),
+    "live_change_p99_us": (f"the same, with a change by API after each {LIVE_PAUSE_S * 1000:.0f} ms, p99", "µs", True),
+    "live_times": ("the same: times the p99 without changes, just before", "", True),
+    "live_change_ms": ("the same: one app changed, p99", "ms", True),
     "clients_per_s": (f"changes by {CLIENTS} clients", "/s", False),
     "clients_p99_ms": ("the same: one takes, p99", "ms", True),
     "list_ms": ("a page of 50 apps", "ms", True),
@@ -155,7 +162,30 @@ def _of_changes(folder: Path, count: int) -> Figures:
         user.ask("GET", f"/zones/{_zone(folder)}/spectrum/apps?per_page=50")
         pages.append(time.perf_counter() - began)
     figures["list_ms"] = median(pages) * 1e3
-    return figures | _of_clients(folder, count)
+    return figures | _of_live_traffic(folder, count) | _of_clients(folder, count)
+
+
+def _of_live_traffic(folder: Path, count: int) -> Figures:
+    """Return what traffic notices of changes, and how long they take beside it: medians of several rounds."""
+    user, chance = ApiUser(folder), random.Random(2)
+    addresses = [("127.1.0.1", PORT + number) for number in range(SESSIONS)]
+    without, beside, took = [], [], []
+    for _ in range(LIVE_ROUNDS):
+        with live_traffic(addresses) as quiet:
+            time.sleep(LIVE_S)
+        with live_traffic(addresses) as busy:
+            until = time.perf_counter() + LIVE_S
+            while time.perf_counter() < until:
+                took.append(user.change(chance.randrange(count), chance.randrange(2000, 9000)))
+                time.sleep(LIVE_PAUSE_S)
+        without.append(p99_us(quiet))
+        beside.append(p99_us(busy))
+    return {
+        "live_p99_us": median(without),
+        "live_change_p99_us": median(beside),
+        "live_times": median(one / other for one, other in zip(beside, without, strict=True)),
+        "live_change_ms": sorted(took)[len(took) * 99 // 100] * 1e3,
+    }
 
 
 def _zone(folder: Path) -> str:
