@@ -7,6 +7,7 @@ upgrade. They are public, without a token: they contain no secrets.
 
 import gzip
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -55,7 +56,9 @@ TYPES = {
 FIRST_STYLES = ("tokens.css", "base.css", "layout.css", "table.css", "form.css")
 # The first module of the page where a token is needed.
 SIGN_IN = b"<html data-sign-in"
-FIRST_MODULES = ("js/main.js", "js/pages/overview.js")
+FIRST_MODULE = "js/main.js"
+# A line of js/pages.js: path, label, group, module.
+PAGE = re.compile(r"""^ *\['(/[^']*)', (?:null|'[^']*'), '[^']*', '([\w-]+)'\]""", re.MULTILINE)
 IMPORT = re.compile(
     r"""^(?:import|export)\b[^;'"]*?from\s*['"](\.[^'"]+)['"]|^import\s*['"](\.[^'"]+)['"]""", re.MULTILINE
 )
@@ -175,11 +178,25 @@ def _imported(files: Mapping[str, bytes], begins: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
+def _pages(files: Mapping[str, bytes], known: frozenset[str]) -> list[tuple[list[str], list[str]]]:
+    """Return the paths of each page's module, and the addresses of what it imports beside known modules."""
+    paths: dict[str, list[str]] = {}
+    for path, module in PAGE.findall(files.get("js/pages.js", b"").decode()):
+        paths.setdefault(f"js/pages/{module}.js", []).append(path)
+    return [
+        (some, [f"/static/{name}" for name in _imported(files, [module]) if name not in known])
+        for module, some in paths.items()
+    ]
+
+
 def _index(files: Mapping[str, bytes], digest: str) -> bytes:
-    """Return the page. It names the modules of the first view, so that a browser can load them at once."""
-    modules = _imported(files, FIRST_MODULES)
+    """Return the page. It names all modules of its frame and of each page, so that a browser loads them at once."""
+    modules = _imported(files, [FIRST_MODULE])
     links = "\n".join(f'<link rel="modulepreload" href="/static/{name}">' for name in modules)
-    text = files["index.html"].decode().replace("<!-- modules -->", links)
+    # Data, which js/first.js reads: an inline script would be against the policy.
+    pages = json.dumps(_pages(files, frozenset(modules)), separators=(",", ":"))
+    data = f'<script type="application/json" id="pages">{pages}</script>'
+    text = files["index.html"].decode().replace("<!-- modules -->", links).replace("<!-- pages -->", data)
     return text.replace('"/static/', f'"/static/{digest}/').encode()
 
 

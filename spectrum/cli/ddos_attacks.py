@@ -115,7 +115,7 @@ def _lasted(attack: Mapping[str, Any]) -> str:
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    rows = [("id", "began", "lasted", "state", "target", "packets/s", "bit/s", "vectors")]
+    rows = [("id", "began", "lasted", "state", "target", "pps", "bit/s", "vectors")]
     for one in found:
         rows.append(
             (
@@ -144,7 +144,7 @@ def _lines(attack: Mapping[str, Any]) -> Iterator[str]:
         "began": attack["began"],
         "ended": attack["ended"] or "it is still open",
         "mitigated": "no rule is in force" if after is None else f"after {lasting(after)}",
-        "peak": f"{scaled(attack['packets_per_second'], 'packets/s')}, {scaled(attack['bits_per_second'], 'bit/s')}",
+        "peak": f"{scaled(attack['packets_per_second'], 'pps')}, {scaled(attack['bits_per_second'], 'bit/s')}",
         "matched": f"{attack['packets']:,} packets, {scaled(attack['bits'], 'bit')}",
         "dropped": f"{attack['dropped_packets']:,} packets, {scaled(attack['dropped_bits'], 'bit')}",
         "sources": sources,

@@ -12,7 +12,7 @@ from spectrum.cli.options import AS_JSON, SOCKET, ask_daemon, failure
 
 PROFILES = ("app", "rows", "learned", "last 24 h", "unseen", "openings/s", "rules")
 LIMITS = ("what", "busiest day/s", "median/s", "limit/s", "openings")
-BEYOND = ("app", "day", "what", "packets/s", "limit/s", "beyond", "openings")
+BEYOND = ("app", "day", "what", "pps", "limit/s", "beyond", "openings")
 
 
 @click.command(short_help="Show the profiles of apps' normal traffic.")

@@ -43,7 +43,7 @@ def _told(rule: ManagedRule) -> dict[str, object]:
 
 
 def _lines(rules: list[ManagedRule]) -> Iterator[str]:
-    rows = [("reference", "packets/s", "action", "attack", "tags")]
+    rows = [("reference", "pps", "action", "attack", "tags")]
     rows += [
         (rule.ref, f"{rule.threshold('default'):,}", rule.action, rule.name, " ".join(rule.categories))
         for rule in rules

@@ -149,7 +149,7 @@ def _simulate(order: _TrialOrder, as_json: bool) -> None:
                 kernel = order.config.kernel
                 trial = stack.enter_context(Trial(on_loopback(), app, Path(kernel.bpffs)))
             if not as_json:
-                click.echo(f"{order.attack}: {order.rate:,.0f} packets/s at {app.name}; {trial.cores}")
+                click.echo(f"{order.attack}: {order.rate:,.0f} pps at {app.name}; {trial.cores}")
                 if order.config.filter is None and app.transport == "tcp":
                     click.echo("without `filter`, only connections are seen: SYNs and other packets meet no rule")
             if order.config.ddos is not None:

@@ -46,7 +46,7 @@ def _told(shown: dict[str, Any]) -> str:
     if "rule" not in shown:
         return f"no rule{behind}"
     where = "" if shown["scope"] == "global" else f" of {shown['scope']} {shown['place']}"
-    rate = f"beyond {shown['packets_per_second']:,} packets/s to an address, {shown['burst']:,} at once"
+    rate = f"beyond {shown['packets_per_second']:,} pps to an address, {shown['burst']:,} at once"
     how = f", {shown['mitigation_type']}" if "mitigation_type" in shown else ""
     return f"{shown['mode']} by rule {shown['rule']}{where} {rate}{how}{behind}"
 

@@ -105,7 +105,7 @@ def _instant(at: float) -> str:
 def _ddos(ddos: dict[str, Any]) -> Iterator[str]:
     """Yield a line for detection, and one for each rule in force."""
     why = f" [red](the last one ended: {escape(ddos['why'])})[/red]" if ddos["why"] else ""
-    seen = f"; {ddos['packets_per_second']:,} packets/s" if "packets_per_second" in ddos else ""
+    seen = f"; {ddos['packets_per_second']:,} pps" if "packets_per_second" in ddos else ""
     lost = f", [red]{ddos['lost']:,} looks lost[/red]" if ddos.get("lost") else ""
     yield f"ddos {escape(ddos['state'])}{seen}{lost}{why}"
     for rule in ddos["rules"]:

@@ -1,13 +1,16 @@
 import gzip
+import json
+import os
 import re
 from functools import cache
+from pathlib import Path
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 
 from spectrum.api.app import make_app
-from spectrum.api.dashboard import FOLDER, POLICY, Dashboard
+from spectrum.api.dashboard import FOLDER, IMPORT, POLICY, Dashboard
 from spectrum.kernel.peers import Peer
 
 # Scripts of all pages together as they are sent, those of the first view, and all as they are written.
@@ -142,7 +145,7 @@ def test_of_a_folder(tmp_path):
     (tmp_path / "js").mkdir()
     for name in ("css/pages/x.css", "css/base.css", "css/tokens.css", "css/chart.css"):
         (tmp_path / name).write_text(f"/* {name} */")
-    (tmp_path / "index.html").write_text('<!-- modules --><script src="/static/js/a.js">')
+    (tmp_path / "index.html").write_text('<!-- modules --><!-- pages --><script src="/static/js/a.js">')
     (tmp_path / "js/a.js").write_text("let a;" * 200)
     (tmp_path / "js/pages").mkdir()
     (tmp_path / "js/main.js").write_text("import { a } from './a.js';\nimport {\n  b,\n} from './none.js';")
@@ -151,12 +154,16 @@ def test_of_a_folder(tmp_path):
     (tmp_path / "js/c.js").write_text("export { e } from './e/e.js';\nimport x from './main.js';")
     (tmp_path / "js/e").mkdir()
     (tmp_path / "js/e/e.js").write_text("")
+    (tmp_path / "js/pages.js").write_text(
+        "[\n  ['/', 'Overview', 'Watch', 'overview'],\n  ['/x/:id', null, '/', 'overview'],\n]"
+    )
     (tmp_path / "notes.txt").write_text("no file of it")
     made = Dashboard(tmp_path)
     style = made.answer("style.css", {}).body.decode()
     assert re.findall(r"[\w/]+\.css", style) == ["css/tokens.css", "css/base.css", "css/chart.css", "css/pages/x.css"]
     preloaded = re.findall(r'modulepreload" href="/static/(\w+)/js/([^"]+)"', made.answer(None, {}).body.decode())
-    assert preloaded == [(made.digest, one) for one in ("a.js", "c.js", "e/e.js", "main.js", "pages/overview.js")]
+    assert preloaded == [(made.digest, one) for one in ("a.js", "main.js")]
+    assert pages_of(made) == [[["/", "/x/:id"], ["js/c.js", "js/e/e.js", "js/pages/overview.js"]]]
     packed = made.answer("js/a.js", {"accept-encoding": "gzip"})
     assert gzip.decompress(packed.body).decode() == "let a;" * 200
     assert made.answer("notes.txt", {}).status_code == 404
@@ -165,12 +172,37 @@ def test_of_a_folder(tmp_path):
     assert Dashboard(tmp_path).digest != made.digest
 
 
+def pages_of(dashboard):
+    """Return what the page says of its pages: paths, and the modules that each has beside the frame's."""
+    text = dashboard.answer(None, {}).body.decode()
+    found = re.search(r'<script type="application/json" id="pages">(.*)</script>', text)
+    prefix = f"/static/{dashboard.digest}/"
+    assert all(one.startswith(prefix) for _, files in json.loads(found[1]) for one in files)
+    return [[paths, [one.removeprefix(prefix) for one in files]] for paths, files in json.loads(found[1])]
+
+
+def test_each_page_names_all_its_modules(dashboard):
+    """A module that is found late, in another one, costs a round trip."""
+    frame = set(re.findall(r'modulepreload" href="/static/\w+/([^"]+)"', dashboard.answer(None, {}).body.decode()))
+    pages = pages_of(dashboard)
+    assert [path for paths, _ in pages for path in paths if path in ("/", "/apps/:id", "/balancing/pools/:id")]
+    assert {one for _, files in pages for one in files if "/pages/" in one} == {
+        f"js/pages/{path.name}" for path in (FOLDER / "js/pages").glob("*.js")
+    }
+    for _, files in pages:
+        for name in files:
+            text = dashboard.answer(name, {}).body.decode()
+            used = {os.path.normpath(Path(name).parent / (one[0] or one[1])) for one in IMPORT.findall(text)}
+            assert used <= {*files, *frame}, name
+
+
 def test_how_much_it_is(dashboard):
     def sent(path):
         return len(dashboard.answer(path, {"accept-encoding": "gzip"}).body)
 
     scripts = {str(path.relative_to(FOLDER)): path.stat().st_size for path in FOLDER.rglob("*.js")}
-    first = re.findall(r"/static/\w+/(js/[^\"]+)", dashboard.answer(None, {}).body.decode())
+    first = re.findall(r'(?:href|src)="/static/\w+/(js/[^"]+)"', dashboard.answer(None, {}).body.decode())
+    first += next(files for paths, files in pages_of(dashboard) if "/" in paths)
     sizes = sum(map(sent, scripts)), sum(map(sent, set(first))), sum(scripts.values())
     print("scripts, bytes: all as sent, of the first view, as written:", sizes)
     assert sizes[0] < MOST_SENT_BYTES and sizes[1] < MOST_FIRST_BYTES and sizes[2] < MOST_WRITTEN_BYTES, (

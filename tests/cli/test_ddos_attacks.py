@@ -38,7 +38,7 @@ def test_the_list(book):
     assert spectrum("ddos", "attacks").output == "there was no attack; detection is starting\n"
     book.take([event(), event("ended", number=2, app="", state=AttackState.ENDED, ended=NOW + 61)])
     heading, first, second = spectrum("ddos", "attacks").output.splitlines()
-    assert heading.split() == ["id", "began", "lasted", "state", "target", "packets/s", "bit/s", "vectors"]
+    assert heading.split() == ["id", "began", "lasted", "state", "target", "pps", "bit/s", "vectors"]
     assert first.split("  ")[0] == "0000000000000001" and "ongoing" in first and first.endswith("NTP reflection")
     assert "2027-01-15 08:00:00  61 s     ended      UDP 192.0.2.1:7000  100 k" in second
     assert spectrum("ddos", "attacks", "--limit", 1).output.endswith("and 1 more; use --limit to show them\n")

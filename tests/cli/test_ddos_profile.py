@@ -50,8 +50,8 @@ def test_what_would_have_been_too_much(folder):
     assert spectrum("ddos", "preview").output.startswith("nothing was beyond its limit in the last week")
     save(folder, "game")
     assert spectrum("ddos", "preview", "game").output.splitlines() == [
-        "app   day         what       packets/s  limit/s  beyond   openings",
-        "game  2024-10-01  port 7000  20,000     3,000    170,000  90%",
+        "app   day         what       pps     limit/s  beyond   openings",
+        "game  2024-10-01  port 7000  20,000  3,000    170,000  90%",
     ]
     assert json.loads(spectrum("ddos", "preview", "--json").output)["beyond"][0]["app"] == "game"
 

@@ -6,7 +6,7 @@ from tests.cli.harness import spectrum
 
 def test_all_rules_are_listed():
     heading, *lines = spectrum("ddos", "rules").output.splitlines()
-    assert heading.split() == ["reference", "packets/s", "action", "attack", "tags"]
+    assert heading.split() == ["reference", "pps", "action", "attack", "tags"]
     assert [line.split()[0] for line in lines] == [rule.ref for rule in RULES]
     (ntp,) = [line for line in lines if line.startswith("RFL-0002")]
     assert ntp.split() == ["RFL-0002", "2,000", "ddos_dynamic", "NTP", "reflection", "udp", "reflection", "ntp"]

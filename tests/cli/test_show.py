@@ -166,7 +166,7 @@ def test_detection_of_attacks():
     rules = [{"name": "udp-1", "what": "UDP [x]: block", "ends_in_s": 65.2}]
     part |= {"state": "on", "why": "", "packets_per_second": 20_044, "lost": 1_000, "rules": rules}
     text = shown(STATUS | {"ddos": part})
-    assert "ddos on; 20,044 packets/s, 1,000 looks lost\n" in text
+    assert "ddos on; 20,044 pps, 1,000 looks lost\n" in text
     assert "rule ddos/udp-1, 65 s more: UDP [x]: block\n" in text
 
 

@@ -29,7 +29,7 @@ def test_a_change_is_shown_with_what_was_before(look, screen, accessible, change
 
 def test_what_others_wrote_is_text(look, changed):
     page = look("/audit")
-    page.locator("tbody tr", has_text="made").filter(has_text="monitors").first.click()
+    page.locator("tbody tr", has_text="added").filter(has_text="monitor").first.click()
     page.wait_for_selector(".diff")
     assert HOSTILE in page.inner_text(".diff").replace("\\", "")
     assert page.locator("main img").count() == 0

@@ -75,7 +75,7 @@ def test_what_is_ill_comes_first(look, pair, screen, accessible, size, theme):
 def test_a_load_balancer_says_why(look, screen, accessible, size, theme):
     page = look(f"/balancing/{file_id('load_balancers', 'shared')}", size, theme)
     page.wait_for_selector("h1:has-text('shared is degraded: down does not answer')")
-    assert "probes fail: connection refused" in page.inner_text(".lede")
+    assert "probes have failed: connection refused" in page.inner_text(".lede")
     assert page.locator("tr[data-origin=down] svg[aria-label*='probes failed']").count() == 1
     screen(page, f"balancer-{size}-{theme}")
     accessible(page)

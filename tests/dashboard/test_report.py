@@ -41,7 +41,7 @@ def shown(look):
 def test_a_week_with_an_outage(shown, screen, accessible, size, theme):
     page = shown(size, theme)
     assert "one origin lost" in page.inner_text("h1")
-    assert "Origin pg-2 of db is down since Wednesday 14:02" in page.inner_text(".quote")
+    assert "Origin pg-2 of db has been down since Wednesday 14:02" in page.inner_text(".quote")
     assert HOSTILE in page.inner_text(".paper")
     assert page.locator("main img").count() == 0
     assert "Repair pg-2" in page.inner_text(".steps")
@@ -83,7 +83,7 @@ def test_the_outage_of_this_day(look, site, accessible):
     eventually(lambda: re.search("origins? lost", (made := site.ask("GET", path))["headline"]) and made["figures"], 30)
     page = look(f"/report?{times}")
     page.wait_for_selector(".paper section")
-    assert "Origin down of main is down since" in page.inner_text(".quote")
+    assert "Origin down of main has been down since" in page.inner_text(".quote")
     accessible(page)
     with page.expect_download() as download:
         page.click("text=PDF")

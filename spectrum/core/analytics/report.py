@@ -293,7 +293,7 @@ def _lost(facts: ReportFacts, found: Sequence[Outage], pools: Sequence[PoolAvail
     for one in sorted(found, key=lambda one: (not one.goes_on, -one.length))[:2]:
         why = f" ({one.reason})" if one.reason else ""
         if one.goes_on:
-            sentences.append(f"Origin {one.name} of {one.pool} is down since {weekday(one.since)}{why}.")
+            sentences.append(f"Origin {one.name} of {one.pool} has been down since {weekday(one.since)}{why}.")
         else:
             sentences.append(
                 f"Origin {one.name} of {one.pool} was down for {length(one.length)}, from {weekday(one.since)}{why}."
@@ -368,7 +368,7 @@ def _traffic(facts: ReportFacts) -> dict[str, Any] | None:
         }
         for day in facts.days
     ]
-    return {"kind": "days", "title": "Traffic a day", "before": f"the {period_words(facts)}", "days": days}
+    return {"kind": "days", "title": "Traffic per day", "before": f"the {period_words(facts)}", "days": days}
 
 
 def _refusals(facts: ReportFacts) -> Table | None:

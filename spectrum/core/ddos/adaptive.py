@@ -44,7 +44,7 @@ class Deviated:
 
     def __str__(self) -> str:
         return (
-            f"{self.maxima.dimension} {self.maxima.value}: {self.deviation.packets_per_second:,.0f} packets/s, "
+            f"{self.maxima.dimension} {self.maxima.value}: {self.deviation.packets_per_second:,.0f} pps, "
             f"and {self.deviation.limit:,.0f}/s is the limit by the week before"
         )
 

@@ -44,7 +44,7 @@ def event_text(event: AttackEvent) -> str:
     attack = event.attack
     whose = f"on {attack.app or attack.target}" + (f" ({attack.target})" if attack.app else "")
     what = f"attack {attack.id} {whose}: {', '.join(attack.vectors)}"
-    rates = f"{scaled(attack.packets_per_second, 'packets/s')}, {scaled(attack.bits_per_second, 'bit/s')}"
+    rates = f"{scaled(attack.packets_per_second, 'pps')}, {scaled(attack.bits_per_second, 'bit/s')}"
     match event.kind:
         case "began":
             actions = ", ".join(dict.fromkeys(rule.action for rule in attack.rules))
@@ -70,16 +70,16 @@ def _explained(attack: Attack, rule: AttackRule) -> Iterator[str]:
     name = rule.name or "no rule"
     yield f"{name}, for attack {attack.id} on {attack.app or attack.target}: {rule.vector}."
     yield f"It matches packets that belong to no session in use: {rule.fingerprint}."
-    limit = scaled(rule.limit, "packets/s")
+    limit = scaled(rule.limit, "pps")
     becomes = _ACTIONS.get(rule.action, f"is treated as {rule.action}").format(limit=limit)
     yield f"What matches {becomes}."
     if rule.why:
         yield f"Why: {rule.why}."
     if rule.override:
         yield f"The override {rule.override} defines the action or the sensitivity."
-    low, high = scaled(rule.low, "packets/s"), scaled(rule.high, "packets/s")
+    low, high = scaled(rule.low, "pps"), scaled(rule.high, "pps")
     yield (
-        f"When it was written, {scaled(rule.excess, 'packets/s')} more than normal matched;"
+        f"When it was written, {scaled(rule.excess, 'pps')} more than normal matched;"
         f" the rate was between {low} and {high} (95 % sure, from samples)."
     )
     if rule.name:

@@ -49,7 +49,7 @@ async def test_a_report_names_the_outage_and_sums_the_accounts_apps(api):
     async with api.client(await api.token("analytics:read", accounts=["acme"])) as client:
         made = await done(client, "GET", f"{REPORT}?{RANGE}")
     assert made["headline"].endswith("one origin lost, no pool unavailable")
-    assert "Origin pg-2 of db is down since " in made["paragraph"]
+    assert "Origin pg-2 of db has been down since " in made["paragraph"]
     ours = [one for one in events() if one["app"] in "ab"]
     refusals = sum(one["weight"] for one in ours if one["outcome"] == "refused")
     assert made["headline"].startswith(f"{refusals:,} sessions kept out")
@@ -59,7 +59,7 @@ async def test_a_report_names_the_outage_and_sums_the_accounts_apps(api):
     assert down == ["ongoing", "Wednesday 02:00"]
     assert sections["Availability"]["rows"][0][0] == "db"
     assert sections["Availability"]["rows"][0][2].endswith(" of 2")
-    days = sections["Traffic a day"]["days"]
+    days = sections["Traffic per day"]["days"]
     assert sum(one["carried"] for one in days) == sum(one["client_bytes"] + one["origin_bytes"] for one in ours)
     assert made["to_do"][0] == "Repair pg-2, or remove it from pool db: one origin is left."
     assert [one["label"] for one in made["figures"]] == ["Carried", "Sessions", "Failed sessions", "Refused"]

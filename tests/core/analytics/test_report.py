@@ -70,7 +70,7 @@ def test_an_outage_is_named():
     made = told(LOST)
     assert made["headline"] == "12,400 sessions kept out, one origin lost, no pool unavailable"
     assert (
-        "Origin pg-2 of db is down since Wednesday 14:02 (connect_timeout). Others served in its place."
+        "Origin pg-2 of db has been down since Wednesday 14:02 (connect_timeout). Others served in its place."
         in made["paragraph"]
     )
     assert "12,400 sessions were refused, 81 % of them by rule scanners at ssh." in made["paragraph"]
@@ -123,7 +123,7 @@ def test_days_and_apps_are_compared_with_those_before():
     made = told(
         replace(QUIET, days=days, days_before=before, apps=apps, apps_before={"game": Volume("game", bytes_out=10**11)})
     )
-    drawn = section(made, "Traffic a day")["days"]
+    drawn = section(made, "Traffic per day")["days"]
     assert [(one["label"], one["before"]) for one in drawn[:2]] == [("Mon", 10**11), ("Tue", 2 * 10**11)]
     assert section(made, "Busiest apps")["rows"] == [
         ["game", "1.00 TB", "10 ×", "100", "30 %", "38 ms"],

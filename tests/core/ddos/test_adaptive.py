@@ -48,7 +48,7 @@ def test_a_normal_fortnight_causes_no_deviation_and_a_flood_causes_one():
     assert days(adaptive, 14) == []
     found = days(adaptive, 1, begin=14, busy={14 * 24 + 3: 20.0})
     assert {one.maxima.dimension for one in found} == {"all", "openings", "protocol", "port", "size"}
-    assert str(found[0]) == "all all: 24,000 packets/s, and 3,000/s is the limit by the week before"
+    assert str(found[0]) == "all all: 24,000 pps, and 3,000/s is the limit by the week before"
     (deviation,) = of(adaptive, "port", "53").deviations
     assert deviation.beyond == pytest.approx(10 * (24_000 - 3_000)) and deviation.ended - deviation.began == 10
 

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+import spectrum
 from spectrum.core.ddos.attack_events import Attack, AttackEvent, AttackRule, AttackTarget
 from spectrum.core.ddos.attack_words import event_text, explain, lasting, scaled, share
 from spectrum.core.life.attack import AttackState
@@ -41,7 +44,7 @@ def text(kind, **fields):
 
 def test_lines_of_the_log():
     whose = "attack 00000000000000aa on game (UDP 192.0.2.1:7000): NTP reflection"
-    rates = "125 kpackets/s, 468 Mbit/s"
+    rates = "125 kpps, 468 Mbit/s"
     assert text("began") == f"{whose} began: {rates}; source-limit after 250 ms; about 4,200 sources"
     assert text("began", sources=None, recurs="bb", mitigated_after=None).endswith(
         "; source-limit; too many sources to count; it recurs, as bb"
@@ -56,11 +59,11 @@ def test_a_rule_in_words():
     assert explain(ATTACK, RULE) == (
         "ddos-1, for attack 00000000000000aa on game: NTP reflection.",
         "It matches packets that belong to no session in use: protocol udp, 468 bytes.",
-        "What matches is limited to 4 packets/s per source.",
+        "What matches is limited to 4 pps per source.",
         "Why: few sources send it.",
         "The override night defines the action or the sensitivity.",
-        "When it was written, 120 kpackets/s more than normal matched; the rate was between 110 kpackets/s and"
-        " 131 kpackets/s (95 % sure, from samples).",
+        "When it was written, 120 kpps more than normal matched; the rate was between 110 kpps and"
+        " 131 kpps (95 % sure, from samples).",
         "At most 0.15 % of an app's normal openings match, for the app that it hits most.",
         "Until now 5,000,000 packets of 2.50 GB matched, by its counter.",
     )
@@ -80,3 +83,10 @@ def test_a_rule_in_words():
 )
 def test_numbers(made, shown):
     assert made == shown
+
+
+def test_packets_per_second_have_one_unit():
+    """Programs and pages say `pps`: with a prefix, `kpackets/s` is hard to read beside `kpps`."""
+    sources = [one for one in Path(spectrum.__file__).parent.rglob("*") if one.suffix in (".py", ".js", ".html")]
+    assert len(sources) > 300
+    assert [one.name for one in sources if "packets/s" in one.read_text()] == []

@@ -38,7 +38,7 @@ const MET = { mitigated: (f) => keptOff(f.facts), fading: (f) => ['Little of it 
 const balancing = (f) => ({ label: 'Look into it', href: linkTo(f.section, f.id) });
 const KINDS = {
   origin_down: (f) => ({
-    what: [h('b', {}, 'Origin ', link(linkTo('pools', f.id), foreign(f.facts.origin))), ' does not answer', since(f), '.'],
+    what: [h('b', {}, 'Origin ', link(linkTo('pools', f.id), foreign(f.facts.origin))), f.since ? [' has not answered', since(f)] : ' does not answer', '.'],
     why: [capital(f.facts.why), ' at ', place(f.facts), '. Pool ', named('pools', f), left(f.facts), f.app_count ? [' For ', users(f), '.'] : ' No app uses it.'],
     act: balancing(f),
   }),
@@ -48,7 +48,7 @@ const KINDS = {
     act: balancing(f),
   }),
   pool_down: (f) => ({
-    what: [h('b', {}, 'Pool ', named('pools', f)), ' is down', since(f), '.'],
+    what: [h('b', {}, 'Pool ', named('pools', f)), f.since ? [' has been down', since(f)] : ' is down', '.'],
     why: [f.facts.up ? `${f.facts.up} of ${f.facts.of} origins are up; it needs ${f.facts.minimum}` : f.facts.of === 1 ? 'Its only origin is down' : `None of its ${plural(f.facts.of, 'origin')} is up`, causes(f.facts.origins), '.', f.app_count ? [' For ', users(f), '.'] : ' No app uses it.'],
     act: balancing(f),
   }),
@@ -63,7 +63,7 @@ const KINDS = {
     act: pageIs('/analytics') ? { label: 'Who and why', href: trafficOf('app', f.name, { m: 'failed', by: 'reason', last: '1h' }) } : { label: 'See the app', href: linkTo('apps', f.id) },
   }),
   attack: (f) => ({
-    what: [h('b', {}, 'An attack on ', attacked(f)), ' is ongoing', since(f), '.'],
+    what: [h('b', {}, 'An attack on ', attacked(f)), f.since ? [' has been ongoing', since(f)] : ' is ongoing', '.'],
     why: [sort(f), (MET[f.facts.state] || MET.mitigated)(f)],
     act: { label: 'See the attack', href: href(`/attacks/${f.facts.attack}`) },
   }),

@@ -84,11 +84,11 @@ export function originRows(pool, { can = true, done = () => {} } = {}) {
       h('td', {}, h('b', {}, h('bdi', {}, origin.name)), h('div', { class: 'small quiet nowrap' }, addressOf(origin))),
       h('td', {}, healthWords(origin)),
       h('td', { class: 'hide-s' }, probes(origin.probes)),
-      h('td', { class: 'num' }, origin.rtt_ms ? ms(origin.rtt_ms * 1e6) : h('span', { class: 'quiet' }, 'none')),
+      h('td', { class: 'num hide-s' }, origin.rtt_ms ? ms(origin.rtt_ms * 1e6) : h('span', { class: 'quiet' }, 'none')),
       h('td', { class: 'num' }, origin.sessions ? int(origin.sessions) : h('span', { class: 'quiet' }, '0'), meter(sum ? origin.sessions / sum : 0, origin.share / share)),
       h('td', { class: 'num hide-s' }, String(origin.weight)),
       h('td', { class: 'num' }, can && byHand(pool, origin, () => tr, done)));
     return tr;
   });
 }
-export const ORIGIN_HEADS = ['', 'Origin', 'Health', ['Last 40 probes', 'hide-s'], ['Probe RTT', 'num'], ['Sessions, share', 'num'], ['Weight', 'num hide-s'], ['', 'num']];
+export const ORIGIN_HEADS = ['', 'Origin', 'Health', ['Last 40 probes', 'hide-s'], ['Probe RTT', 'num hide-s'], ['Sessions, share', 'num'], ['Weight', 'num hide-s'], ['', 'num']];

@@ -39,6 +39,9 @@ test('events take the first row with room, words stand where they fit, the rest 
   assert.equal(two.rows, 2);
   const late = lanes([bar(390, 400, 'an outage with many words')], x, 0, 400, 58, 458);
   assert.ok(late.bars[0].textX < late.bars[0].x);
+  const narrow = lanes([bar(200, 204, 'load balancer shop is left with its fallback pool, which is down, too')], x, 0, 400, 58, 458).bars[0];
+  assert.ok(narrow.text.startsWith('load balancer shop is left') && narrow.text.endsWith('…'));
+  assert.ok(narrow.textX >= 58 && narrow.textX + narrow.text.length * 5.9 <= 458, 'no text is cut off at the edge');
   const blinks = lanes([0, 5, 10, 15].map((t) => bar(t, t + 1, 'origin a down')), x, 0, 400, 58, 458);
   assert.deepEqual(blinks.bars.map((one) => one.text), ['origin a down (4 times)']);
   const changes = lanes([0, 5, 200].map((t) => ({ t, kind: 'change', text: `rev ${t}` })), x, 0, 400, 58, 458);

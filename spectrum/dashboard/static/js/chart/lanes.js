@@ -33,18 +33,24 @@ function foldedSpans(spans, x, x0, x1) {
 function placed(spans, x0, x1) {
   const free = [];
   return spans.flatMap(({ note, left, right, count }) => {
-    const text = count > 1 ? `${note.text} (${count} times)` : note.text;
-    const width = right - left, words = text.length * LETTER_PX + PAD_PX;
+    const width = right - left, text = shortened(count > 1 ? `${note.text} (${count} times)` : note.text, Math.max(width, x1 - right, left - x0));
+    const words = text.length * LETTER_PX + PAD_PX;
     const inside = words <= width, after = right + words <= x1, before = left - words >= x0;
-    const textX = inside || (!after && !before) ? left + 8 : after ? right + 5 : left - words + 4;
+    const textX = inside ? left + 8 : after ? right + 5 : left - words + 4;
     const from = !inside && !after && before ? left - words : left;
-    const to = inside || (!after && before) ? right : Math.max(right, textX + words);
+    const to = inside || !after ? right : textX + words;
     let row = free.findIndex((end) => end <= from - 4);
     if (row < 0) row = free.length;
     if (row >= MOST_ROWS) return []; // in the list below the chart, and in the export
     free[row] = to;
     return [{ note, x: left, width, textX, row, text, count }];
   });
+}
+
+// As much of a text as there is room for beside its bar, or in it.
+function shortened(text, room) {
+  const most = Math.floor((room - PAD_PX) / LETTER_PX);
+  return text.length <= most ? text : `${text.slice(0, Math.max(0, most - 1))}…`;
 }
 
 function foldedMarks(changes, x) {

@@ -9,11 +9,12 @@ import { diff, yaml } from '../diff.js';
 import { saveAs } from '../saving.js';
 
 const PAGE = 200, DAY = 86400, SPANS = { '1d': 'last day', '7d': 'last 7 days', '30d': 'last 30 days', '365d': 'last year' };
-const VERBS = { create: 'made', update: 'changed', delete: 'deleted', roll: 'gave a new value to', kill: 'ended' };
+const VERBS = { create: 'added', update: 'changed', delete: 'deleted', roll: 'gave a new value to', kill: 'ended' };
 const PASSIVE = { ...VERBS, roll: 'given a new value' };
 const who = (one) => one.actor.token_name || (one.actor.type === 'system' ? 'the program' : one.actor.email || 'somebody unknown');
 // What was to be made, and was refused, has no name.
 const name = (one) => one.resource.scope?.name || one.resource.id || (one.resource.type ? 'a new object' : one.raw.uri);
+const kind = (one) => one.resource.type.replaceAll('_', ' ').replace(/s$/, '');
 const failed = (one) => one.action.result !== 'success';
 
 export default async function audit(ctx) {
@@ -27,7 +28,7 @@ export default async function audit(ctx) {
     empty: blank('Nothing was changed in this time', 'Every change by the API is written here when it is made, with what was before; so are attempts that were refused.'),
     columns: [
       { key: 'result', label: '', rank: 1, width: '28px', render: (one) => mark(failed(one) ? 'mitigated' : 'change', failed(one) ? 'refused' : 'done'), value: (one) => one.action.result },
-      { key: 'what', label: 'What', rank: 1, render: (one) => [h('b', {}, foreign(name(one))), h('span', { class: 'quiet' }, ` ${one.resource.type.replace('_', ' ')}`)], value: name },
+      { key: 'what', label: 'What', rank: 1, render: (one) => [h('b', {}, foreign(name(one))), h('span', { class: 'quiet' }, ` ${kind(one)}`)], value: name },
       { key: 'action', label: 'Done to it', rank: 2, width: '124px', render: (one) => (failed(one) ? `${one.action.type}, refused` : VERBS[one.action.type] ?? one.action.type), value: (one) => one.action.type },
       { key: 'who', label: 'By', rank: 2, render: (one) => foreign(who(one)), value: who },
       { key: 'ip', label: 'From', rank: 4, width: '148px', render: (one) => one.actor.ip_address || h('span', { class: 'quiet' }, 'this machine'), value: (one) => one.actor.ip_address },

@@ -54,7 +54,7 @@ async function show({ params, signal }) {
     const monitor = ill && monitors.find((each) => each.key === ill.pool.monitor);
     const why = [];
     if (ill) {
-      if (ill.origin.changed_s_ago != null) why.push(`Since ${moment(Date.now() / 1000 - ill.origin.changed_s_ago)} `, ill.origin.health === 'ejected' ? 'clients fail there: ' : 'its probes fail: ');
+      if (ill.origin.changed_s_ago != null) why.push(`Since ${moment(Date.now() / 1000 - ill.origin.changed_s_ago)} `, ill.origin.health === 'ejected' ? 'clients have failed there: ' : 'its probes have failed: ');
       why.push(h('span', { class: 'mono' }, ill.origin.reason || ill.origin.health), ` on ${addressOf(ill.origin)}. `);
       if (monitor) why.push(`It takes up to ${dur(noticing(monitor.value))} to notice, because monitor ${monitor.name} asks every ${dur(seconds(monitor.value.interval ?? 60))} and wants ${count(Math.max(1, monitor.value.consecutive_down ?? 0), 'failure')}`, noticing(monitor.value) > 20 ? `; with 5 s it would be ${dur(noticing({ ...monitor.value, interval: 5 }))}.` : '.');
     } else if (hidden.has('first')) why.push(mayNot('pools, so nothing is known here of their health'));

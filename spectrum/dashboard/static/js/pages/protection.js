@@ -69,7 +69,7 @@ const KINDS = {
     fields: ({ isNew, stands }) => [
       ...(isNew ? [component, { key: '/scope', label: 'On which nodes', kind: 'choice', default: 'global', options: [['global', 'All'], ['region', 'A region'], ['datacenter', 'One']], set: ({ name, ...rest }, scope) => ({ ...rest, scope }) },
         { key: '/name', label: 'Its name', kind: 'text', when: (value) => (value.scope ?? 'global') !== 'global', hint: 'node.region or node.name' }] : []),
-      modes, strength('/rate_sensitivity', 'Sensitivity', 'Beyond 10,000, 2,000 or 500 packets/s of one address'), strength('/burst_sensitivity', 'To bursts', 'So much at once: 2 s, 0.5 s or 0.1 s of that rate'),
+      modes, strength('/rate_sensitivity', 'Sensitivity', 'Beyond 10,000, 2,000 or 500 pps of one address'), strength('/burst_sensitivity', 'To bursts', 'So much at once: 2 s, 0.5 s or 0.1 s of that rate'),
       ...(isNew || stands.value.component === 'syn_protection' ? [{ key: '/mitigation_type', label: 'SYNs beyond it', kind: 'choice', default: 'challenge', options: [['challenge', 'Get a cookie'], ['retransmit', 'Have to come twice']], when: (value) => (value.component ?? 'syn_protection') === 'syn_protection' }] : []),
     ],
     effects: ({ after }) => [after.mode === 'disabled' ? 'It says that nothing is done.' : `${wordOf(COMPONENTS, after.component)} beyond that are ${after.mode === 'monitoring' ? 'counted, and pass' : after.component === 'syn_protection' ? 'challenged' : 'dropped, unless they are of a connection'}.`],

@@ -1,12 +1,13 @@
 // A report of a week: what has to be known first, one paragraph, figures, tables, what to do. Its words are the API's, as in the PDF.
 import { h, put, foreign } from '../dom.js';
-import { bytes } from '../format.js';
+import { bytes, NB } from '../format.js';
 import { swatch } from '../marks.js';
 import { api } from '../api.js';
 import { blank, button, failure, fill } from '../states.js';
 import { saveAs } from '../saving.js';
 
 const DAY = 86400, SPANS = [[1, 'Yesterday'], [7, 'Last 7 days'], [30, 'Last 30 days']], HEIGHT = 150, BASE = 126, TOP = 14;
+const NOT_ON_PHONES = new Set(['Kept out/Reason', 'Busiest apps/Change', 'Busiest apps/Time to connect, 99th']);
 const SIGN = new Map([['day', 1], ['week', 7], ['month', 30]]);
 const midnight = () => Math.floor(Date.now() / 1000 / DAY) * DAY;
 const iso = (t) => new Date(t * 1000).toISOString().slice(0, 19) + 'Z';
@@ -45,18 +46,23 @@ export default async function report(ctx) {
 
 function drawn(found) {
   return [
-    h('header', {}, h('p', { class: 'quiet' }, foreign(found.subtitle)), h('h1', {}, foreign(found.headline, 400)), h('p', { class: 'quote' }, foreign(found.paragraph, 4000))),
+    h('header', {}, h('p', { class: 'quiet' }, foreign(found.subtitle)), h('h1', {}, foreign(found.headline, 400)), h('p', { class: 'quote' }, foreign(bound(found.paragraph), 4000))),
     h('dl', { class: 'big' }, found.figures.map(({ label, value, note }) => h('div', {}, h('dt', {}, label), h('dd', {}, value), h('dd', {}, note)))),
     found.sections.map((one) => h('section', {}, h('h2', {}, one.title), one.lede && h('p', { class: 'soft' }, one.lede), one.kind === 'days' ? days(one) : grid(one))),
     found.to_do.length > 0 && h('section', {}, h('h2', {}, 'To do'), h('ol', { class: 'steps' }, found.to_do.map((text, i) => h('li', {}, h('span', { class: 'num' }, String(i + 1)), h('span', {}, foreign(text, 400)))))),
     h('footer', { class: 'small quiet' }, foreign(found.footer, 1000))];
 }
 
+// No line begins with the unit of a number.
+const bound = (text) => text.replace(/(\d) (?=%|×|(?:[kMGT]?(?:B|bit\/s|pps)|m?s|min|h|d)\b)/g, `$1${NB}`);
+
 function grid({ title, columns, rows }) {
   const kind = (i) => (columns[i].align === 'right' ? 'num' : null);
+  // A phone has room for what names a row, and for the figures.
+  const shown = (i) => [kind(i), NOT_ON_PHONES.has(`${title}/${columns[i].label}`) && 'hide-s'].filter(Boolean).join(' ') || null;
   return h('div', { class: 'tw', tabindex: 0, role: 'region', 'aria-label': title }, h('table', {}, h('caption', { class: 'vh' }, title),
-    h('thead', {}, h('tr', {}, columns.map(({ label }, i) => h('th', { scope: 'col', class: kind(i) }, label)))),
-    h('tbody', {}, rows.map((row) => h('tr', {}, row.map((cell, i) => h('td', { class: kind(i) }, i ? foreign(cell) : h('b', {}, foreign(cell)))))))));
+    h('thead', {}, h('tr', {}, columns.map(({ label }, i) => h('th', { scope: 'col', class: shown(i) }, label)))),
+    h('tbody', {}, rows.map((row) => h('tr', {}, row.map((cell, i) => h('td', { class: shown(i) }, i ? foreign(cell) : h('b', {}, foreign(cell)))))))));
 }
 
 // Bars of what was carried, with the day before as a dotted line.

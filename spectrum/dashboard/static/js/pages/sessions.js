@@ -11,7 +11,7 @@ import { host } from '../address.js';
 import { explained } from '../steps.js';
 
 const EVERY_MS = 2000, SHOWN = 1000;
-const FILTERS = [['client', 'Client', 'address or prefix'], ['app', 'App', 'name'], ['origin', 'Origin', 'name or address']];
+const FILTERS = [['client', 'Client', 'IP or prefix'], ['app', 'App', 'name'], ['origin', 'Origin', 'name or IP']];
 const ORDERS = { age: 'oldest first', bytes: 'most moved first', idle: 'longest idle first', app: 'by app', client: 'by client' };
 // They are not relayed yet, or not any more.
 const WAITING = new Set(['header', 'delayed', 'queued', 'client_tls', 'connecting', 'origin_tls']);

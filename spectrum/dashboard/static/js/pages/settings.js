@@ -8,7 +8,7 @@ import { blank, button, failure } from '../states.js';
 import { toast } from '../overlay.js';
 
 const root = document.documentElement;
-const kv = (pairs) => h('dl', { class: 'kv' }, pairs.filter(([, value]) => value).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
+const kv = (pairs, look = '') => h('dl', { class: `kv ${look}` }, pairs.filter(([, value]) => value).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
 
 /** One of several, as buttons; `now` returns which. */
 function choice(label, options, now, choose) {
@@ -28,7 +28,7 @@ export default async function settings(ctx) {
   const browser = h('section', {}, h('h2', { class: 'sec' }, 'This browser'), kv([
     ['Theme', choice('Theme', [['system', 'System'], ['light', 'Light'], ['dark', 'Dark']], () => root.dataset.theme ?? 'system', setTheme)],
     ['Times', choice('Times', [[false, 'UTC'], [true, 'Local']], isLocal, (on) => { setLocal(on); toast(`Times are ${zone()}`); })],
-    ['Single keys', h('div', { class: 'settings-keys' }, choice('Single keys', [[true, 'On'], [false, 'Off']], areOn, setKeys), button('Show all keys', showKeys))]]));
+    ['Single keys', h('div', { class: 'settings-keys' }, choice('Single keys', [[true, 'On'], [false, 'Off']], areOn, setKeys), button('Show all keys', showKeys))]], 'controls'));
   async function load() {
     try {
       const [node, found] = await Promise.all([api.get('/accounts/{account}/node', {}, { signal: ctx.signal }), api.get('/accounts/{account}/doctor', {}, { signal: ctx.signal })]);

@@ -105,7 +105,7 @@ async function add() {
   draw();
   watch(f.node, () => !same(f.value, initial));
   setTimeout(() => f.focus(), 0);
-  return { title: 'Make a token', crumbs: [['Tokens', '#/tokens']], node: [h('div', {}, h('h1', {}, 'Make a token'), h('p', { class: 'lede' }, 'It may no more than you may yourself.')), h('div', { class: 'cols edit' }, h('div', {}, f.node, h('div', { class: 'bottombar' }, h('span', { class: 'grow' }), keepsPlace(button('Make the token', () => f.node.requestSubmit(), 'primary')))), h('aside', { class: 'side', 'aria-label': 'What it does' }, what))] };
+  return { title: 'Make a token', crumbs: [['Tokens', '#/tokens']], node: [h('div', {}, h('h1', {}, 'Make a token'), h('p', { class: 'lede' }, 'It may do no more than you may do yourself.')), h('div', { class: 'cols edit' }, h('div', {}, f.node, h('div', { class: 'bottombar' }, h('span', { class: 'grow' }), keepsPlace(button('Make the token', () => f.node.requestSubmit(), 'primary')))), h('aside', { class: 'side', 'aria-label': 'What it does' }, what))] };
 }
 
 function show(row) {
