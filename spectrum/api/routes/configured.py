@@ -7,6 +7,7 @@ of the file.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
@@ -70,10 +71,16 @@ async def list_presets(call: Annotated[Call, Anywhere]) -> Response:
 
 
 @router.get(_PATH)
-async def list_configured(call: Annotated[Call, InSection()], section: Section) -> Response:
+async def list_configured(
+    call: Annotated[Call, InSection()],
+    section: Section,
+    key: Annotated[str, Query(description="Only objects that have this key of the file...")] = "",
+    equals: Annotated[str, Query(description="...with this value: a text as it is, others in JSON.")] = "",
+) -> Response:
     """List all objects of a section in one answer, in the form of the file; lists with their number of items only."""
     kind = _KINDS[section].kind
-    return success([_shown(call, kind, one) for one in call.objects(section)])
+    found = [one for one in call.objects(section) if not key or (key in one.value and _text(one.value[key]) == equals)]
+    return success([_shown(call, kind, one) for one in found])
 
 
 @router.get(f"{_PATH}/{{object_id}}")
@@ -108,6 +115,10 @@ async def preview_change(
             "after": change.value,
         }
     )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _shown(call: Call, kind: Kind, one: StoredObject) -> Value:

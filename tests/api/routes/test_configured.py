@@ -23,6 +23,17 @@ async def test_a_section_is_one_answer_as_the_file_has_it(api):
         assert (stored["id"], stored["in_file"], stored["name"]) == (made["id"], False, "b.example.com")
         assert stored["value"]["load_balancer"] == "lb.example.com"
         assert stored["revision"] > 0
+        for query, names in (
+            ("key=load_balancer&equals=lb.example.com", ["b.example.com"]),
+            ("key=load_balancer&equals=lb", []),
+            ("key=protocol&equals=tcp/23", ["b.example.com"]),
+            ("key=ip_firewall&equals=true", []),
+            ("key=none&equals=", []),
+        ):
+            assert [one["key"] for one in await done(client, "GET", f"{OBJECTS}/apps?{query}")] == names
+        await done(client, "PATCH", f"{APPS}/{made['id']}", {"ip_firewall": True})
+        guarded = await done(client, "GET", f"{OBJECTS}/apps?key=ip_firewall&equals=true")
+        assert [one["key"] for one in guarded] == ["b.example.com"]
         (pools,) = await done(client, "GET", f"{OBJECTS}/pools")
         assert (pools["id"], pools["value"]["monitor"]) == (pool, "tcp")
         assert [one["id"] for one in await done(client, "GET", f"{OBJECTS}/monitors")] == [monitor]

@@ -12,6 +12,8 @@ import { forget, watch } from './unsaved.js';
 const PAUSE_MS = 250;
 const STAMPS = new Set(['id', 'created_on', 'modified_on']);
 
+/** Those of a section with a value of a key; there may be thousands of others. */
+export const objectsWith = (section, key, equals) => api.get(`/accounts/{account}/spectrum/objects/${section}`, { key, equals });
 /** All objects of a section as they stand in the file, or one. */
 export const objects = (section, id = '') => api.get(`/accounts/{account}/spectrum/objects/${section}${id && `/${id}`}`);
 

@@ -3,7 +3,7 @@ import { h, put } from '../dom.js';
 import { api } from '../api.js';
 import { capital, count, dur, moment } from '../format.js';
 import { mark } from '../marks.js';
-import { deleting, editor, objects } from '../editor.js';
+import { deleting, editor, objects, objectsWith } from '../editor.js';
 import { history } from '../history.js';
 import { dialog } from '../overlay.js';
 import { mayNot, parts } from '../parts.js';
@@ -22,10 +22,10 @@ export default async function balancer(ctx) {
 }
 
 async function show({ params, signal }) {
-  const [one, { hidden, pools = [], monitors = [], apps = [], first = UNKNOWN }] = await Promise.all([objects('load_balancers', params.id), parts({ pools: objects('pools'), monitors: objects('monitors'), apps: objects('apps'), first: state(signal) })]);
+  const found = objects('load_balancers', params.id);
+  const [one, { hidden, pools = [], monitors = [], users = [], first = UNKNOWN }] = await Promise.all([found, parts({ pools: objects('pools'), monitors: objects('monitors'), users: found.then(({ key }) => objectsWith('apps', 'load_balancer', key)), first: state(signal) })]);
   const value = one.value;
   const order = [...new Set([...[].concat(value.default_pools), value.fallback_pool].filter(Boolean))];
-  const users = apps.filter((app) => app.value.load_balancer === one.key);
   const h1 = h('h1'), lede = h('p', { class: 'lede' });
   const body = h('tbody');
   let timer = 0, now = first, off = () => {};
@@ -77,7 +77,7 @@ async function show({ params, signal }) {
   if (!hidden.has('first')) timer = setTimeout(look, EVERY_MS);
 
   const facts = [
-    ['Apps', users.length ? users.slice(0, 5).map((app, i) => [i ? ', ' : '', h('a', { href: `#/apps/${app.id}` }, app.name)]).concat(users.length > 5 ? ` and ${users.length - 5} more` : '') : hidden.has('apps') ? mayNot('apps') : 'none'],
+    ['Apps', users.length ? users.slice(0, 5).map((app, i) => [i ? ', ' : '', h('a', { href: `#/apps/${app.id}` }, app.name)]).concat(users.length > 5 ? ` and ${users.length - 5} more` : '') : hidden.has('users') ? mayNot('apps') : 'none'],
     ['Affinity', value.session_affinity && value.session_affinity !== 'none' ? `client address${value.session_affinity === 'ip_port' ? ' and port' : ''}, for ${dur(seconds(value.session_affinity_ttl ?? 1800))}` : 'none'],
     ['Failover', value.adaptive_routing?.failover_across_pools ? 'across pools' : 'within a pool'],
     ['Drain time', value.session_affinity_attributes?.drain_duration != null ? dur(seconds(value.session_affinity_attributes.drain_duration)) : 'until sessions end'],
@@ -89,7 +89,7 @@ async function show({ params, signal }) {
   return {
     title: one.name, crumbs: BACK, strip: strip(), onLeave: () => { clearTimeout(timer); cancelAnimationFrame(drawn); off(); },
     node: [
-      h('div', { class: 'head' }, h('div', { class: 'grow' }, h1, lede), h('div', { class: 'acts' }, !hidden.has('apps') && button('Where would a client go', () => whereTo(users)), h('a', { class: 'btn', href: `#/balancing/${one.id}/edit` }, one.in_file ? 'Settings' : 'Edit'))),
+      h('div', { class: 'head' }, h('div', { class: 'grow' }, h1, lede), h('div', { class: 'acts' }, !hidden.has('users') && button('Where would a client go', () => whereTo(users)), h('a', { class: 'btn', href: `#/balancing/${one.id}/edit` }, one.in_file ? 'Settings' : 'Edit'))),
       h('div', { class: 'tw', tabindex: 0, role: 'region', 'aria-label': 'Pools and origins' }, h('table', { class: 'origins' }, h('caption', { class: 'vh' }, 'Pools and origins'), h('thead', {}, h('tr', {}, ORIGIN_HEADS.map((head, i) => { const [text, kind] = [head].flat(); return h('th', { scope: 'col', class: kind }, text || h('span', { class: 'vh' }, i ? 'Actions' : 'State')); }))), body)),
       h('div', { class: 'cols' }, lanes, h('section', {}, h('div', { class: 'sec' }, h('h2', {}, 'Used by')), h('dl', { class: 'kv' }, facts.map(([key, text]) => h('div', {}, h('dt', {}, key), h('dd', {}, text)))))),
     ],

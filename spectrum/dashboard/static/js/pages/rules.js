@@ -2,7 +2,7 @@
 import { h } from '../dom.js';
 import { api } from '../api.js';
 import { ago, capital, count, instant, int } from '../format.js';
-import { deleting, editor, objects } from '../editor.js';
+import { deleting, editor, objects, objectsWith } from '../editor.js';
 import { mark } from '../marks.js';
 import { mayNot, parts } from '../parts.js';
 import { go, href, open as reopen } from '../router.js';
@@ -26,8 +26,8 @@ async function metBy(signal) {
 }
 
 async function list({ query, setQuery, signal }) {
-  const [found, { hidden, apps = [] }, met] = await Promise.all([objects('access_rules'), parts({ apps: objects('apps') }), metBy(signal)]);
-  const guarded = apps.filter((app) => app.value.ip_firewall).length;
+  const [found, { hidden, apps = [] }, met] = await Promise.all([objects('access_rules'), parts({ apps: objectsWith('apps', 'ip_firewall', true) }), metBy(signal)]);
+  const guarded = apps.length;
   const rows = found.map((one) => ({ ...one, action: one.value.action, target: one.value.target, whom: whom(one.value), where: one.value.apps ? [].concat(one.value.apps).join(', ') : one.zone_id ? `zone ${one.value.zone || ''}` : 'all apps with access rules', notes: one.value.notes || '', met: met?.get(one.key) ?? 0 }));
   const blocks = rows.filter((row) => row.action === 'block').length;
   const shown = table({
