@@ -43,8 +43,8 @@ export function balancerTrouble(state, name) {
 }
 
 export default async function apps({ query, setQuery, signal }) {
-  const [found, presetsKnown] = [await objects('apps'), presets().catch(() => [])];
-  const ports = new Map((await presetsKnown).map((one) => [one.name, one.protocol]));
+  const [found, presetsKnown] = await Promise.all([objects('apps'), presets().catch(() => [])]);
+  const ports = new Map(presetsKnown.map((one) => [one.name, one.protocol]));
   const rows = found.map((one) => ({ ...one, protocol: one.value.protocol || ports.get(one.value.preset) || '', origin: originOf(one.value), sessions: 0, in: 0, out: 0, failed: 0, state: 'ok', note: '' }));
   const byId = new Map(rows.map((row) => [row.id, row]));
   let before = null, timer = 0, balancing = null, isHidden = false;
