@@ -137,6 +137,11 @@ def found_items(obj: StoredObject, search: str) -> Sequence[Any]:
     return [item for item in items if _text(kind, item).startswith(search.lower())]
 
 
+def item_with_id(obj: StoredObject, wanted: str) -> Any:
+    """Return the item with an id; None if there is none."""
+    return next((item for item in obj.value.get("items", []) if item_id(obj, item) == wanted), None)
+
+
 def _text(kind: str, item: Any) -> str:
     return str(item[kind] if isinstance(item, dict) else item).lower()
 

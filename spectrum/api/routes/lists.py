@@ -5,6 +5,7 @@ A bulk operation is complete when its id is answered: Terraform's provider polls
 
 import time
 from collections import OrderedDict
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -13,12 +14,13 @@ from starlette.responses import Response
 from spectrum.api.access import Call, InAccount, no_such
 from spectrum.api.envelope import BodyFault, success
 from spectrum.api.kinds.kind import Value
-from spectrum.api.kinds.lists import INVALID, LISTS, found_items, item_id, items_below, with_items, without_items
+from spectrum.api.kinds.lists import INVALID, LISTS, found_items, item_with_id, items_below, with_items, without_items
 from spectrum.api.kinds.times import timestamp
 from spectrum.api.paging import by_cursor_after, cursor_of, key_of
 from spectrum.api.routes.objects import NamedByCaller, Objects, with_revision
 from spectrum.api.routes.schemas import ITEM_IDS, ITEMS, gives, gives_id, gives_list, takes, takes_body, takes_part
 from spectrum.store.objects import ObjectChange, StoredObject, new_id
+from spectrum.tasks import in_thread
 
 router = APIRouter(tags=["Lists"])
 _PATH = "/accounts/{account_id}/rules/lists"
@@ -28,7 +30,8 @@ MAX_OPERATIONS = 10_000
 MOST_PER_PAGE, DEFAULT_PER_PAGE = 500, 25
 
 
-OBJECTS = Objects(LISTS, lambda value: str(value["name"]))
+# What takes a step for each item is done in a thread: a list may have a million, and other requests wait for the loop.
+OBJECTS = Objects(LISTS, lambda value: str(value["name"]), is_large=True)
 
 
 class BulkOperations:
@@ -127,7 +130,7 @@ async def list_list_items(
 ) -> Response:
     """List the items of a list."""
     one = OBJECTS.found(call, list_id)
-    items = found_items(one, search)
+    items = await in_thread(found_items, one, search)
     begin = int(key) if cursor and (key := key_of(cursor)).isdecimal() else 0
     part = items[begin : begin + per_page]
     is_last = begin + per_page >= len(items)
@@ -138,34 +141,31 @@ async def list_list_items(
 async def add_list_items(call: Annotated[Call, InAccount("lists", edit=True)], list_id: str) -> Response:
     """Add items to a list; an existing item gets the new comment."""
     one = OBJECTS.found(call, list_id)
-    return await _put(call, one, with_items(one, call.body, time.time(), replaces=False))
+    return await _put(call, one, await in_thread(partial(with_items, one, call.body, time.time(), replaces=False)))
 
 
 @router.put(_ITEMS, openapi_extra=takes_body(ITEMS))
 async def replace_list_items(call: Annotated[Call, InAccount("lists", edit=True)], list_id: str) -> Response:
     """Replace all items of a list."""
     one = OBJECTS.found(call, list_id)
-    return await _put(call, one, with_items(one, call.body, time.time(), replaces=True))
+    return await _put(call, one, await in_thread(partial(with_items, one, call.body, time.time(), replaces=True)))
 
 
 @router.delete(_ITEMS, openapi_extra=takes_body(ITEM_IDS))
 async def delete_list_items(call: Annotated[Call, InAccount("lists", edit=True)], list_id: str) -> Response:
     """Remove items from a list, by their ids."""
     one = OBJECTS.found(call, list_id)
-    return await _put(call, one, without_items(one, call.body))
+    return await _put(call, one, await in_thread(without_items, one, call.body))
 
 
 @router.get(f"{_ITEMS}/{{item_id}}")
 async def get_list_item(call: Annotated[Call, InAccount("lists")], list_id: str, item_id: str) -> Response:
     """Return an item of a list."""
     one = OBJECTS.found(call, list_id)
-    for item in found_items(one, ""):
-        if _id(one, item) == item_id:
-            return success(items_below([item], one)[0])
-    raise no_such(call.request)
-
-
-_id = item_id
+    item = await in_thread(item_with_id, one, item_id)
+    if item is None:
+        raise no_such(call.request)
+    return success(items_below([item], one)[0])
 
 
 async def _put(call: Call, one: StoredObject, value: Value) -> Response:

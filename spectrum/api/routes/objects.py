@@ -81,6 +81,7 @@ class Objects:
         check: Raises `ApiError` if a value does not fit the zone or account; called with the former object, too.
         missing: Code and message for a missing object.
         holds: Returns whether a value is of this kind, where a section has several.
+        is_large: Whether values may be so large that their check takes long: it is done in a thread.
     """
 
     kind: Kind
@@ -88,6 +89,7 @@ class Objects:
     check: Callable[[Call, Value, StoredObject | None], None] = _nothing_more
     missing: tuple[int, str] | None = None
     holds: Callable[[Value], bool] = _whatever
+    is_large: bool = False
 
     def found(self, call: Call, object_id: str) -> StoredObject:
         """Return an object.
@@ -117,19 +119,18 @@ class Objects:
             ApiError: If it cannot be made.
         """
         body = self._body(call) if only is None else only
-        value = self.kind.checked(body, NamedByCaller(call))
-        return await self._put(call, body, value, None)
+        return await self._put(call, body, await self._checked(call, body), None)
 
     async def replace(self, call: Call, object_id: str) -> StoredObject:
         """Replace an object by the request's body; fields that it leaves out get their defaults."""
         before, body = self._changeable(call, object_id), self._body(call)
-        return await self._put(call, body, self.kind.checked(body, NamedByCaller(call)), before)
+        return await self._put(call, body, await self._checked(call, body), before)
 
     async def edit(self, call: Call, object_id: str, only: Mapping[str, Any] | None = None) -> StoredObject:
         """Change the fields of the request's body, or of `only`; null resets a field to its default."""
         before = self._changeable(call, object_id)
         body = self._edited(call, before, self._body(call) if only is None else only)
-        return await self._put(call, body, self.kind.checked(body, NamedByCaller(call)), before)
+        return await self._put(call, body, await self._checked(call, body), before)
 
     async def preview(self, call: Call, object_id: str) -> tuple[StoredObject | None, ObjectChange]:
         """Return an object, and the change that the request's body would make; without an id, a new object.
@@ -140,7 +141,7 @@ class Objects:
         before, body = self._changeable(call, object_id) if object_id else None, self._body(call)
         if before is not None:
             body = self._edited(call, before, body)
-        value = self.kind.checked(body, NamedByCaller(call))
+        value = await self._checked(call, body)
         self.check(call, value, before)
         change = self._change(call, dict(value), before, object_id or new_id())
         try:
@@ -174,6 +175,11 @@ class Objects:
         object_id = new_id()
         names = {*call.catalogue.names(self.kind.section), *taken}
         return ObjectChange(self.kind.section, object_id, free_name(self.wanted_name(value), names, object_id), value)
+
+    async def _checked(self, call: Call, body: Any) -> Value:
+        """Return the value of a body, checked by itself."""
+        refs = NamedByCaller(call)
+        return await in_thread(self.kind.checked, body, refs) if self.is_large else self.kind.checked(body, refs)
 
     async def change_all(self, call: Call, changes: Sequence[ObjectChange]) -> list[StoredObject]:
         """Apply changes, all or none."""

@@ -1,3 +1,8 @@
+import threading
+
+import pytest
+
+from spectrum.api.kinds import lists as kind
 from spectrum.api.routes.lists import MAX_OPERATIONS, BulkOperations
 from tests.api.routes.calls import LISTS, OTHER_ACCOUNT, done, refused
 
@@ -43,6 +48,35 @@ async def test_only_the_description_of_a_list_changes(api):
         assert (await refused(client, "PUT", path, {"name": "other"}))[3] == "/name"
         assert (await refused(client, "PUT", path, {"kind": "asn"}))[3] == "/kind"
         assert [one["id"] for one in await done(client, "GET", LISTS)] == [made["id"]]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET", "describe"])
+async def test_what_takes_a_step_for_each_item_does_not_hold_up_other_requests(api, monkeypatch, method):
+    threads = []
+
+    def noted(*args):
+        threads.append(threading.current_thread())
+        return value_of(*args)
+
+    async with api.client() as client:
+        made = await done(client, "POST", LISTS, {"kind": "ip", "name": "banned"})
+        path = f"{LISTS}/{made['id']}"
+        await put(client, path, "PUT", [{"ip": "192.0.2.1"}])
+        (item,) = await done(client, "GET", f"{path}/items")
+        value_of = kind.LISTS.checked if method == "describe" else kind.item_value
+        if method == "describe":
+            monkeypatch.setattr(type(kind.LISTS), "checked", lambda self, *args: noted(self, *args))
+            value_of = lambda self, *args: self.to_value(*args)  # noqa: E731
+            await done(client, "PUT", path, {"description": "d"})
+        else:
+            monkeypatch.setattr(kind, "item_value", noted)
+            if method == "GET":
+                monkeypatch.setattr("spectrum.api.routes.lists.items_below", lambda items, one: list(items))
+                await done(client, "GET", f"{path}/items/{item['id']}")
+            else:
+                body = {"items": [{"id": item["id"]}]} if method == "DELETE" else [{"ip": "192.0.2.2"}]
+                await put(client, path, method, body)
+    assert threads and threading.main_thread() not in threads
 
 
 def test_old_operations_are_forgotten():
