@@ -74,8 +74,8 @@ async def list_presets(call: Annotated[Call, Anywhere]) -> Response:
 async def list_configured(
     call: Annotated[Call, InSection()],
     section: Section,
-    key: Annotated[str, Query(description="Only objects that have this key of the file...")] = "",
-    equals: Annotated[str, Query(description="...with this value: a text as it is, others in JSON.")] = "",
+    key: Annotated[str, Query(description="Return only objects whose key of this name has the value `equals`.")] = "",
+    equals: Annotated[str, Query(description="The value of `key`: a text as it is, others in JSON.")] = "",
 ) -> Response:
     """List all objects of a section in one answer, in the form of the file; lists with their number of items only."""
     kind = _KINDS[section].kind

@@ -220,13 +220,13 @@ class AppBasics(Strict):
         None,
         description="addresses to listen on",
     )
-    origin_direct: Annotated[Annotated[tuple[Origin, ...], AsTuple] | None, Shown(default="one of these three")] = (
-        Field(
-            None,
-            max_length=MAX_DIRECT_ORIGINS,
-            description="the origins, at most 256: round robin; if one cannot be reached, the next one is tried before "
-            "the client notices",
-        )
+    origin_direct: Annotated[
+        Annotated[tuple[Origin, ...], Field(max_length=MAX_DIRECT_ORIGINS), AsTuple] | None,
+        Shown(default="one of these three"),
+    ] = Field(
+        None,
+        description="the origins: round robin; if one cannot be reached, the next one is tried before the client "
+        "notices",
     )
     origin_dns: Annotated[
         OriginDns | None, Shown('`{name, type: A / AAAA / "" / SRV, ttl: 600s}`', default="one of these three")
