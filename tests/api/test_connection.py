@@ -124,12 +124,11 @@ async def test_an_upgrade_is_not_done(served):
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (b"", b""),
         (b"GET /a HTTP/1.1\r\nHo", b"HTTP/1.1 408"),
         (post(b"Content-Length: 10", body=b"abc"), b"HTTP/1.1 408"),
         (b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b", b"HTTP/1.1 200"),
     ],
-    ids=["nothing", "headers", "body", "a second request"],
+    ids=["headers", "body", "a second request"],
 )
 async def test_a_slow_client_is_given_up(served, monkeypatch, data, status):
     monkeypatch.setattr(connection, "HEADERS_S", 0.2)
@@ -137,6 +136,15 @@ async def test_a_slow_client_is_given_up(served, monkeypatch, data, status):
     app, where = served
     assert (await talk(where, data)).startswith(status)
     assert all(body == b"" or body is None for _, body in app.got)
+
+
+async def test_a_connection_on_which_nothing_was_sent_yet_is_kept_as_long_as_between_requests(served, monkeypatch):
+    """As a browser connects in advance; a request on it meets no connection that is just being closed."""
+    monkeypatch.setattr(connection, "HEADERS_S", 0.1)
+    _, where = served
+    assert (await talk(where, b"", b"", b"", b"", b"", b"", GET)).startswith(b"HTTP/1.1 200")
+    monkeypatch.setattr(connection, "IDLE_S", 0.1)
+    assert await talk(where, b"") == b""
 
 
 async def test_sending_byte_by_byte_extends_no_deadline(served, monkeypatch):
