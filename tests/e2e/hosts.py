@@ -29,6 +29,10 @@ class Hosts:
                 ip("netns", "add", self.full(name))
                 self._made.append(name)
                 self.ip(name, "link", "set", "lo", "up")
+                with entered(self.full(name)):
+                    # Until a link-local address is no longer tentative, which takes a second or two, the kernel does
+                    # not ask for the neighbours of packets that have another host's address (`ndisc_send_ns`).
+                    Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0")
         except BaseException:
             self.close()
             raise
