@@ -20,7 +20,7 @@ from tests.api.serving import BASE, Api
 
 # By default 100 for each operation, which takes minutes; `make fuzz` chooses another profile.
 IS_FUZZING = settings.default.max_examples > 100
-EXAMPLES = 200 if IS_FUZZING else 10
+EXAMPLES = 200 if IS_FUZZING else 10 * settings.default.max_examples // 100
 
 
 KNOWN = {"account_id": file_id("accounts", "acme"), "zone_id": file_id("zones", "example.com")}

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from spectrum.store.objects import file_id, new_id
-from tests.api.calls import calls
+from tests.api.calls import operations
 from tests.api.serving import Api
 
 FILE = {
@@ -32,7 +32,7 @@ THEIRS = {"account_id": file_id("accounts", "other"), "zone_id": file_id("zones"
 OURS = {"account_id": file_id("accounts", "acme"), "zone_id": file_id("zones", "example.com")}
 # What of theirs has an id: it is asked for in our account and zone, too.
 IDS = [file_id(section, name) for section, objects in FILE.items() for name in objects]
-OPERATIONS = [(method, path) for path, item in calls()["paths"].items() for method in item]
+OPERATIONS = operations()
 
 
 @pytest.fixture

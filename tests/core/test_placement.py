@@ -1,13 +1,14 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.core.placement import BUCKETS, placement
+from tests.properties import examples
 
 
-@settings(max_examples=20)  # each takes 50 ms
+@examples(20)  # each takes 50 ms
 @given(st.integers(1, BUCKETS))
 def test_even_to_within_one(workers):
     counts = Counter(placement(workers))

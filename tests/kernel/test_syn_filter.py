@@ -5,7 +5,7 @@ import struct
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from spectrum.core.filter_rules import FilterRule, SetTerm, set_key
@@ -15,6 +15,7 @@ from spectrum.kernel import syn_filter as made
 from spectrum.kernel.filter.rules import masked, pack_rule, pack_sets
 from spectrum.kernel.syn_filter import PASSED_ONE_IN, BlockRule, attach, datagram_blocks, detach, syn_filter
 from tests.engine.lookouts import Watched
+from tests.properties import examples
 
 SYN, ACK = 0x02, 0x10
 NOW = 1_000
@@ -162,7 +163,7 @@ def watched():
     one.close()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rules, min_size=1, max_size=4), st.sets(st.sampled_from(PREFIXES[1:3]), max_size=2), st.data())
 def test_what_it_drops_is_what_the_engine_refuses(watched, these, guard, data):
     made_of = program(*these, guard=guard)
@@ -176,7 +177,7 @@ def test_what_it_drops_is_what_the_engine_refuses(watched, these, guard, data):
         assert passes == (not refused)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(datagram_rules, min_size=1, max_size=4), st.sets(st.sampled_from(PREFIXES[1:3]), max_size=2), st.data())
 def test_what_it_drops_of_datagrams_is_what_the_engine_refuses(watched, these, guard, data):
     made_of = datagram_program(*these, guard=guard)

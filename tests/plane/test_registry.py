@@ -8,7 +8,7 @@ import socket
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.control.configuration.loader import ConfigError, load_text
@@ -25,6 +25,7 @@ from spectrum.plane.registry import Registry
 from spectrum.wire.client_hello import ClientHello
 from tests.engine.harness import watched
 from tests.plane.parts import Parts
+from tests.properties import examples
 
 
 class Engine:
@@ -382,7 +383,7 @@ def _text(apps):
     return "apps:\n" + "".join(f"  {name}: {body}\n" for name, body in apps)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(_reloads())
 def test_every_listener_is_watched_after_any_reloads(steps):
     engines = Engines()

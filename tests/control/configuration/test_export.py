@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.control.configuration.diagnostics import ConfigError
@@ -16,6 +16,7 @@ from spectrum.store.reading import StoreContent, read_objects, read_tokens
 from spectrum.store.store import Store
 from spectrum.store.tokens import StoredToken, digest
 from tests.certificates import Authority
+from tests.properties import examples
 
 EXAMPLES = Path(__file__).parents[3] / "config" / "examples"
 PROGRAM = EXAMPLES.with_name("flow-programs") / "dns.c"
@@ -263,7 +264,7 @@ EDGE_TLS = {"certificates": ["x"], "min_version": "1.3"}
 WEIGHTS = st.sampled_from([0, 1, 0.5, 1e-7])
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(configurations(), st.data())
 def test_file_store_export_file(tmp_path_factory, whole, data):
     """What a file says, some of it brought into the store, is what an export of both says."""

@@ -3,11 +3,12 @@
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.control.configuration import includes
 from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_text
+from tests.properties import examples
 
 HEAD = """\
 metrics: {listen: '127.0.1.1:5'}
@@ -90,7 +91,7 @@ def loaded(text, known=None):
         return str(exc)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(versions())
 def test_a_file_in_parts_is_the_file_as_a_whole(texts):
     known = KnownObjects()
@@ -114,7 +115,7 @@ EDITS = st.text(" \t\n:'\"{}[],&*#-|>!%?ab1\u2028", min_size=0, max_size=6) | st
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.data())
 def test_any_edit(data):
     """What looks like an app, and is none, is never taken for one."""

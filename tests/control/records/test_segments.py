@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.control.records import segments as module
 from spectrum.control.records.segments import SEGMENTS, Segments
 from spectrum.core.records.journal import HEADER_BYTES, Batch, Cursor, encode_frame
+from tests.properties import examples
 
 BOUND = SEGMENTS * 1000
 
@@ -72,7 +73,7 @@ def test_the_oldest_segment_goes_and_readers_know_what_they_lost(tmp_path):
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=8), st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60, deadline=None)
 def test_a_crash_at_any_byte(tmp_path_factory, sizes, data):
     """A write that was cut anywhere leaves all batches before it, and the next ones follow."""
     folder = tmp_path_factory.mktemp("journal")

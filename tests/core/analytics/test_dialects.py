@@ -2,11 +2,12 @@ from ipaddress import ip_address, ip_network
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.core.analytics.columns import EVENTS, PACKETS
 from spectrum.core.analytics.dialects import ClickHouse, DuckDb, Statement, named, plain_pattern
+from tests.properties import examples
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ PREFIXES = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(PREFIXES, st.data())
 def test_an_address_is_in_a_prefix_or_not(connection, prefix, data):
     highest = prefix.num_addresses - 1

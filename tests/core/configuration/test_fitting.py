@@ -4,7 +4,7 @@ import time
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -12,6 +12,7 @@ from spectrum.core.configuration import fitting as module
 from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.fitting import Fitting, with_only
 from spectrum.core.features import SECTIONS, check
+from tests.properties import examples
 
 LOCAL = [ip_address("127.0.0.1"), ip_address("192.0.2.200")]
 MODELS = {section.key: section.model for section in SECTIONS}
@@ -212,13 +213,13 @@ OWNED_BEFORE = {
 }
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(changes(), min_size=1, max_size=15))
 def test_the_part_has_faults_where_the_whole_has(steps):
     compare({}, steps)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(changes(OWNED, OWNED_NAMES), min_size=1, max_size=15))
 def test_the_part_has_faults_where_the_whole_has_of_accounts_and_zones(steps):
     compare(OWNED_BEFORE, steps)

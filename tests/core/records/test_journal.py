@@ -2,7 +2,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.core.records.journal import (
@@ -29,6 +29,7 @@ from spectrum.core.records.journal import (
     surplus,
 )
 from tests.core.records.test_events import EVENT
+from tests.properties import examples
 
 BIG = st.integers(0, 2**64 - 1)
 BATCHES = st.builds(Batch, st.text(max_size=40), BIG, st.integers(0, 2**32 - 1), BIG, st.binary(max_size=60))
@@ -56,7 +57,7 @@ def test_what_is_written_is_read(batches, first):
 
 
 @given(SMALL)
-@settings(max_examples=50)
+@examples(50)
 def test_a_write_that_was_cut_leaves_what_was_whole(batches):
     data, frames = segment(batches, 7)
     for length in range(len(data)):

@@ -2,7 +2,7 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.core.balancing.pools import Standing
@@ -11,6 +11,7 @@ from spectrum.plane.balancing.balancers import Balancers
 from spectrum.plane.memory import SharedMemory
 from tests.core.balancing.build import origins
 from tests.plane.parts import Parts
+from tests.properties import examples
 
 UP, DOWN = Standing(True), Standing(False)
 
@@ -101,7 +102,7 @@ def _steps(draw):
     return steps
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(_steps())
 def test_differences_lead_where_the_whole_does(steps):
     parts, memory = Parts(), SharedMemory(1, 64)
