@@ -21,10 +21,10 @@ setup: $(READY) ## Make .venv with everything pinned, and compile the engine
 run: $(SERVING) ## Serve config/spectrum.yaml, with an example origin to talk to
 	@scripts/demo config/spectrum.yaml
 
-test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --hypothesis-profile=quick
+test: $(READY) ## Run the tests, without those that are marked as slow
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --hypothesis-profile=quick -m "not slow"
 
-cover: $(READY) ## Run the tests, and check that each source file is covered by its own (tests/cover.py)
+cover: $(READY) ## Run all tests, and check that each source file is covered by its own (tests/cover.py)
 	$(BIN)/python -m tests.cover
 
 check: $(READY) ## Run the linters and the type checker

@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
@@ -47,6 +47,17 @@ BROWSER = [
 ]
 # Answers that are part of what is tested; a browser puts a line on the console for each.
 EXPECTED = re.compile(r"Failed to load resource: .*(400|401|403|404|412|422|429|503|net::ERR_FAILED)")
+
+
+def looks(*named: str, more: Sequence[str] = ()) -> pytest.MarkDecorator:
+    """Parametrize a test by the sizes and themes it looks at a page in, such as "phone dark".
+
+    Args:
+        named: Those of `make test`.
+        more: Those that `make cover` and CI have beside them.
+    """
+    slow = [pytest.param(*one.split(), marks=pytest.mark.slow) for one in more]
+    return pytest.mark.parametrize(("size", "theme"), [*(tuple(one.split()) for one in named), *slow])
 
 
 # That of playwright, while a browser is open.

@@ -17,7 +17,7 @@ from spectrum.core.ddos.attack_events import AttackTarget
 from spectrum.core.ddos.attack_view import attack_shown
 from spectrum.core.life.attack import AttackState
 from tests.core.ddos.attack_samples import attack
-from tests.dashboard.conftest import free_ports
+from tests.dashboard.conftest import free_ports, looks
 from tests.dashboard.day import BAD_ORIGIN, HOSTILE, Day
 from tests.dashboard.site import Site
 from tests.engine.harness import eventually
@@ -88,8 +88,7 @@ def query_of(page) -> dict[str, str]:
     return {name: value[0] for name, value in parse_qs(page.url.partition("?")[2]).items()}
 
 
-@pytest.mark.parametrize("size", ["desktop", "phone"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@looks("desktop light", "phone dark", more=("desktop dark", "phone light"))
 def test_a_day(look, screen, accessible, size, theme):
     page = ready(look("/analytics", size, theme))
     assert names(page) == ["refused", "failed", "passed"]
@@ -307,7 +306,7 @@ def attacked(look, day):
     return open_page
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("desktop light", more=("phone dark",))
 def test_the_traffic_of_an_attack(attacked, screen, accessible, size, theme):
     page = attacked(size, theme)
     assert names(page) == ["kept off: your rules", "passed"]
@@ -329,7 +328,7 @@ def test_the_traffic_of_an_attack(attacked, screen, accessible, size, theme):
     assert ready(page).locator(f"{LEGEND} bdi").all_inner_texts() == ["rule dns-answers"]
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "dark"), ("phone", "light")])
+@looks("phone light", more=("desktop dark",))
 def test_clients_that_were_refused_most(look, site, screen, accessible, day, size, theme):
     page = look("/clients", size, theme)
     page.wait_for_selector(".topn .wait", state="detached")

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from spectrum.store.objects import file_id
+from tests.dashboard.conftest import looks
 from tests.engine.harness import eventually
 
 
@@ -21,7 +22,7 @@ def port(free_port):
     return free_port()
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "dark"), ("phone", "light")])
+@looks("desktop dark", more=("phone light",))
 def test_the_list(look, screen, accessible, size, theme):
     page = look("/apps", size, theme)
     page.wait_for_selector("tbody .t-degraded")
@@ -91,7 +92,7 @@ def app(site, zone, port):
     return site.ask("POST", f"/zones/{zone}/spectrum/apps", body)
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("phone dark", more=("desktop light",))
 def test_a_fault_stands_at_its_field(look, site, app, screen, accessible, size, theme):
     page = look(f"/apps/{app['id']}", size, theme)
     field = page.get_by_label("Protocol and ports")

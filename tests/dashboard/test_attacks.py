@@ -8,6 +8,7 @@ import pytest
 from spectrum.core.ddos.attack_view import as_capture, attack_shown, sample_shown
 from spectrum.core.life.attack import AttackState
 from tests.core.ddos.attack_samples import attack, rule, sample
+from tests.dashboard.conftest import looks
 from tests.dashboard.site import HOSTILE
 
 NOW = time.time()
@@ -55,9 +56,7 @@ def attacked(look):
     return open_page
 
 
-@pytest.mark.parametrize(
-    ("size", "theme"), [("desktop", "light"), ("desktop", "dark"), ("phone", "light"), ("phone", "dark")]
-)
+@looks("desktop light", "phone dark", more=("desktop dark", "phone light"))
 def test_the_list(attacked, screen, accessible, size, theme):
     page = attacked(size=size, theme=theme)
     page.wait_for_selector("tbody tr")
@@ -73,7 +72,7 @@ def test_the_list(attacked, screen, accessible, size, theme):
     accessible(page)
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("desktop light", more=("phone dark",))
 def test_one_of_them(attacked, screen, accessible, size, theme):
     page = attacked(f"/attacks/{OPEN.id}", size, theme)
     page.wait_for_selector(".samples")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.dashboard.conftest import looks
 from tests.dashboard.site import HOSTILE
 
 
@@ -14,7 +15,7 @@ def changed(site):
     return made
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("desktop light", more=("phone dark",))
 def test_a_change_is_shown_with_what_was_before(look, screen, accessible, changed, size, theme):
     page = look("/audit", size, theme)
     page.wait_for_selector("tbody tr")

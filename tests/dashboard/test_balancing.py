@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from spectrum.store.objects import file_id
+from tests.dashboard.conftest import looks
 from tests.engine.harness import eventually
 
 
@@ -62,7 +63,7 @@ def _free_port():
         return one.server_address[1]
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("desktop light", more=("phone dark",))
 def test_what_is_ill_comes_first(look, pair, screen, accessible, size, theme):
     page = look("/balancing", size, theme)
     page.wait_for_selector("h1:has-text('shared is degraded: 1 of 2 origins are up')")
@@ -71,7 +72,7 @@ def test_what_is_ill_comes_first(look, pair, screen, accessible, size, theme):
     accessible(page)
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("phone dark", more=("desktop light",))
 def test_a_load_balancer_says_why(look, screen, accessible, size, theme):
     page = look(f"/balancing/{file_id('load_balancers', 'shared')}", size, theme)
     page.wait_for_selector("h1:has-text('shared is degraded: down does not answer')")

@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.certificates import Authority
+from tests.dashboard.conftest import looks
 from tests.dashboard.site import HOSTILE
 from tests.engine.harness import eventually
 
@@ -121,7 +122,7 @@ def test_a_certificate_from_its_files_to_clients(look, site, zone, authority, fr
     assert site.ask("GET", f"/zones/{zone}/custom_certificates") == []
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "dark"), ("phone", "light")])
+@looks("desktop dark", more=("phone light",))
 def test_the_form(look, screen, accessible, size, theme):
     page = look("/certificates/new", size, theme)
     screen(page, f"certificate-new-{size}-{theme}")

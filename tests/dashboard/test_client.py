@@ -3,6 +3,7 @@
 import pytest
 
 from spectrum.store.objects import file_id
+from tests.dashboard.conftest import looks
 from tests.dashboard.site import HOSTILE, SCANNER
 from tests.engine.harness import eventually
 
@@ -18,7 +19,7 @@ def refused(site):
     eventually(lambda: len(site.ask("GET", rows)["rows"]) >= 2)
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "dark"), ("phone", "light"), ("desktop", "light")])
+@looks("phone light", more=("desktop dark", "desktop light"))
 def test_a_refused_client_is_told_why(look, site, screen, accessible, refused, size, theme):
     page = look("/clients", size, theme)
     page.fill("[data-filter]", SCANNER)

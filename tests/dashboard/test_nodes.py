@@ -1,9 +1,9 @@
 """Workers, kernel, limits and records of the node."""
 
-import pytest
+from tests.dashboard.conftest import looks
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "dark"), ("phone", "light")])
+@looks("desktop dark", more=("phone light",))
 def test_the_node(look, site, screen, accessible, size, theme):
     page = look("/nodes", size, theme)
     assert page.inner_text("h1") in ("One worker serves", "Two workers, all serving")

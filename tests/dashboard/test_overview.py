@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.dashboard.conftest import looks
 from tests.dashboard.site import HOSTILE
 from tests.engine.harness import eventually
 
@@ -106,8 +107,7 @@ def look_at(look):
     return open_page
 
 
-@pytest.mark.parametrize("size", ["desktop", "phone"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@looks("desktop light", "phone dark", more=("desktop dark", "phone light"))
 def test_what_is_wrong_is_first(look, site, screen, accessible, size, theme):
     for _ in range(6):
         site.visit(site.bad)
@@ -152,7 +152,7 @@ def attacks(*facts):
     return {**event, "findings": [*going, over], "finding_count": 1 + len(going), "trouble": {}}
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("phone dark", more=("desktop light",))
 def test_attacks_are_told_first(look_at, screen, accessible, size, theme):
     one = {"state": "mitigated", "vectors": ["NTP reflection"], "bits_per_second": 4e8, "dropped": 12_345, "why": ""}
     page = look_at(attacks(one), size=size, theme=theme)

@@ -9,6 +9,7 @@ import pytest
 
 from spectrum.core.analytics.report import Volume, report
 from tests.core.analytics.test_report import LOST, SINCE
+from tests.dashboard.conftest import looks
 from tests.dashboard.site import HOSTILE
 from tests.engine.harness import eventually
 
@@ -37,7 +38,7 @@ def shown(look):
     return open_page
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("desktop light", more=("phone dark",))
 def test_a_week_with_an_outage(shown, screen, accessible, size, theme):
     page = shown(size, theme)
     assert "one origin lost" in page.inner_text("h1")

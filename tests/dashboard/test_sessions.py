@@ -5,6 +5,8 @@ import socket
 
 import pytest
 
+from tests.dashboard.conftest import looks
+
 
 @pytest.fixture
 def client(site):
@@ -16,7 +18,7 @@ def client(site):
         yield sock
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("phone dark", more=("desktop light",))
 def test_sessions_are_found_and_one_is_ended(look, screen, accessible, client, size, theme):
     page = look("/sessions", size, theme)
     page.fill("input[name=client]", "127.0.0.4")

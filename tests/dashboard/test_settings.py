@@ -1,9 +1,9 @@
 """Settings of the browser, and what the machine lacks."""
 
-import pytest
+from tests.dashboard.conftest import looks
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("phone", "dark")])
+@looks("desktop light", more=("phone dark",))
 def test_settings(look, site, screen, accessible, size, theme):
     page = look("/settings", size, theme)
     page.wait_for_selector("text=Nothing is missing")

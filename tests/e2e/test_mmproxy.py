@@ -134,8 +134,8 @@ except ConnectionResetError:
     [
         "proxy_protocol: simple",
         "proxy_protocol: simple, origin_socket: shared",
-        "proxy_protocol: v2, proxy_header_datagram: first",
-        "proxy_protocol: v2, proxy_header_datagram: standalone",
+        pytest.param("proxy_protocol: v2, proxy_header_datagram: first", marks=pytest.mark.slow),
+        pytest.param("proxy_protocol: v2, proxy_header_datagram: standalone", marks=pytest.mark.slow),
         "proxy_protocol: v2, proxy_header_datagram: each",
     ],
 )

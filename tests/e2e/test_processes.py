@@ -155,7 +155,9 @@ def test_signals_while_it_starts(edge):
         assert process.wait(10) == 0
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize(
+    "delay_s", [0.2, pytest.param(0.0, marks=pytest.mark.slow), pytest.param(0.5, marks=pytest.mark.slow)]
+)
 def test_told_to_end_during_an_upgrade(edge, delay_s):
     """Whenever it comes: to the old supervisor, or through it to the new one. Nobody serves afterwards."""
     with edge.running(*RUN, start_new_session=True) as process:
@@ -192,7 +194,7 @@ def _is_held(pid, number):
     return int(lines["SigBlk"], 16) >> (number - 1) & 1
 
 
-@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [pytest.param("<&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
 def test_closed_descriptors(edge, closed):
     with edge.running("sh", "-c", f'exec "$@" {closed}', "sh", *RUN):
         visit(edge.port)
@@ -216,7 +218,11 @@ def hostile(tmp_path):
     return folder, lambda: sorted(os.listdir(traces))
 
 
-@pytest.mark.parametrize("by", [(COMMAND,), (sys.executable, "-m", "spectrum")], ids=["command", "module"])
+@pytest.mark.parametrize(
+    "by",
+    [(COMMAND,), pytest.param((sys.executable, "-m", "spectrum"), marks=pytest.mark.slow)],
+    ids=["command", "module"],
+)
 def test_a_hostile_current_folder(edge, hostile, by):
     """Of the daemon, and of who asks it. `python -m` itself looks there: it is not to find `spectrum` and `runpy`."""
     folder, ran = hostile
