@@ -7,6 +7,7 @@ import random
 import shutil
 import socket
 import tempfile
+from collections.abc import Generator
 from socket import SOCK_DGRAM, SOCK_STREAM
 
 import pytest
@@ -44,10 +45,16 @@ def pytest_configure(config: pytest.Config) -> None:
         isolate()
 
 
-def pytest_collection_finish() -> None:
-    """Take thousands of tests, and what they import, out of collections: each would take half a second."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Take thousands of tests, and what they import, out of garbage collections: each would take half a second."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,7 +64,7 @@ def _nothing_is_left():
     eventually(lambda: not leftovers.marked(), 10, lambda: f"tests have left processes: {leftovers.marked()}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require():
     """A function that skips a test without a program; in CI, where .ci/run installs them all, that is a failure."""
 
@@ -79,7 +86,7 @@ def jsonschema():
     return pytest.importorskip("jsonschema")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port():
     """A function that returns a port nobody listens on over TCP or UDP, each call another one.
 

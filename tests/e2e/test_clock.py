@@ -91,7 +91,7 @@ apps: {{x: {{protocol: tcp/{self.app_port}, edge_ips: [127.0.0.1], origin_direct
         self.sessions += 1
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def edge(free_port, require):
     require("faketime")
     with tempfile.TemporaryDirectory(prefix="spectrum-clock-") as name:
