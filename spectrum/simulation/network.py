@@ -100,9 +100,12 @@ class TrialNetwork:
         return found
 
     def remove(self) -> None:
-        """Remove the namespaces."""
-        if self.clients in self._made:
-            with contextlib.suppress(PinError, TrialNetworkError), entered(self.clients):
+        """Remove the namespaces, and what daemons have pinned there.
+
+        Pins stay without a process, and without their namespace: a later one with the same inode number would use them.
+        """
+        for one in self._made:
+            with contextlib.suppress(PinError, TrialNetworkError), entered(one):
                 unload(folder_of(self._filesystem))
         for one in self._made:
             with contextlib.suppress(TrialNetworkError):

@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import pytest
 
 from spectrum.cli.client import DaemonError, ask
-from spectrum.simulation.network import entered
+from spectrum.kernel.pins import DEFAULT_FILESYSTEM, PinError, folder_of, unload
+from spectrum.simulation.network import TrialNetworkError, entered
 from tests.e2e.leftovers import end_those_of
 from tests.e2e.namespace import ip
 from tests.e2e.programs import PATH
@@ -99,6 +101,9 @@ class Hosts:
 
     def close(self):
         for name in self._made:
+            # Pins outlive it, and the host of a later test may have the same inode number.
+            with suppress(PinError, TrialNetworkError), entered(self.full(name)):
+                unload(folder_of(DEFAULT_FILESYSTEM))
             subprocess.run(["ip", "netns", "delete", self.full(name)], capture_output=True, timeout=20, check=False)
 
 

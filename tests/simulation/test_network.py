@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from spectrum.kernel.filter.attaching import load
+from spectrum.kernel.pins import DEFAULT_FILESYSTEM, folder_of
 from spectrum.simulation.network import (
     CLIENT_LINK,
+    EDGE_LINK,
     TrialNetwork,
     TrialNetworkError,
     edge_addresses,
@@ -43,6 +46,18 @@ def test_two_namespaces_and_a_cable(network):
         link_address(CLIENT_LINK)  # not in ours
     with pytest.raises(TrialNetworkError, match="is there already"):
         TrialNetwork(NAME)
+
+
+def test_nothing_that_was_pinned_in_its_namespaces_stays(network):
+    """A later namespace may have the number of one of them, and would go on with its flows, rules and lists."""
+    folders = []
+    for namespace, link in ((network.edge, EDGE_LINK), (network.clients, CLIENT_LINK)):
+        with entered(namespace):
+            load([link])
+            folders.append(folder_of(DEFAULT_FILESYSTEM))
+    assert all(map(Path.exists, folders))
+    network.remove()
+    assert not any(map(Path.exists, folders))
 
 
 def test_a_namespace_that_is_not_there():
