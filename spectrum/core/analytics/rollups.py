@@ -16,8 +16,14 @@ _DURATIONS = tuple(column.name for column in EVENTS.having(Role.DURATION))
 def rolled_up(events: str) -> str:
     """Return the query for the rows of `minutes` of a relation of events."""
     dimensions = [column.name for column in MINUTES.having(Role.DIMENSION)]
-    values = _values(MINUTES, _sum, lambda name: f"histogram({duckdb_bucket(name)}) FILTER ({name} IS NOT NULL)")
-    return f"SELECT {values} FROM {events} GROUP BY {', '.join((_MINUTE, *dimensions))}"
+    values = _values(MINUTES, _sum, lambda name: f"list({duckdb_bucket(name)}) FILTER ({name} IS NOT NULL)")
+    grouped = f"SELECT {values} FROM {events} GROUP BY {', '.join((_MINUTE, *dimensions))}"
+    # DuckDB counts a list in a third of the time that it takes to count values while it groups.
+    counted = ", ".join(
+        f"list_aggregate({column.name}, 'histogram') AS {column.name}" if column.role is Role.HISTOGRAM else column.name
+        for column in MINUTES.columns
+    )
+    return f"SELECT {counted} FROM ({grouped})"
 
 
 def as_minutes(events: str, minutes: Table = MINUTES) -> str:
