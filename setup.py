@@ -48,6 +48,8 @@ setup(
             )
             for name, libraries in (
                 ("spectrum.core.access.prefix_table", []),
+                ("spectrum.core.analytics.arrow_columns", []),
+                ("spectrum.core.analytics.record_columns", []),
                 ("spectrum.core.balancing.rendezvous", []),
                 ("spectrum.engine.census", []),
                 ("spectrum.engine.datagrams", []),

@@ -104,6 +104,8 @@ class Database:
             "temp_directory": str(self._folder / "scratch"),
             "max_temp_directory_size": f"{self._memory_bytes}B",
             "checkpoint_threshold": f"{self._log_bytes}B",
+            # Rows are never deleted from volumes: nothing is gained by writing parts of tables again as larger ones.
+            "max_vacuum_tasks": 0,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }

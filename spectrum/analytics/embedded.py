@@ -1,7 +1,8 @@
 """The store of one node: DuckDB in the API's process, in files of a folder.
 
 Each `take` is one transaction: the rows, the place in the journal, and the next number of each source. So each record
-is stored once, even if a process is killed. The journal's own JSON is read by DuckDB, without the interpreter.
+is stored once, even if a process is killed. The journal's own JSON is read into columns, or by DuckDB where a line is
+not one of those that workers usually write; either without the interpreter.
 """
 
 import os
@@ -21,12 +22,13 @@ from spectrum.analytics.stored_tables import StoredTables
 from spectrum.analytics.upkeep import Upkeep
 from spectrum.analytics.volumes import Volumes
 from spectrum.core.analytics.answering import answer
-from spectrum.core.analytics.client_numbers import CLIENTS, NUMBERED_EVENTS, ClientNumbers
+from spectrum.core.analytics.client_numbers import CLIENTS, NUMBERED_EVENTS
 from spectrum.core.analytics.columns import EVENTS, PACKETS, Table
 from spectrum.core.analytics.dialects import DuckDb
 from spectrum.core.analytics.plan import DataRange
 from spectrum.core.analytics.question import Question, ResultTable
-from spectrum.core.analytics.rows import SUPERVISOR, numbered, prefix_of, query_of, reader_of, sifted
+from spectrum.core.analytics.record_columns import RecordColumns
+from spectrum.core.analytics.rows import SUPERVISOR, numbered, prefix_of, query_of, reader_of, sifted, with_numbers
 from spectrum.core.records.journal import Batch, Cursor
 
 DAY_S = 86400.0
@@ -40,6 +42,8 @@ _ALWAYS_S = 1e12
 _STATE_BYTES = 32
 # DuckDB's own.
 _MIN_BITS = 12
+# The view of the records that are taken, on the connection that writes.
+_INCOMING = "incoming"
 _MINUTE_S = 60.0
 _MINUTE_US = 60_000_000
 
@@ -75,6 +79,7 @@ class EmbeddedStore:
         self._upkeep = Upkeep(self._database, self._volumes, max_bytes, events_s, minutes_s)
         self._memory_bytes, self._threads = memory_bytes, threads
         self._begun_at = 0.0
+        self._columns = RecordColumns()
         self._cursor: Cursor | None = None
         self._next: dict[str, int] = {}
         # It has fewer records than the caller of `take` assumes: the caller must read the progress first.
@@ -93,6 +98,7 @@ class EmbeddedStore:
         shutil.rmtree(self._folder / "scratch", ignore_errors=True)
         try:
             self._database.open()
+            self._database.writer.register(_INCOMING, self._columns)
             self._volumes.open()
             last = self._volumes.last
             self._begun_at = self._volumes.begun_at(self._volumes.numbers[-1])
@@ -128,7 +134,7 @@ class EmbeddedStore:
         clients = self._volumes.clients
         clients.forget()
         with self._database.writing() as connection:
-            rows = _insert(connection, last, fresh, clients)
+            rows = self._insert(connection, fresh)
             insert_clients(connection, last, clients.fresh)
             connection.execute(f"DELETE FROM {last}.progress")
             connection.execute(f"INSERT INTO {last}.progress VALUES (?, ?, ?)", list(cursor))
@@ -141,6 +147,26 @@ class EmbeddedStore:
         self._cursor = cursor
         self._next |= following
         return Taken(rows, repeated, records - rows, missing)
+
+    def _insert(self, connection: duckdb.DuckDBPyConnection, fresh: Sequence[tuple[Batch, int]]) -> int:
+        """Add the rows of batches, without the first records of some; return how many rows there are."""
+        last, clients = self._volumes.last, self._volumes.clients
+        self._columns.clear()
+        by_workers: list[bytes] = []
+        by_supervisor: list[bytes] = []
+        for batch, skipped in fresh:
+            if SUPERVISOR in batch.source:
+                by_supervisor.append(numbered(batch, skipped, clients.of))
+            else:
+                left = self._columns.add(batch.source, batch.sequence, batch.lines, skipped, clients.number)
+                by_workers += with_numbers(batch.source, left, clients.of)
+        rows = 0
+        if len(self._columns):
+            rows = _count(connection.execute(f"INSERT INTO {last}.{EVENTS.name} FROM {_INCOMING}"))
+        for lines, tables in ((by_workers, (NUMBERED_EVENTS,)), (by_supervisor, (NUMBERED_EVENTS, *COPIED))):
+            if lines:
+                rows += _insert_lines(connection, last, b"".join(lines), tables)
+        return rows
 
     def take_packets(self, packets: Sequence[PacketSample]) -> None:
         """Store samples of packets.
@@ -243,21 +269,6 @@ def _events_from(tables: StoredTables) -> float:
     return (tables.dropped_us // _MINUTE_US + 1) * 60.0 if tables.dropped_us else 0.0
 
 
-def _insert(
-    connection: duckdb.DuckDBPyConnection, name: str, fresh: Sequence[tuple[Batch, int]], clients: ClientNumbers
-) -> int:
-    """Add the rows of batches, without the first records of some; return how many rows there are."""
-    by_workers = [one for one in fresh if SUPERVISOR not in one[0].source]
-    by_supervisor = [one for one in fresh if SUPERVISOR in one[0].source]
-    return sum(
-        _insert_lines(
-            connection, name, b"".join(numbered(batch, skipped, clients.of) for batch, skipped in some), tables
-        )
-        for some, tables in ((by_workers, (NUMBERED_EVENTS,)), (by_supervisor, (NUMBERED_EVENTS, *COPIED)))
-        if some
-    )
-
-
 def insert_clients(connection: duckdb.DuckDBPyConnection, name: str, fresh: Mapping[bytes, int]) -> None:
     """Add addresses with their numbers to a volume."""
     if fresh:
@@ -276,10 +287,15 @@ def _insert_lines(connection: duckdb.DuckDBPyConnection, name: str, lines: bytes
         while view:
             view = view[os.write(descriptor, view) :]
         for table in tables:
-            found = connection.execute(
-                f"INSERT INTO {name}.{table.name} {query_of(table, reader_of(descriptor, table))}"
-            ).fetchone()
-            rows += int(found[0]) if found else 0
+            rows += _count(
+                connection.execute(f"INSERT INTO {name}.{table.name} {query_of(table, reader_of(descriptor, table))}")
+            )
     finally:
         os.close(descriptor)
     return rows
+
+
+def _count(inserted: duckdb.DuckDBPyConnection) -> int:
+    """Return the number of rows of a statement that inserts them."""
+    found = inserted.fetchone()
+    return int(found[0]) if found else 0

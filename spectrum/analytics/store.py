@@ -7,6 +7,10 @@ from spectrum.analytics.cancellation import Cancellation
 from spectrum.core.analytics.question import Question, ResultTable
 from spectrum.core.records.journal import Batch, Cursor
 
+# Rows of `events` that the embedded store writes in columns at once, compressed, and not to its write-ahead log first;
+# a multiple of DuckDB's 2,048.
+STORED_TOGETHER = 16_384
+
 
 class AnalyticsError(Exception):
     """The store cannot be used, or not now.

@@ -18,7 +18,7 @@ import duckdb
 
 from spectrum.analytics.database import Database
 from spectrum.analytics.layout import DROPPED, HISTORY, OF_HISTORY, OF_VOLUME, catalog, definition, selection
-from spectrum.analytics.store import AnalyticsError
+from spectrum.analytics.store import STORED_TOGETHER, AnalyticsError
 from spectrum.analytics.stored_tables import OpenVolumes, StoredTables
 from spectrum.core.analytics.client_numbers import CLIENTS, NUMBERED_EVENTS, ClientNumbers
 from spectrum.core.analytics.columns import Table
@@ -83,7 +83,7 @@ class Volumes:
         escaped = str(self._path(name)).replace("'", "''")
         try:
             with self._database.explained():
-                self._database.writer.execute(f"ATTACH '{escaped}' AS {as_name}")
+                self._database.writer.execute(f"ATTACH '{escaped}' AS {as_name} (ROW_GROUP_SIZE {STORED_TOGETHER})")
         except AnalyticsError as exc:
             if exc.reason != "corrupt":
                 raise

@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from spectrum.analytics.store import AnalyticsError, AnalyticsStore, PacketSample
+from spectrum.analytics.store import STORED_TOGETHER, AnalyticsError, AnalyticsStore, PacketSample
 from spectrum.api.analytics.retention_clock import RetentionClock
 from spectrum.api.analytics.tail import JournalClosed, JournalTail
 from spectrum.core.analytics.packet_rows import packet_row
@@ -32,8 +32,12 @@ log = logging.getLogger(__name__)
 
 _Done = TypeVar("_Done")
 
-# Records that arrive within this time are taken together.
+# Records that arrive within this time are taken together; in the longer one, if they are enough for the store to write
+# them as a whole part of its table, which costs half as much (`STORED_TOGETHER`).
 GATHER_S = 1.0
+LONG_GATHER_S = 3.0
+# So that a slightly lower rate than before suffices.
+_RESERVE = 1.1
 TIDY_S = 10.0
 TELL_DROPPED_S = 3600.0
 FIRST_PAUSE_S = 0.5
@@ -46,6 +50,14 @@ NICENESS = 5
 
 # Asks the supervisor; the descriptor is -1 where there is none.
 AskSupervisor = Callable[[JournalQuestion], Awaitable[tuple[JournalView, int]]]
+
+
+def gather_s(records: int, within_s: float) -> float:
+    """Return how long records are gathered, in seconds, if so many arrived within the time before."""
+    rate = records / max(within_s, GATHER_S)
+    if rate * LONG_GATHER_S < STORED_TOGETHER * _RESERVE:
+        return GATHER_S
+    return STORED_TOGETHER * _RESERVE / rate
 
 
 class JournalIntake:
@@ -74,6 +86,7 @@ class JournalIntake:
         self._is_begun = False
         self._began_ns = time.time_ns()
         self._taken_us = self._size = 0
+        self._looked_at = -GATHER_S
         self._tidied_at = -TIDY_S
         self._retention = RetentionClock()
         # Rows that were dropped since the log last told of them, and when it did.
@@ -117,6 +130,9 @@ class JournalIntake:
     async def _step(self, store: AnalyticsStore) -> bool:
         """Take the next records; return False if the store must be reopened."""
         entries = await self._attempt(self._tail.more)
+        records, now = sum(entry.batch.records for entry in entries), time.monotonic()
+        pause_s = gather_s(records, now - self._looked_at)
+        self._looked_at = now
         if entries and not await self._take(store, entries):
             return False
         if not entries:
@@ -124,8 +140,15 @@ class JournalIntake:
         if time.monotonic() >= self._tidied_at + TIDY_S:
             await self._tidy(store)
         if not (entries and self._tail.is_behind):
-            await asyncio.sleep(GATHER_S)
+            await self._gather(pause_s)
         return True
+
+    async def _gather(self, pause_s: float) -> None:
+        """Let records arrive."""
+        until = time.monotonic() + pause_s
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, GATHER_S))
+            await self._attempt(self._tail.keep_up)
 
     async def _take(self, store: AnalyticsStore, entries: list[Entry]) -> bool:
         """Take batches, or some of them; return False if the store takes none and must be reopened."""

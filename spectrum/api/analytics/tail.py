@@ -7,11 +7,13 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 
+from spectrum.analytics.store import STORED_TOGETHER
 from spectrum.core.records.journal import MAX_FRAME_BYTES, Cursor, Entry, Extent, Stop, following, read_frames, resume
 from spectrum.link.analytics import JournalView
 
-# Records that are taken together, because each transaction of the store has a fixed cost.
-READ_BYTES = 4 * MAX_FRAME_BYTES
+READ_BYTES = 2 * MAX_FRAME_BYTES
+# Batches that are taken together have about as many records as the store writes best at once, and at most these bytes.
+TAKE_BYTES = 16 * READ_BYTES
 ASK_S = 1.0
 
 # Asks for the state of the journal; arguments: whether this is the first question, and the segment of which a
@@ -30,6 +32,7 @@ class JournalTail:
     Args:
         ask: Asks the supervisor.
         run: Runs functions that read files, in a thread.
+        records: The number of records that `more` returns at a time, and up to a batch more.
         lose: Called with the number of lost records, and the cause if they are damaged.
 
     Attributes:
@@ -37,10 +40,13 @@ class JournalTail:
         extent: The state of the journal at the last question.
     """
 
-    def __init__(self, ask: AskJournal, run: Run, lose: Callable[[int, str], None]) -> None:
+    def __init__(
+        self, ask: AskJournal, run: Run, lose: Callable[[int, str], None], records: int = STORED_TOGETHER
+    ) -> None:
         self._ask = ask
         self._run = run
         self._lose = lose
+        self._records = records
         self._file = -1
         self._stop = Stop.END
         self._is_full = False
@@ -65,8 +71,7 @@ class JournalTail:
             JournalClosed: If there is no journal.
             OSError: If it cannot be read.
         """
-        if time.monotonic() >= self._asked_at + ASK_S:
-            await self._look()
+        await self.keep_up()
         while True:
             if entries := await self._run(self._read):
                 return entries
@@ -77,6 +82,15 @@ class JournalTail:
             if self.cursor.record >= self.extent.end.record:
                 return []
             self._skip()
+
+    async def keep_up(self) -> None:
+        """Ask for the state of the journal, and report the intake's, if a second has passed since the last time.
+
+        Raises:
+            JournalClosed: If there is no journal.
+        """
+        if time.monotonic() >= self._asked_at + ASK_S:
+            await self._look()
 
     @property
     def is_behind(self) -> bool:
@@ -91,10 +105,19 @@ class JournalTail:
         if self._file < 0:
             self._stop = Stop.END
             return []
-        data = os.pread(self._file, READ_BYTES, self.cursor.offset)
-        self._is_full = len(data) == READ_BYTES
-        entries, self._stop = read_frames(data, self.cursor)
-        return entries
+        taken: list[Entry] = []
+        place, begin = self.cursor, self.cursor
+        self._is_full = True
+        while self._is_full and place.offset - begin.offset < TAKE_BYTES:
+            data = os.pread(self._file, READ_BYTES, place.offset)
+            entries, self._stop = read_frames(data, place)
+            for entry in entries:
+                taken.append(entry)
+                place = entry.end
+                if place.record - begin.record >= self._records:
+                    return taken
+            self._is_full = len(data) == READ_BYTES and bool(entries)
+        return taken
 
     async def _look(self, begins: bool = False, wants_file: bool = False) -> None:
         self._asked_at = time.monotonic()

@@ -53,7 +53,10 @@ class ClientNumbers:
         if begin < 0:
             return 0
         begin += len(_FIELD)
-        address = line[begin : line.find(b'"', begin)]
+        return self.number(line[begin : line.find(b'"', begin)])
+
+    def number(self, address: bytes) -> int:
+        """Return the number of an address as in records; 0 where it has none."""
         return self._known.get(address) or self.fresh.get(address) or self._add(address)
 
     def _add(self, address: bytes) -> int:

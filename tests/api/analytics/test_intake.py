@@ -77,6 +77,35 @@ async def test_it_waits_for_more_only_at_the_end_of_the_journal(daemon, monkeypa
         await until(lambda: len(numbers(store)) == 3000)
 
 
+@pytest.mark.parametrize(
+    ("records", "within_s", "gathered_s"),
+    [
+        (0, 1.0, 1.0),
+        (5000, 1.0, 1.0),
+        (10_000, 1.0, 1.8),
+        (10_000, 2.0, 1.0),
+        (18_000, 1.0, 1.0),
+        (100_000, 1.0, 0.18),
+        (5000, 0.01, 1.0),
+    ],
+)
+def test_how_long_records_are_gathered(monkeypatch, records, within_s, gathered_s):
+    monkeypatch.setattr(module, "GATHER_S", 1.0)
+    monkeypatch.setattr(module, "STORED_TOGETHER", 16_384)
+    assert module.gather_s(records, within_s) == pytest.approx(gathered_s, rel=0.01)
+
+
+async def test_the_supervisor_hears_of_it_while_records_are_gathered(daemon, monkeypatch):
+    monkeypatch.setattr(module, "gather_s", lambda records, within_s: 60)
+    monkeypatch.setattr("spectrum.api.analytics.tail.ASK_S", 0.0)
+    store = MemoryStore()
+    daemon.add(3)
+    async with taking(daemon, store):
+        await until(lambda: report(daemon).rows == 3)
+        asked = len(daemon.questions)
+        await until(lambda: len(daemon.questions) > asked + 2)
+
+
 async def test_what_comes_again_is_passed_over(daemon):
     daemon.add(5)
     first = MemoryStore()

@@ -66,6 +66,20 @@ async def test_it_follows_what_is_appended(daemon, reader):
     assert reader.lost == []
 
 
+async def test_it_returns_about_as_many_records_as_are_wanted(daemon, monkeypatch):
+    monkeypatch.setattr(module, "READ_BYTES", 300)
+    made = Reader(daemon)
+    made.tail = JournalTail(made.ask, made.run, made.lose, records=5)
+    await made.tail.begin(None)
+    daemon.add(3), daemon.add(3), daemon.add(1)
+    first = await made.tail.more()
+    assert sum(entry.batch.records for entry in first) in (5, 6) and made.tail.is_behind
+    made.tail.cursor = first[-1].end
+    second = await made.tail.more()
+    assert second[-1].end.record == 7 and not made.tail.is_behind
+    made.tail.close()
+
+
 async def test_it_goes_from_segment_to_segment_and_asks_only_at_their_ends(daemon, reader, monkeypatch):
     monkeypatch.setattr(module, "ASK_S", 1000)
     monkeypatch.setattr(module, "READ_BYTES", 30_000)

@@ -14,6 +14,7 @@ def test_an_address_keeps_its_number():
     numbers = ClientNumbers({b"192.0.2.1": 7}, 8)
     assert [numbers.of(line(one)) for one in ("192.0.2.2", "192.0.2.1", "2001:db8::1", "192.0.2.2")] == [8, 7, 9, 8]
     assert numbers.fresh == {b"192.0.2.2": 8, b"2001:db8::1": 9}
+    assert [numbers.number(one) for one in (b"192.0.2.1", b"192.0.2.2", b"")] == [7, 8, 0]
     numbers.keep()
     assert numbers.fresh == {}
     assert [numbers.of(line(one)) for one in ("2001:db8::1", "192.0.2.3")] == [9, 10]
