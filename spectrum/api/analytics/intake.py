@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _Done = TypeVar("_Done")
 
 # Records that arrive within this time are taken together; in the longer one, if they are enough for the store to write
-# them as a whole part of its table, which costs half as much (`STORED_TOGETHER`).
+# them as a whole part of its table, which costs less (`STORED_TOGETHER`).
 GATHER_S = 1.0
 LONG_GATHER_S = 3.0
 # So that a slightly lower rate than before suffices.

@@ -218,7 +218,7 @@ cdef uint32_t _hash(const char *text, size_t size) noexcept nogil:
 
 
 cdef int _make_heap_room(column_t *column, size_t size) except -1 nogil:
-    cdef size_t room = size * 2 + 1024
+    cdef size_t room = min(size * 2 + 1024, <size_t>MAX_HEAP + 1)
     cdef void *grown
     if size < column.heap_room:
         return 0

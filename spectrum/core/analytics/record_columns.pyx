@@ -618,7 +618,7 @@ cdef inline const char *_value_of(column_t *column, uint32_t index, size_t *size
 
 
 cdef size_t _address_port(char *text, const char *address, size_t size, uint32_t port) noexcept nogil:
-    cdef char digits[8]
+    cdef char digits[10]
     cdef int count = 0
     cdef size_t at = 0
     cdef bint is_6 = memchr(address, b':', size) != NULL
