@@ -24,8 +24,9 @@ _TCX_INGRESS, _TCX_EGRESS = 46, 47
 # Handle and priority of Spectrum's filters at tc, for kernels without links; unique to it ("SP" in ASCII).
 _FILTER = 0x5350
 _TC_INGRESS, _TC_EGRESS, _TC_REPLACE = 1, 2, 1
-# Keys and values per batch call.
-BATCH = 65536
+# Keys and values per batch call, and of the first call that reads: most maps have few, and buffers of megabytes would
+# cost more than the call.
+BATCH, FIRST_BATCH = 65536, 256
 
 
 class BpfError(Exception):
@@ -241,32 +242,41 @@ class Map:
         Raises:
             BpfError: If the kernel refuses.
         """
-        key_bytes, value_bytes = self._key_bytes, self._value_bytes
-        keys = ctypes.create_string_buffer(BATCH * key_bytes)
-        values = ctypes.create_string_buffer(BATCH * value_bytes)
+        key_bytes, value_bytes, size = self._key_bytes, self._value_bytes, FIRST_BATCH
+        keys, values = ctypes.create_string_buffer(size * key_bytes), ctypes.create_string_buffer(size * value_bytes)
         # The position of the batch; for a hash an opaque number of the kernel, shorter than any key here.
         before, after = None, ctypes.create_string_buffer(max(key_bytes, 8))
         while True:
-            count = ctypes.c_uint32(BATCH)
+            count = ctypes.c_uint32(size)
             outcome = _library().bpf_map_lookup_batch(
                 self.descriptor, before, after, keys, values, ctypes.byref(count), None
             )
             number = ctypes.get_errno() if outcome < 0 else 0
-            if number not in (0, errno.ENOENT):
+            # ENOSPC: a bucket of a hash has more entries than the batch; nothing was read.
+            is_too_small = number == errno.ENOSPC and size < BATCH
+            if number not in (0, errno.ENOENT) and not is_too_small:
                 raise BpfError("a map's values", number)
-            key_data, value_data = keys.raw, values.raw
-            for n in range(count.value):
-                yield (
-                    key_data[n * key_bytes : (n + 1) * key_bytes],
-                    value_data[n * value_bytes : (n + 1) * value_bytes],
-                )
-            if number:  # that was the last batch
+            if not is_too_small:
+                yield from _parts(keys, values, key_bytes, value_bytes, count.value)
+                before = ctypes.create_string_buffer(after.raw, len(after.raw))
+            if number == errno.ENOENT:  # that was the last batch
                 return
-            before = ctypes.create_string_buffer(after.raw, len(after.raw))
+            if size < BATCH:
+                size = BATCH
+                keys, values = (ctypes.create_string_buffer(size * each) for each in (key_bytes, value_bytes))
 
     def close(self) -> None:
         """Close the descriptor; a pinned map stays."""
         os.close(self.descriptor)
+
+
+def _parts(
+    keys: ctypes.Array[ctypes.c_char], values: ctypes.Array[ctypes.c_char], key_bytes: int, value_bytes: int, count: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the first `count` keys and values of a batch."""
+    key_data, value_data = ctypes.string_at(keys, count * key_bytes), ctypes.string_at(values, count * value_bytes)
+    for n in range(count):
+        yield key_data[n * key_bytes : (n + 1) * key_bytes], value_data[n * value_bytes : (n + 1) * value_bytes]
 
 
 class _Hook(ctypes.Structure):

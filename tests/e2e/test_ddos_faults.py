@@ -59,17 +59,20 @@ class Attacked:
                 return next((one["pid"] for one in status.get("workers", []) if one["ready"]), 0)
         return status.get(name, {}).get("pid", 0)
 
-    def matched(self):
-        return sum(count for name, (count, _) in self.lab.filter.counts().items() if name.startswith("rule ddos/"))
+    def came(self):
+        """How many packets the filter has seen of the flood and of others, and how many of them passed."""
+        counts = {name: packets for name, (packets, _) in self.lab.filter.counts().items()}
+        matched = sum(packets for name, packets in counts.items() if name.startswith("rule ddos/"))
+        return matched + counts["passed"], counts["passed"]
 
     def drops(self):
         """Whether the flood is dropped: of what comes now hardly anything passes."""
-        before, passed = self.matched(), self.lab.count("passed")
+        seen, passed = self.came()
         deadline = time.monotonic() + 5
-        while (came := self.matched() - before + self.lab.count("passed") - passed) < SEEN:
-            assert time.monotonic() < deadline, f"the flood does not come: {came} packets"
-            time.sleep(0.02)
-        return self.lab.count("passed") - passed < 0.1 * SEEN
+        while (now := self.came())[0] - seen < SEEN:
+            assert time.monotonic() < deadline, f"the flood does not come: {now[0] - seen} packets"
+            time.sleep(SEEN / PER_S)
+        return now[1] - passed < 0.1 * SEEN
 
     def serves_guarded(self):
         """Whether who is guarded gets an answer, however much it looks as the attack does; others do not."""

@@ -69,6 +69,23 @@ def test_a_map_is_read_and_written():
     loaded.close()
 
 
+@pytest.mark.parametrize("first", [1, 2, 100, 256])
+def test_a_map_is_read_in_batches(root, monkeypatch, first):
+    """Also one whose first batch is smaller than a bucket of the hash."""
+    monkeypatch.setattr(libbpf, "FIRST_BATCH", first)
+    loaded = Object(CODE, {})
+    found = Map(os.dup(libbpf._library().bpf_map__fd(loaded._map("services"))), 64, 8)
+    assert list(found.items()) == []
+    size = found.shape().entries
+    assert size > 256
+    entries = {struct.pack("=Q56x", n): struct.pack("=Q", n * n) for n in range(size)}
+    found.set_many(list(entries), list(entries.values()))
+    read = list(found.items())
+    assert dict(read) == entries and len(read) == size
+    found.close()
+    loaded.close()
+
+
 def code(*instructions):
     return b"".join(struct.pack("=BBhi", *one) for one in instructions)
 
