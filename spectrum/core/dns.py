@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from spectrum.core.configuration.fields import Address, AsTuple, DnsServer, Shown, Strict, text
+from spectrum.core.configuration.fields import Address, AsTuple, DnsServer, FilePath, Shown, Strict, text
 from spectrum.core.server_names import server_name
 
 # RFC 2181 section 8.
@@ -39,9 +39,8 @@ class DnsPublishing(Strict):
             description="zones of the server. Names in other zones are not published",
         )
     )
-    tsig_key: Annotated[str | None, Shown("path")] = Field(
+    tsig_key: FilePath | None = Field(
         None,
-        min_length=1,
         description="a file with the key that signs updates (RFC 8945), as `tsig-keygen` prints it; without "
         "it the server authorizes by address",
     )

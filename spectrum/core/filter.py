@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.configuration.feature import Feature
-from spectrum.core.configuration.fields import AsTuple, Network, Shown, Strict, check_name, describe, text
+from spectrum.core.configuration.fields import AsTuple, FilePath, Network, Shown, Strict, check_name, describe, text
 from spectrum.core.filter_rules import LIMITS, Action
 from spectrum.core.packets import MAX_RULES, PROTOCOLS, TCP_FLAGS
 
@@ -86,9 +86,8 @@ class BlockList(Strict):
         (),
         description="sources whose packets are dropped",
     )
-    file: Annotated[str | None, Shown("path", default="one of the two")] = Field(
+    file: Annotated[FilePath | None, Shown("path", default="one of the two")] = Field(
         None,
-        min_length=1,
         description="a file with one address or prefix per line, and comments after `#` or `;`; it is watched "
         "and read again when it changes",
     )

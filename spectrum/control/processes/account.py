@@ -25,7 +25,7 @@ def account(name: str) -> pwd.struct_passwd:
     """
     try:
         return pwd.getpwnam(name)
-    except KeyError as exc:
+    except (KeyError, ValueError) as exc:  # ValueError for a name that no system call takes
         raise AccountError(
             f"there is no user {name!r} on this machine; create it with: useradd --system {name}"
         ) from exc

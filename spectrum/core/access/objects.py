@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from spectrum.core.access.lists import AddressList
 from spectrum.core.address import parse_address
-from spectrum.core.configuration.fields import AsTuple, Shown, Strict, asn, country, network
+from spectrum.core.configuration.fields import AsTuple, FilePath, Shown, Strict, asn, country, network
 
 Target = Literal["ip", "ip_range", "country", "asn"]
 Action = Literal["allow", "block"]
@@ -37,9 +37,8 @@ class AccessRule(Strict):
         (),
         description="several values",
     )
-    file: Annotated[str | None, Shown("path", default="one of these four")] = Field(
+    file: Annotated[FilePath | None, Shown("path", default="one of these four")] = Field(
         None,
-        min_length=1,
         description="for `ip` and `ip_range`: a file with one address or prefix per line; `#` and `;` begin a comment",
     )
     list_name: Annotated[str | None, Shown("one of `lists`", default="one of these four")] = Field(
@@ -126,14 +125,12 @@ _READERS: dict[str, Any] = {"ip": _address, "ip_range": network, "country": coun
 class GeoIp(Strict):
     """`geoip`: MMDB files with clients' countries and autonomous systems."""
 
-    database: Annotated[str | None, Shown("path")] = Field(
+    database: FilePath | None = Field(
         None,
-        min_length=1,
         description="MaxMind DB with countries, read again at each reload and when it changes",
     )
-    asn_database: Annotated[str | None, Shown("path")] = Field(
+    asn_database: FilePath | None = Field(
         None,
-        min_length=1,
         description="MaxMind DB with autonomous systems, likewise",
     )
 

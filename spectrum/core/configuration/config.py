@@ -21,6 +21,7 @@ from spectrum.core.configuration.fields import (
     AppProtocol,
     AsTuple,
     Duration,
+    FilePath,
     Listen,
     Network,
     Origin,
@@ -187,7 +188,7 @@ def _edge_ips(value: Any) -> Any:
         return tuple(value["ips"])
     if kind == "dynamic" and set(value) <= {"type", "connectivity"}:
         connectivity = value.get("connectivity", "all")
-        if connectivity in _ANY:
+        if isinstance(connectivity, str) and connectivity in _ANY:
             return _ANY[connectivity]
         raise ValueError(f"connectivity {describe(connectivity)}; expected all, ipv4 or ipv6")
     raise ValueError("expected {type: static, ips: [...]} or {type: dynamic, connectivity: all | ipv4 | ipv6}")
@@ -480,9 +481,8 @@ DEFAULT_BUSY_POLL_S = 0.0002
 class Kernel(Strict):
     """`kernel`: where eBPF programs and their maps are pinned."""
 
-    bpffs: Annotated[str, Shown("path")] = Field(
+    bpffs: FilePath = Field(
         "/sys/fs/bpf",
-        min_length=1,
         description="the folder in which eBPF programs and their maps are pinned",
     )
 

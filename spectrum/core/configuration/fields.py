@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from spectrum.core.address import (
     OriginAddress,
@@ -154,6 +154,12 @@ def _absolute(value: Any) -> str:
     return path
 
 
+def _path(value: str) -> str:
+    if "\0" in value:  # no system call takes it
+        raise ValueError(f"expected a path, found {describe(value)}")
+    return value
+
+
 def _ports(value: Any) -> PortRange:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"expected a port or a range of ports, found {describe(value)}")
@@ -181,6 +187,7 @@ Address = Annotated[
 ]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network), Shown("prefix")]
 AbsolutePath = Annotated[str, PlainValidator(_absolute), Shown("absolute path")]
+FilePath = Annotated[str, AfterValidator(_path), Field(min_length=1), Shown("path")]
 Ports = Annotated[PortRange, PlainValidator(_ports), Shown('`22`, `"3000-4000"`')]
 Listen = Annotated[SocketAddress, PlainValidator(_listen), Shown("address and port, such as `127.0.0.1:9090`")]
 # A server that accepts dynamic updates (RFC 2136).

@@ -6,10 +6,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.address import parse_socket_address
-from spectrum.core.configuration.fields import AsTuple, DnsServer, Duration, Listen, Shown, Strict, text
+from spectrum.core.configuration.fields import AsTuple, DnsServer, Duration, FilePath, Listen, Shown, Strict, text
 from spectrum.core.server_names import server_name
 
-FolderPath = Annotated[str, Field(min_length=1)]
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 DEFAULT_FOLDER = "/var/lib/spectrum/acme"
 # The limit of Let's Encrypt, and of nearly all others.
@@ -41,7 +40,7 @@ class AcmeDns(Strict):
     server: DnsServer = Field(
         description="the name server that accepts dynamic updates (RFC 2136) of the zones of the names",
     )
-    key: Annotated[FolderPath | None, Shown("path")] = Field(
+    key: FilePath | None = Field(
         None,
         description="the file with the key that signs updates, as `tsig-keygen` prints it; without it the "
         "server authorizes by address",
@@ -60,7 +59,7 @@ class AcmeBinding(Strict):
         min_length=1,
         description="the id of the account at the CA",
     )
-    hmac_key: Annotated[FolderPath, Shown("path")] = Field(
+    hmac_key: FilePath = Field(
         description="the file with the key in base64url, as the CA displays it",
     )
 
@@ -85,7 +84,7 @@ class _AcmeCa(Strict):
         min_length=1,
         description="one of the profiles in the CA's directory, such as Let's Encrypt's `shortlived`",
     )
-    ca: Annotated[FolderPath | None, Shown("path", default="the machine's")] = Field(
+    ca: Annotated[FilePath | None, Shown("path", default="the machine's")] = Field(
         None,
         description="authorities in PEM form for the CA's own HTTPS certificate",
     )
@@ -201,7 +200,7 @@ class AcmeAccounts(Strict):
 class AcmeService(Strict):
     """Top-level `acme`: the daemon's settings for certificates by ACME."""
 
-    folder: Annotated[FolderPath, Shown("path")] = Field(
+    folder: FilePath = Field(
         DEFAULT_FOLDER,
         description="the folder of account keys, certificates with their keys, and renewal times",
     )

@@ -6,10 +6,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 
 from spectrum.core.address import is_name, parse_address
 from spectrum.core.configuration.cloudflare import CloudflareKeysOfCertificate
-from spectrum.core.configuration.fields import AsTuple, PositiveDuration, Shown, Strict, describe, text
+from spectrum.core.configuration.fields import AsTuple, FilePath, PositiveDuration, Shown, Strict, describe, text
 from spectrum.core.tls.acme import Acme, AcmeKeys
 
-Path = Annotated[str, Field(min_length=1)]
 # RFC 7301 section 3.1: the length of a name has one byte.
 MAX_PROTOCOL_BYTES = 255
 MAX_PRIORITY = 1_000_000
@@ -50,15 +49,15 @@ class Certificate(CloudflareKeysOfCertificate):
     Those received by the API are not files: the chain is text, and the key sealed (`store/sealing.py`).
     """
 
-    certificate: Annotated[Path | None, Shown("path", default="required without `acme`")] = Field(
+    certificate: Annotated[FilePath | None, Shown("path", default="required without `acme`")] = Field(
         None,
         description="the certificate with its chain, in PEM form",
     )
-    key: Annotated[Path | None, Shown("path", default="required without `acme`")] = Field(
+    key: Annotated[FilePath | None, Shown("path", default="required without `acme`")] = Field(
         None,
         description="its private key, in PEM form",
     )
-    ocsp: Annotated[Path | None, Shown("path")] = Field(
+    ocsp: FilePath | None = Field(
         None,
         description="an OCSP response in DER form, which is stapled",
     )
@@ -146,7 +145,7 @@ class EdgeTls(_Versions):
         description="the protocols in order of preference. A client that offers only other protocols is refused "
         "(RFC 7301); without this key the edge ignores ALPN",
     )
-    client_ca: Annotated[Path | None, Shown("path")] = Field(
+    client_ca: FilePath | None = Field(
         None,
         description="authorities in PEM form for clients' certificates (mTLS)",
     )
@@ -184,7 +183,7 @@ class OriginTls(_Versions):
         None,
         description="the name in SNI, which the certificate must match",
     )
-    ca: Annotated[Path | None, Shown("path", default="the machine's")] = Field(
+    ca: Annotated[FilePath | None, Shown("path", default="the machine's")] = Field(
         None,
         description="with `strict`: authorities in PEM form",
     )

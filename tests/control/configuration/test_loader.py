@@ -1,15 +1,19 @@
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.control.configuration.loader import ConfigError, KnownObjects, load_file, load_text
 from tests.plane.access.test_geoip import database
+from tests.wrong import ANYTHING_IN_YAML, places, replaced
 
-CONFIG = Path(__file__).parents[3] / "config"
+ROOT = Path(__file__).parents[3]
+CONFIG = ROOT / "config"
 GOOD = "apps: {x: {protocol: tcp/22, origin_direct: [tcp://192.0.2.1:22]}}"
 
 
@@ -230,3 +234,46 @@ def test_a_fault_in_what_is_merged_stands_where_that_stands():
     assert diagnostics(text) == [
         "f:2:19: apps.a.proxy_protocol: expected off or v1 or v2 or simple, found 'v3'",
     ]
+
+
+def files():
+    """Return the files of the docs and the examples, as values."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    texts = [block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
+    texts += [path.read_text() for path in sorted(CONFIG.rglob("*.yaml"))]
+    values = [value for value in map(yaml.safe_load, texts) if isinstance(value, dict)]
+    return [yaml.safe_load(GOOD) | value for value in values]
+
+
+FILES = files()
+
+
+@given(st.sampled_from(FILES), st.data())
+def test_whatever_is_wrong_in_a_file_is_said(value, data):
+    place = data.draw(st.sampled_from(list(places(value))))
+    text = yaml.safe_dump(replaced(value, place, data.draw(st.sampled_from(ANYTHING_IN_YAML))))
+    with suppress(ConfigError):
+        load_text(text, "f")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "geoip: {database: PATH}",
+        "geoip: {asn_database: PATH}",
+        "access_rules: {x: {target: ip, action: block, file: PATH}}",
+        "filter: {interfaces: [lo], lists: {x: {file: PATH}}}",
+        "certificates: {x: {certificate: PATH, key: /k}}",
+        "certificates: {x: {certificate: /c, key: PATH}}",
+        "certificates: {x: {certificate: /c, key: /k, ocsp: PATH}}",
+        "dns: {server: 192.0.2.53, zone: example.com, tsig_key: PATH}",
+        "acme: {folder: PATH}",
+        "kernel: {bpffs: PATH}",
+        "control: {socket: PATH}",
+        "api: {listen: 'unix:PATH'}",
+        "user: PATH",
+    ],
+)
+def test_a_path_that_no_file_can_have(text):
+    said = diagnostics(GOOD + "\n" + text.replace("'unix:PATH'", '"unix:/a\\0b"').replace("PATH", '"/a\\0b"'))
+    assert any("/a\\x00b" in line or "UNIX socket" in line for line in said), said

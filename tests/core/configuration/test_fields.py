@@ -1,13 +1,16 @@
 import re
+from contextlib import suppress
 from ipaddress import ip_network
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from spectrum.core.address import parse_ports, parse_socket_address
+from spectrum.core.configuration.config import Config
 from spectrum.core.configuration.fields import (
     Listen,
     Ports,
+    Strict,
     WholeSeconds,
     check_name,
     country,
@@ -19,6 +22,26 @@ from spectrum.core.configuration.fields import (
     size,
     text,
 )
+from tests.wrong import ANYTHING_IN_YAML
+
+
+def below(model):
+    return {model, *(found for one in model.__subclasses__() for found in below(one))}
+
+
+@pytest.mark.parametrize(
+    "model", sorted(below(Strict), key=lambda model: model.__name__), ids=lambda model: model.__name__
+)
+def test_a_model_takes_or_refuses_whatever_a_field_has(model):
+    assert issubclass(Config, Strict), "its import has that of all sections"
+    for name, field in model.model_fields.items():
+        for value in (
+            *ANYTHING_IN_YAML,
+            *([one] for one in ANYTHING_IN_YAML),
+            *({"DE": one} for one in ANYTHING_IN_YAML),
+        ):
+            with suppress(ValidationError):
+                model.model_validate({field.alias or name: value})
 
 
 @pytest.mark.parametrize(
