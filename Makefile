@@ -58,7 +58,7 @@ FUZZ_SECONDS ?= 120
 fuzz: $(READY) ## Fuzz every parser, FUZZ_SECONDS each; then the property tests with many more examples
 	for target in proxy_protocol simple_proxy_protocol icmp_messages tls_client_hello; do \
 		$(BIN)/python -m tests.fuzz $$target tests/fuzz/corpus/$$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
-	$(BIN)/python -m pytest -o faulthandler_timeout=0 --hypothesis-profile=fuzz tests/wire tests/core tests/control tests/origin tests/api/test_any_request.py
+	$(BIN)/python -m pytest -o faulthandler_timeout=0 --hypothesis-profile=fuzz -m hypothesis
 
 asan: $(READY) ## Build the engine with AddressSanitizer and test it
 	scripts/asan

@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrum.analytics import embedded
@@ -22,6 +22,7 @@ from spectrum.core.records.journal import Batch, Cursor
 from spectrum.plane.outbox import Outbox
 from tests.analytics.records import CURSOR, NOON, SOURCE, batch, record
 from tests.core.ddos.attack_samples import event, rule
+from tests.properties import examples
 
 NOW = NOON.timestamp()
 
@@ -362,7 +363,7 @@ def journal_of(draw, lives, sources):
     return mixed
 
 
-@settings(max_examples=5, deadline=None)
+@examples(15)
 @given(st.integers(0, 2**32))
 def test_sums_are_the_truth(tmp_path_factory, seed):
     draw = random.Random(seed)

@@ -7,7 +7,7 @@ import time
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from spectrum.core.filter_rules import FilterRule, PacketFacts, SetTerm, matches, set_key
@@ -16,8 +16,9 @@ from spectrum.kernel.filter.rules import pack_rule
 from spectrum.kernel.worker_looks import FILE_BYTES, RECORDS
 from spectrum.wire import frames
 from tests.engine.lookouts import mapped
+from tests.properties import examples
 
-COMMON = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+COMMON = examples(100, suppress_health_check=[HealthCheck.too_slow])
 FOUR = ["192.0.2.1", "192.0.2.2", "192.0.3.1", "198.51.100.7"]
 SIX = ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1", "::1"]
 
@@ -90,6 +91,7 @@ def rules(draw):
     )
 
 
+@pytest.mark.hypothesis
 def test_the_engine_matches_as_python_does(watching):
     seen = [0, 0]
 

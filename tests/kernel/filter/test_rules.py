@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from spectrum.core.filter_rules import (
@@ -31,12 +31,11 @@ from spectrum.kernel.filter.rules import (
 )
 from spectrum.kernel.pins import PinError
 from tests.kernel.isolation import filesystem
+from tests.properties import examples
 
 __all__ = ["filesystem"]
 
-COMMON = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+COMMON = examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 seldom = st.integers(0, 7)
 octet, number = st.sampled_from([0, 1, 2, 63, 64, 128, 255]), st.sampled_from([0, 1, 7, 53, 255, 256, 257, 1500, 65535])
@@ -128,6 +127,7 @@ def rules(draw):
     )
 
 
+@pytest.mark.hypothesis
 def test_the_program_matches_as_python_does(matcher):
     pinned, renew, match = matcher
     seen = Counter()
