@@ -178,7 +178,7 @@ def breakable(hosts, start, tmp_path, filesystem):
     (tmp_path / "disk").mkdir()
     (tmp_path / "resolv.conf").write_text("nameserver 10.231.2.2\noptions timeout:1 attempts:1\n")
     control = tmp_path / "edge.sock"
-    soon = "{idle: 1s, interval: 1s, count: 2}"
+    soon = "{idle: 1s, interval: 1s, count: 6}"
     plain = 'origin_direct: ["tcp://10.231.2.2:8080"]'
     (tmp_path / "edge.yaml").write_text(f"""
 control: {{socket: {control}}}
