@@ -130,9 +130,7 @@ def packets(
         fragments = np.broadcast_to(np.asarray(columns["fragment"]), count)
         columns["served"] = _listens(protocol)[host, ports] & (fragments != 2)
         columns["app"] = np.where(columns["served"], _apps(protocol)[host], NO_APP)
-    return Packets(
-        {name: np.broadcast_to(np.asarray(column), count).astype(COLUMNS[name]) for name, column in columns.items()}
-    )
+    return Packets({name: np.full(count, column, COLUMNS[name]) for name, column in columns.items()})
 
 
 def mixed(chance: Generator, count: int, shares: Mapping[int, float]) -> Numbers:

@@ -137,7 +137,8 @@ class Packets:
 
     def where(self, mask: NDArray[np.generic]) -> "Packets":
         """Return the rows that a mask selects, or those with some indexes."""
-        return Packets({name: column[mask] for name, column in self._columns.items()})
+        places = np.flatnonzero(mask) if mask.dtype == bool else mask  # found once, not in each column
+        return Packets({name: column[places] for name, column in self._columns.items()})
 
     def replaced(self, **columns: Column) -> "Packets":
         """Return the same rows with other columns."""
