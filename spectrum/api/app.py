@@ -113,6 +113,8 @@ async def _answer_invalid(_: Request, exc: Exception) -> Response:
 def _detail(error: Mapping[str, Any]) -> ErrorDetail:
     where, *place = error["loc"]
     message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = f'unknown field "{place[-1]}"'
     if where == "body":
         return ErrorDetail(VALIDATION_FAILED, message, pointer_to(place))
     return ErrorDetail(VALIDATION_FAILED, f"{'.'.join(map(str, place))}: {message}")

@@ -4,6 +4,7 @@ Each error leaves as the envelope, and no client sees a traceback.
 """
 
 import asyncio
+import json
 import logging
 import re
 import secrets
@@ -221,12 +222,23 @@ def decoded(body: bytes, headers: Mapping[str, str]) -> Any:
         )
     try:
         value = msgspec.json.decode(body)
+        if len(body) <= MAX_BODY_BYTES:
+            json.loads(body, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as exc:
         reason = "it is nested too deep" if isinstance(exc, RecursionError) else str(exc)
         raise ApiError(400, NOT_JSON, f"Malformed JSON in the request body: {reason}") from exc
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise ApiError(400, NOT_JSON, f"The request body is nested deeper than {MAX_DEPTH} levels")
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object with a key twice, of which parsers take one or the other (RFC 8259 section 4)."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f'the key "{key}" is there twice')
+        seen.add(key)
 
 
 def _is_deeper(value: Any, most: int) -> bool:

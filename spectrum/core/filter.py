@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.configuration.feature import Feature
-from spectrum.core.configuration.fields import AsTuple, FilePath, Network, Shown, Strict, check_name, describe, text
+from spectrum.core.configuration.fields import (
+    AsTuple,
+    FilePath,
+    KeyFault,
+    Network,
+    Shown,
+    Strict,
+    check_name,
+    describe,
+    text,
+)
 from spectrum.core.filter_rules import LIMITS, Action
 from spectrum.core.packets import MAX_RULES, PROTOCOLS, TCP_FLAGS
 
@@ -229,9 +239,9 @@ class PacketRule(Strict):
                 f"ports exist in {' and '.join(_WITH_PORTS)}: with another protocol a rule matches nothing"
             )
         if self.tcp_flags and not self._may_be("tcp"):
-            raise ValueError("tcp_flags exist in TCP: with another protocol a rule matches nothing")
+            raise KeyFault("tcp_flags exist in TCP: with another protocol a rule matches nothing", "tcp_flags")
         if self.window is not None and self.protocol != _ONLY_TCP:
-            raise ValueError("window exists in TCP: add `protocol: tcp`")
+            raise KeyFault("window exists in TCP: add `protocol: tcp`", "window")
         if self.has_sequence and self.protocol != _ONLY_TCP:
             raise ValueError("sequence and acknowledgement exist in TCP: add `protocol: tcp`")
         if self.has_sequence and self.fragment in (True, "later"):

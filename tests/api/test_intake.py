@@ -138,6 +138,8 @@ async def test_a_client_that_leaves_is_forgotten(app, caplog):
         (b"{}", {}, 415, "Invalid request headers"),
         (b"{}", {"content-type": "application/json", "content-encoding": "gzip"}, 415, "Invalid request headers"),
         (b"{", {"content-type": "application/json"}, 400, "Malformed JSON"),
+        (b'{"a":[{"b":1,"c":2,"b":1}]}', {"content-type": "application/json"}, 400, 'the key "b" is there twice'),
+        (b'{"a":1,"\\u0061":1}', {"content-type": "application/json"}, 400, 'the key "a" is there twice'),
         (b'"\\ud800"', {"content-type": "application/json"}, 400, "Malformed JSON"),
         (b"NaN", {"content-type": "application/json"}, 400, "Malformed JSON"),
         (b"\xff", {"content-type": "application/json"}, 400, "Malformed JSON"),

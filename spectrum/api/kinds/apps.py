@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from spectrum.api.kinds.kind import STAMPS, Body, Kind, References, Value, given, keys_of, refuse, seconds, stamped
-from spectrum.core.configuration.config import App
+from spectrum.core.configuration.config import App, read_edge_ips
 from spectrum.core.configuration.faults import Path
 from spectrum.core.configuration.presets import PRESETS
 from spectrum.store.objects import StoredObject
@@ -141,6 +141,10 @@ def _check_dns(value: Value) -> None:
     dns, edge_ips = value.get("dns"), value.get("edge_ips", _EDGE_IPS)
     if not isinstance(dns, dict) or not isinstance(dns.get("name"), str):
         raise refuse(UNKNOWN_FIELD, '"dns" is missing: {"type": "CNAME", "name": "ssh.example.com"}', "dns", "name")
+    try:
+        read_edge_ips(edge_ips)
+    except ValueError as exc:
+        raise refuse(DNS_TYPE, str(exc), "edge_ips") from exc
     is_static = _is_static(edge_ips)
     value["dns"] = dns = {"type": "ADDRESS" if is_static else "CNAME"} | dns
     if dns["type"] not in ("CNAME", "ADDRESS"):

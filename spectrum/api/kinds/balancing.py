@@ -33,6 +33,11 @@ def fields_of(
         BodyFault: If it has another field, or lacks a required one.
     """
     value = given(body, read_only)
+    name = value.get("name")
+    if "name" in required and isinstance(name, str) and (not name.isprintable() or not name.strip()):
+        raise refuse(
+            INVALID, '"name": expected printable characters, more than spaces: validation failed', *place, "name"
+        )
     for key in value:
         if key not in known:
             raise refuse(INVALID, f'unknown field "{key}": validation failed', *place, key)

@@ -15,6 +15,8 @@ MAX_NAME = 120
 _ACCOUNT = "com.cloudflare.api.account."
 _ZONE = "com.cloudflare.api.account.zone."
 _USER = "com.cloudflare.api.user."
+_CONDITION = 'write {"request_ip": {"in": ["192.0.2.0/24"], "not_in": []}}'
+_POLICY = frozenset({"id", "effect", "permission_groups", "resources"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,7 @@ def to_value(body: Mapping[str, Any], owned: TenantLookup, account: str | None) 
     for key in ("not_before", "expires_on"):
         if body.get(key) is not None:
             value[key] = body[key]
-    condition = body.get("condition") or {}
-    if not isinstance(condition, dict) or not isinstance(condition.get("request_ip") or {}, dict):
-        raise BodyFault(INVALID, 'condition: write {"request_ip": {"in": [...], "not_in": [...]}}', "/condition")
-    addresses = condition.get("request_ip") or {}
-    for key, name in (("in", "addresses"), ("not_in", "not_addresses")):
-        if addresses.get(key):
-            value[name] = addresses[key]
-    return value
+    return value | _addresses(body.get("condition"))
 
 
 def from_token(token: StoredToken, owned: TenantLookup, status: str, last_used: float | None) -> dict[str, Any]:
@@ -101,9 +96,37 @@ def pointer_of(place: tuple[str | int, ...]) -> str:
     return "".join(f"/{words.get(str(part), part)}" for part in place)
 
 
+def _addresses(condition: Any) -> dict[str, Any]:
+    """Return the keys of the file for a condition. What is not understood is refused: it would restrict nothing."""
+    at = "/condition/request_ip"
+    ranges = _known(condition, "/condition", "request_ip").get("request_ip")
+    value = {}
+    for key, addresses in _known(ranges, at, "in", "not_in").items():
+        if not isinstance(addresses, list):
+            raise BodyFault(INVALID, f"condition: {_CONDITION}", f"{at}/{key}")
+        if addresses:
+            value["addresses" if key == "in" else "not_addresses"] = addresses
+    return value
+
+
+def _known(fields: Any, at: str, *known: str) -> dict[str, Any]:
+    """Return the fields of a part of a condition, all of them known ones, without nulls."""
+    if fields is None:
+        return {}
+    if not isinstance(fields, dict):
+        raise BodyFault(INVALID, f"condition: {_CONDITION}", at)
+    for key in fields:
+        if key not in known:
+            raise BodyFault(INVALID, f'unknown field "{key}" in a condition: {_CONDITION}', f"{at}/{key}")
+    return {key: item for key, item in fields.items() if item is not None}
+
+
 def _policy(policy: Any, at: str, owned: TenantLookup, account: str | None) -> dict[str, Any]:
     if not isinstance(policy, dict):
         raise BodyFault(INVALID, "expected an object with effect, permission_groups and resources", at)
+    for key in policy:
+        if key not in _POLICY:
+            raise BodyFault(INVALID, f'unknown field "{key}" in a policy', f"{at}/{key}")
     effect = policy.get("effect", "allow")
     if effect not in ("allow", "deny"):
         raise BodyFault(INVALID, "effect: allow or deny", f"{at}/effect")

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from spectrum.api.access import Anywhere, Call, InAccount, unauthorized
@@ -11,6 +11,7 @@ from spectrum.api.caller import ANY
 from spectrum.api.envelope import ApiError, success
 from spectrum.api.kinds.accounts import display_name, from_account
 from spectrum.api.paging import Page, page_query, paged
+from spectrum.api.request_body import PrintableName, RequestBody
 from spectrum.core.features import SECTIONS
 from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
 
@@ -18,11 +19,20 @@ router = APIRouter(tags=["Accounts"])
 IN_USE = 1005
 
 
-class AccountBody(BaseModel):
+class AccountSettings(RequestBody):
+    """What Cloudflare's accounts have: the values that there are here alone."""
+
+    enforce_twofactor: Literal[False] = False
+    abuse_contact_email: None = None
+
+
+class AccountBody(RequestBody):
     """The settings of an account."""
 
-    name: str = Field(min_length=1, max_length=100)
+    READ_ONLY = frozenset({"id", "created_on", "managed_by"})
+    name: PrintableName = Field(min_length=1, max_length=100)
     type: Literal["standard", "enterprise"] = "standard"
+    settings: AccountSettings = Field(default_factory=AccountSettings)
 
 
 @router.get("/accounts")

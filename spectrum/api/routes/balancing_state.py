@@ -3,12 +3,13 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.responses import Response
 
 from spectrum.api.access import Call, InAccount
 from spectrum.api.envelope import BodyFault, pointer_to, success
 from spectrum.api.kinds.balancing import INVALID
+from spectrum.api.request_body import RequestBody
 from spectrum.api.routes.objects import note_by_hand
 from spectrum.api.routes.pools import OBJECTS
 from spectrum.api.routes.schemas import takes_body
@@ -18,7 +19,7 @@ router = APIRouter(tags=["Load balancing: state"])
 _PATH = "/accounts/{account_id}/load_balancers"
 
 
-class ManualSettings(BaseModel):
+class ManualSettings(RequestBody):
     """Manual settings of an origin; a field that is left out stays."""
 
     origin: str = Field(min_length=1)

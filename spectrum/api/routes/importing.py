@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from spectrum.api.access import Anywhere, Call, unauthorized
 from spectrum.api.catalogue import ChangeRefused
 from spectrum.api.envelope import ApiError, ErrorDetail, pointer_to, success
+from spectrum.api.request_body import RequestBody
 from spectrum.api.routes.tokens import put_token
 from spectrum.core.configuration.faults import faults_of
 from spectrum.core.tenants.tokens import Token
@@ -23,7 +24,7 @@ VALIDATION_FAILED = 1002
 MAX_FAULTS = 100
 
 
-class ImportBody(BaseModel):
+class ImportBody(RequestBody):
     """Objects by section of the file and by name."""
 
     objects: dict[str, dict[str, dict[str, Any]]]

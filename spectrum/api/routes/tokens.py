@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.responses import Response
 
 from spectrum.api.access import Anywhere, Call, Context, InAccount, caller_of, no_such, unauthorized
@@ -16,6 +16,7 @@ from spectrum.api.envelope import ApiError, BodyFault, success
 from spectrum.api.kinds.permissions import GROUPS
 from spectrum.api.kinds.tokens import INVALID, MAX_NAME, TenantLookup, from_token, pointer_of, to_value
 from spectrum.api.paging import Page, page_query, paged
+from spectrum.api.request_body import PrintableName, RequestBody
 from spectrum.core.tenants.tokens import Token
 from spectrum.store.audit import AuditEntry
 from spectrum.store.errors import StoreError
@@ -27,10 +28,11 @@ router = APIRouter(tags=["Tokens"])
 INVALID_TOKEN, MORE_THAN_ITSELF, VALID = 1000, 9109, 10000
 
 
-class TokenBody(BaseModel):
+class TokenBody(RequestBody):
     """A token's settings, with policies and conditions in Cloudflare's form."""
 
-    name: str = Field(min_length=1, max_length=MAX_NAME)
+    READ_ONLY = frozenset({"id", "issued_on", "modified_on", "last_used_on"})
+    name: PrintableName = Field(min_length=1, max_length=MAX_NAME)
     policies: list[dict[str, Any]] = Field(min_length=1)
     condition: dict[str, Any] | None = None
     not_before: str | None = None
@@ -38,7 +40,7 @@ class TokenBody(BaseModel):
     status: Literal["active", "disabled", "expired"] | None = None
 
 
-class TokenRoll(BaseModel):
+class TokenRoll(RequestBody):
     """The body for a new text of a token: empty."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from spectrum.api.access import Anywhere, Call, InZone, unauthorized
@@ -13,6 +13,7 @@ from spectrum.api.catalogue import ChangeRefused
 from spectrum.api.envelope import ApiError, BodyFault, success
 from spectrum.api.kinds.accounts import display_name, from_zone
 from spectrum.api.paging import Page, page_query, paged
+from spectrum.api.request_body import PrintableName, RequestBody
 from spectrum.api.routes.accounts import IN_USE, in_use
 from spectrum.store.objects import ObjectChange, StoredObject, free_name, new_id
 
@@ -31,22 +32,22 @@ _OPERATORS: dict[str, Callable[[str, str], bool]] = {
 }
 
 
-class AccountOfZone(BaseModel):
+class AccountOfZone(RequestBody):
     """The account of a new zone."""
 
     id: str | None = None
 
 
-class ZoneBody(BaseModel):
+class ZoneBody(RequestBody):
     """A new zone."""
 
-    name: str = Field(min_length=1, max_length=253)
+    name: PrintableName = Field(min_length=1, max_length=253)
     account: AccountOfZone = Field(default_factory=AccountOfZone)
     type: Literal["full", "partial", "secondary", "internal"] = "full"
     jump_start: bool | None = None
 
 
-class ZoneEdit(BaseModel):
+class ZoneEdit(RequestBody):
     """Changes of a zone; only values that it has already are accepted."""
 
     paused: bool | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from spectrum.core.configuration.fields import Shown, Strict, asn, describe, network
+from spectrum.core.configuration.fields import KeyFault, Shown, Strict, asn, describe, network
 
 ListKind = Literal["ip", "asn"]
 # Cloudflare's limit for a description and for a comment.
@@ -50,10 +50,13 @@ class AddressList(Strict):
     @model_validator(mode="after")
     def _holds_its_kind(self) -> "AddressList":
         held: set[object] = set()
-        for item in self.items:
-            value = item_value(self.kind, item)
+        for index, item in enumerate(self.items):
+            try:
+                value = item_value(self.kind, item)
+            except ValueError as exc:
+                raise KeyFault(str(exc), "items", index) from exc
             if value in held:
-                raise ValueError(f"{value} is listed twice")
+                raise KeyFault(f"{value} is listed twice", "items", index)
             held.add(value)
         return self
 

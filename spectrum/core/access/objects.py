@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from spectrum.core.access.lists import AddressList
 from spectrum.core.address import parse_address
-from spectrum.core.configuration.fields import AsTuple, FilePath, Shown, Strict, asn, country, network
+from spectrum.core.configuration.fields import AsTuple, FilePath, KeyFault, Shown, Strict, asn, country, network
 
 Target = Literal["ip", "ip_range", "country", "asn"]
 Action = Literal["allow", "block"]
@@ -80,13 +80,18 @@ class AccessRule(Strict):
                 f"a rule needs exactly one of value, values, file and list; found {' and '.join(given) or 'none'}"
             )
         if self.file is not None and self.target in ("country", "asn"):
-            raise ValueError("a file contains addresses and prefixes; it needs target: ip or ip_range")
+            raise KeyFault("a file contains addresses and prefixes; it needs target: ip or ip_range", "file")
         if self.list_name is not None and self.target == "country":
-            raise ValueError("a list contains addresses, prefixes or autonomous systems; write countries as values")
+            raise KeyFault(
+                "a list contains addresses, prefixes or autonomous systems; write countries as values", "list"
+            )
         if self.apps == ():
-            raise ValueError("apps: an empty list applies to no app; omit it for all apps")
-        for item in self.listed:
-            _READERS[self.target](str(item))
+            raise KeyFault("apps: an empty list applies to no app; omit it for all apps", "apps")
+        for index, item in enumerate(self.listed):
+            try:
+                _READERS[self.target](str(item))
+            except ValueError as exc:
+                raise KeyFault(str(exc), *(("value",) if self.value is not None else ("values", index))) from exc
         return self
 
     @property

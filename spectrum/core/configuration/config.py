@@ -22,6 +22,7 @@ from spectrum.core.configuration.fields import (
     AsTuple,
     Duration,
     FilePath,
+    KeyFault,
     Listen,
     Network,
     Origin,
@@ -174,7 +175,7 @@ class Keepalive(Strict):
         return (self.idle_s + self.interval_s * self.count) * 1000 - 500
 
 
-def _edge_ips(value: Any) -> Any:
+def read_edge_ips(value: Any) -> Any:
     """Accept a list, or Cloudflare's object: {type: static, ips: [...]} or {type: dynamic, connectivity: all}."""
     if isinstance(value, list):
         if not value:
@@ -211,7 +212,7 @@ class AppBasics(Strict):
     )
     edge_ips: Annotated[
         tuple[Address, ...] | None,
-        BeforeValidator(_edge_ips),
+        BeforeValidator(read_edge_ips),
         Shown(
             "list of addresses, or Cloudflare's `{type: static, ips: [...]}` or "
             "`{type: dynamic, connectivity: all / ipv4 / ipv6}`",
@@ -347,14 +348,15 @@ class AppBasics(Strict):
                 f"found {' and '.join(given) or 'none of them'}"
             )
         if self.load_balancer is not None and self.origin_port not in (None, self.protocol.ports):
-            raise ValueError(
+            raise KeyFault(
                 f"origin_port {self.origin_port}: the ports of a load balancer's origins are in its pools; "
-                f"omit it, or write {self.protocol.ports}"
+                f"omit it, or write {self.protocol.ports}",
+                "origin_port",
             )
         if self.looked_up is not None and (self.looked_up.type == "SRV") is (self.origin_port is not None):
             if self.origin_port is None:
                 raise ValueError("origin_dns needs origin_port, unless its type is SRV")
-            raise ValueError("the port comes from the SRV record; omit origin_port")
+            raise KeyFault("the port comes from the SRV record; omit origin_port", "origin_port")
         return self
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from spectrum.core.configuration.fields import describe
+from spectrum.core.configuration.fields import KeyFault, describe
 
 Path = tuple[str | int, ...]
 # Number of keys of a mapping in a message: its page of the docs has all.
@@ -39,6 +39,8 @@ def faults_of(error: ValidationError, model: type[BaseModel], prefix: Path) -> I
             continue  # pydantic also counts valid entries; each of the others is a fault of its own.
         path: Path = tuple(item["loc"])
         message = _message(item, model, path)
+        if isinstance(cause := item.get("ctx", {}).get("error"), KeyFault):
+            path += cause.place
         yield Fault(prefix + path, message, at_key=item["type"] == "extra_forbidden")
 
 

@@ -49,6 +49,19 @@ class Shown:
     opens: bool = False
 
 
+class KeyFault(ValueError):
+    """A fault that a check of a whole mapping finds at one of its keys.
+
+    Args:
+        message: The fault.
+        place: The key, and where in its value.
+    """
+
+    def __init__(self, message: str, *place: str | int) -> None:
+        super().__init__(message)
+        self.place = place
+
+
 def text(value: object, example: str = "") -> str:
     """Return a text unchanged; raise ValueError for anything else, with an example."""
     if not isinstance(value, str):
@@ -187,7 +200,7 @@ Address = Annotated[
 ]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(network), Shown("prefix")]
 AbsolutePath = Annotated[str, PlainValidator(_absolute), Shown("absolute path")]
-FilePath = Annotated[str, AfterValidator(_path), Field(min_length=1), Shown("path")]
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_path), Shown("path")]
 Ports = Annotated[PortRange, PlainValidator(_ports), Shown('`22`, `"3000-4000"`')]
 Listen = Annotated[SocketAddress, PlainValidator(_listen), Shown("address and port, such as `127.0.0.1:9090`")]
 # A server that accepts dynamic updates (RFC 2136).

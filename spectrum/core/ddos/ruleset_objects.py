@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, field_validator, model_validator
 
 from spectrum.core.configuration.faults import nearest
-from spectrum.core.configuration.fields import AsTuple, Shown, Strict, text
+from spectrum.core.configuration.fields import AsTuple, KeyFault, Shown, Strict, text
 from spectrum.core.ddos.expressions import parse
 from spectrum.core.ddos.managed import BY_ID, BY_REF, CATEGORIES, PHASE, Sensitivity
 from spectrum.core.ddos.overrides import ManagedOverride, OverrideAction, Setting
@@ -159,9 +159,9 @@ class Ruleset(Strict):
     @model_validator(mode="after")
     def _refs_differ(self) -> "Ruleset":
         refs = [rule.ref or ref_at(index) for index, rule in enumerate(self.rules)]
-        for ref in refs:
-            if refs.count(ref) > 1:
-                raise ValueError(f"two rules have the ref {ref}")
+        for index, ref in enumerate(refs):
+            if ref in refs[:index]:
+                raise KeyFault(f"two rules have the ref {ref}", "rules", index)
         return self
 
     def overrides(self) -> tuple[ManagedOverride, ...]:

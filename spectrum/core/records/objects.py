@@ -8,7 +8,17 @@ from pydantic import AfterValidator, Field, PlainValidator, field_validator, mod
 from spectrum.core.balancing.events import HealthEvent
 from spectrum.core.configuration.events import ConfigurationEvent
 from spectrum.core.configuration.feature import Feature
-from spectrum.core.configuration.fields import AbsolutePath, AsTuple, Duration, Shown, Size, Strict, check_name, text
+from spectrum.core.configuration.fields import (
+    AbsolutePath,
+    AsTuple,
+    Duration,
+    KeyFault,
+    Shown,
+    Size,
+    Strict,
+    check_name,
+    text,
+)
 from spectrum.core.records.events import SessionEvent
 from spectrum.core.records.formats import FormatName
 from spectrum.core.records.syslog import FACILITIES, SyslogServer, parse_syslog
@@ -152,7 +162,7 @@ class SinkSection(Strict):
             if getattr(self, name) is None:
                 raise ValueError(f"a sink of type {self.type} needs {name}")
         for name in sorted(self.model_fields_set.difference(needed, others, _COMMON_KEYS)):
-            raise ValueError(f"{name} is not for a sink of type {self.type}")
+            raise KeyFault(f"{name} is not for a sink of type {self.type}", name)
         if self.form == "text" and self.type != "journald" and (self.fields or self.omit_empty):
             raise ValueError(_TEXT_IS_FIXED)
         if (self.ca or self.cert or self.key) and self.address is not None and self.address.transport != "tls":
@@ -196,7 +206,7 @@ class RecordsSection(Strict):
     @model_validator(mode="after")
     def _fits(self) -> "RecordsSection":
         if "progress_interval" in self.model_fields_set and "progress" not in self.events:
-            raise ValueError("progress_interval is for events: [progress]")
+            raise KeyFault("progress_interval is for events: [progress]", "progress_interval")
         if self.sinks and self.journal is None:
             raise ValueError("sinks take records from a journal: add journal: {path: /var/lib/spectrum/records}")
         taken: dict[str, str] = {}
@@ -242,7 +252,7 @@ class Log(Strict):
         if self.format == "text" and (self.fields or self.omit_empty):
             raise ValueError(_TEXT_IS_FIXED)
         if "RecordId" in self.fields:
-            raise ValueError("lines of the log are written once and have no RecordId; a sink of records has it")
+            raise KeyFault("lines of the log are written once and have no RecordId; a sink of records has it", "fields")
         return self
 
 

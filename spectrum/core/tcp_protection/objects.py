@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
-from spectrum.core.configuration.fields import Network, Shown, Strict, text
+from spectrum.core.configuration.fields import KeyFault, Network, Shown, Strict, text
 from spectrum.core.ddos.expressions import FIELDS, ExpressionError, parse
 from spectrum.core.tcp_protection.terms import TooManyTerms, terms_of
 
@@ -117,13 +117,14 @@ class TcpRule(Strict):
     @model_validator(mode="after")
     def _fits(self) -> "TcpRule":
         if (self.scope == "global") != (self.place == "global"):
-            raise ValueError(
+            raise KeyFault(
                 "a rule of scope global must not name a place"
                 if self.scope == "global"
-                else f"name the {self.scope} as place"
+                else f"name the {self.scope} as place",
+                "place" if "place" in self.model_fields_set else "scope",
             )
         if self.mitigation_type is not None and self.component != "syn_protection":
-            raise ValueError("mitigation_type is for syn_protection: other packets are dropped")
+            raise KeyFault("mitigation_type is for syn_protection: other packets are dropped", "mitigation_type")
         return self
 
 

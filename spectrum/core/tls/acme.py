@@ -6,7 +6,17 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from spectrum.core.address import parse_socket_address
-from spectrum.core.configuration.fields import AsTuple, DnsServer, Duration, FilePath, Listen, Shown, Strict, text
+from spectrum.core.configuration.fields import (
+    AsTuple,
+    DnsServer,
+    Duration,
+    FilePath,
+    KeyFault,
+    Listen,
+    Shown,
+    Strict,
+    text,
+)
 from spectrum.core.server_names import server_name
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -157,9 +167,9 @@ class Acme(_AcmeCa):
     @model_validator(mode="after")
     def _can_be_ordered(self) -> "Acme":
         if not self.names:
-            raise ValueError("names: an empty list; write the names that the certificate is for")
+            raise KeyFault("names: an empty list; write the names that the certificate is for", "names")
         if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
-            raise ValueError(f"names: {repeated[0]} is listed twice")
+            raise KeyFault(f"names: {repeated[0]} is listed twice", "names")
         if self.authority is not None:
             if said := sorted(self.model_fields_set & _AcmeCa.model_fields.keys()):
                 raise ValueError(f"{said[0]} does not go with authority: acme.authorities.{self.authority} has it")
@@ -170,7 +180,7 @@ class Acme(_AcmeCa):
         if challenge == "dns-01" and self.dns is None:
             raise ValueError("challenge: dns-01 needs dns: {server:, key:}, a server that takes dynamic updates")
         if challenge != "dns-01" and self.dns is not None:
-            raise ValueError(f"dns is for challenge: dns-01; here it is {challenge}")
+            raise KeyFault(f"dns is for challenge: dns-01; here it is {challenge}", "dns")
         return self
 
     @property

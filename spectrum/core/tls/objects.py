@@ -6,7 +6,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 
 from spectrum.core.address import is_name, parse_address
 from spectrum.core.configuration.cloudflare import CloudflareKeysOfCertificate
-from spectrum.core.configuration.fields import AsTuple, FilePath, PositiveDuration, Shown, Strict, describe, text
+from spectrum.core.configuration.fields import (
+    AsTuple,
+    FilePath,
+    KeyFault,
+    PositiveDuration,
+    Shown,
+    Strict,
+    describe,
+    text,
+)
 from spectrum.core.tls.acme import Acme, AcmeKeys
 
 # RFC 7301 section 3.1: the length of a name has one byte.
@@ -120,7 +129,7 @@ class _Versions(Strict):
     @model_validator(mode="after")
     def _is_a_range(self) -> "_Versions":
         if self.min_version > self.max_version:
-            raise ValueError(f"min_version {self.min_version} is above max_version {self.max_version}")
+            raise KeyFault(f"min_version {self.min_version} is above max_version {self.max_version}", "min_version")
         return self
 
     @property
@@ -164,9 +173,12 @@ class EdgeTls(_Versions):
     @model_validator(mode="after")
     def _has_certificates(self) -> "EdgeTls":
         if self.certificates == ():
-            raise ValueError("certificates: an empty list; omit it for all of the file")
+            raise KeyFault("certificates: an empty list; omit it for all of the file", "certificates")
         if "client_certificate" in self.model_fields_set and self.client_ca is None:
-            raise ValueError("client_certificate needs client_ca, against which certificates of clients are verified")
+            raise KeyFault(
+                "client_certificate needs client_ca, against which certificates of clients are verified",
+                "client_certificate",
+            )
         return self
 
 

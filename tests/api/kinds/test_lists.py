@@ -37,7 +37,7 @@ def test_an_answer_counts_items_and_has_none():
         ({"name": "a-b"}, "/name", "underscores"),
         ({"name": None}, "/name", "underscores"),
         ({"description": "x" * 501}, "/description", "500"),
-        ({"items": ["x"]}, "", "not a prefix"),
+        ({"items": ["x"]}, "/items/0", "not a prefix"),
         ({"items": {}}, "/items", "list"),
         ({"colour": 1}, "/colour", "unknown field"),
     ],

@@ -76,6 +76,9 @@ def test_nothing_is_made_of_what_says_that_it_is_not_wanted():
     ("more", "pointer", "words"),
     [
         ({"name": None}, "/name", "missing"),
+        ({"name": ""}, "/name", "printable"),
+        ({"name": " "}, "/name", "printable"),
+        ({"name": "a\0"}, "/name", "printable"),
         ({"origins": None}, "/origins", "missing"),
         ({"origins": []}, "/origins", "at least one"),
         ({"origins": [1]}, "/origins/0", "mapping"),

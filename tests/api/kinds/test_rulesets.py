@@ -106,7 +106,7 @@ def test_a_ruleset_of_the_file_is_told_in_the_form_of_the_api():
             "no managed rule",
         ),
         ({"rules": [rule(overrides="x")]}, "/rules/0/action_parameters/overrides", "expected a mapping"),
-        ({"rules": [rule(), rule()]}, "", "two rules have the ref a"),
+        ({"rules": [rule(), rule()]}, "/rules/1", "two rules have the ref a"),
         ({"rules": [rule(ref=7)]}, "/rules/0/ref", "expected text"),
     ],
 )

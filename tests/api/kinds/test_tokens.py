@@ -81,7 +81,19 @@ def test_other_ways_to_say_it(resources, account, policies):
         ({"policies": [policy({f"{A}{ACCOUNT}": "*"})]}, "b", f"/policies/0/resources/{A}{ACCOUNT}"),
         ({"policies": [policy({f"{Z}{ZONE}": "*"})]}, "b", f"/policies/0/resources/{Z}{ZONE}"),
         ({"policies": [policy({f"{A}*": "*"})], "condition": [1]}, None, "/condition"),
-        ({"policies": [policy({f"{A}*": "*"})], "condition": {"request_ip": 1}}, None, "/condition"),
+        ({"policies": [policy({f"{A}*": "*"}) | {"efect": "deny"}]}, None, "/policies/0/efect"),
+        *(
+            ({"policies": [policy({f"{A}*": "*"})], "condition": condition}, None, pointer)
+            for condition, pointer in (
+                ("", "/condition"),
+                ({"request_ips": {"in": ["192.0.2.1"]}}, "/condition/request_ips"),
+                ({"request_ip": 1}, "/condition/request_ip"),
+                ({"request_ip": {"ip": ["192.0.2.1"]}}, "/condition/request_ip/ip"),
+                ({"request_ip": {"in": "192.0.2.1"}}, "/condition/request_ip/in"),
+                ({"request_ip": {"in": {}}}, "/condition/request_ip/in"),
+                ({"request_ip": {"not_in": 0}}, "/condition/request_ip/not_in"),
+            )
+        ),
     ],
 )
 def test_invalid_requests(body, account, pointer):

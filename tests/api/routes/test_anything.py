@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.api.routes.calls import ACCOUNT, LISTS, POOL, RULES, ZONE, app, balancing, done
 from tests.api.routes.test_certificate_packs import ORDERING, order
 from tests.api.routes.test_tenants import CALLS, path_of
+from tests.wrong import ANYTHING
 
 MINE = [
     (method, template)
@@ -17,7 +18,7 @@ MINE = [
     if re.search("spectrum/apps|load_balancers|access_rules|rules/lists|certificate_packs|prioritize", template)
     and (method in ("POST", "PUT", "PATCH") or template.endswith(("/items", "s/rules", "/apps", "/pools", "/search")))
 ]
-SCALARS = (
+SCALARS = st.sampled_from(ANYTHING) | (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4)
 )
 JSON = st.recursive(
@@ -28,7 +29,10 @@ JSON = st.recursive(
 # Bodies that are nearly right reach further than those that are not.
 NEARLY = {
     "spectrum/apps": app(
-        edge_ips={"type": "dynamic"}, origin_dns={"name": "o.example"}, origin_port=1, edge_tls={"certificates": []}
+        edge_ips={"type": "dynamic", "connectivity": "all"},
+        origin_dns={"name": "o.example"},
+        origin_port=1,
+        edge_tls={"certificates": []},
     ),
     "/pools": POOL | {"monitor": "0" * 32, "load_shedding": {}, "notification_filter": {}, "description": ""},
     "/monitors": {"type": "tcp", "port": 1, "header": {"Host": ["a"]}, "interval": 1, "expected_codes": "2xx"},

@@ -182,7 +182,7 @@ async def test_an_order_is_changed(api, ordering, told):
         for body, pointer in (
             ({"hosts": ["b.example.net"]}, "/hosts/0"),
             ({"validation_method": "http", "hosts": ["*.example.com"]}, "/validation_method"),
-            ({"hosts": []}, ""),
+            ({"hosts": []}, "/hosts"),
             ({"private_key": "x"}, "/private_key"),
             ([], ""),
         ):

@@ -59,7 +59,7 @@ def test_a_rule_that_fits():
         (
             "target: ip_range, value: 192.0.2.1/24, action: block",
             "ip_firewall: true",
-            "access_rules.r: '192.0.2.1/24' is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 "
+            "access_rules.r.value: '192.0.2.1/24' is not a prefix; write 192.0.2.0/24 or 2001:db8::/32 "
             "(192.0.2.1/24 has host bits set)",
         ),
     ],

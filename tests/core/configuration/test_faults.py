@@ -70,6 +70,11 @@ def test_every_fault_is_found():
     assert len(faults({"protocol": "x", "origin_direct": ["y", "z"], "edge_ips": 3})) == 4
 
 
+def test_a_fault_of_a_whole_mapping_is_at_its_key():
+    srv = {"protocol": "tcp/22", "origin_dns": {"name": "o.example", "type": "SRV"}, "origin_port": 22}
+    assert faults(srv) == [Fault(("apps", "x", "origin_port"), "the port comes from the SRV record; omit origin_port")]
+
+
 def test_an_unknown_key_is_meant_itself():
     assert faults(GOOD | {"zzz": 1}) == [
         Fault(
