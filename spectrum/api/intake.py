@@ -26,6 +26,9 @@ MAX_BODY_BYTES = 2**20
 # Items of lists, and whole configurations, from authenticated clients.
 MAX_LARGE_BODY_BYTES = 32 * 2**20
 LARGE = re.compile(r"/client/v4/(?:accounts/[^/]+/rules/lists/[^/]+/items|spectrum/import)")
+# What is read of a body that is too large, and discarded: a client that sends on while the connection is closed may see
+# that only, and not the answer (nginx's lingering_close). Beyond it the connection is closed.
+MAX_DISCARDED_BYTES = 64 * 2**20
 # Large bodies in memory at once.
 LARGE_AT_ONCE = 4
 # Bodies written by hand have up to ten levels; each level takes stack of the parser.
@@ -124,7 +127,8 @@ class Intake:
             await self._pass_on(scope, headers, receive, answer, MAX_BODY_BYTES)
 
     async def _pass_on(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Reply", most: int) -> None:
-        body = await _read(headers, receive, most)
+        is_known = not isinstance(scope["state"]["caller"], ApiError)
+        body = await _read(headers, receive, most, MAX_DISCARDED_BYTES if is_known else 0)
         if body and scope["method"] not in READING:
             scope["state"]["body"] = decoded(body, headers)
         parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -181,28 +185,45 @@ def _is_large(headers: Headers) -> bool:
     return "transfer-encoding" in headers or int(headers.get("content-length", 0)) > MAX_BODY_BYTES
 
 
-async def _read(headers: Headers, receive: Receive, most: int) -> bytes:
+async def _read(headers: Headers, receive: Receive, most: int, discarded: int) -> bytes:
     """Return the whole body.
 
+    Args:
+        headers: Headers of the request.
+        receive: Returns its next part.
+        most: The limit of its size, in bytes.
+        discarded: The size up to which the rest of a larger one is read all the same.
+
     Raises:
-        ApiError: If it is too large; the connection is then closed, as the rest is not read.
+        ApiError: If it is too large; the connection is then closed, unless the rest was read.
     """
-    too_large = ApiError(
-        413, TOO_LARGE, f"The body is larger than {most // 2**20} MiB", headers={"connection": "close"}
-    )
-    if int(headers.get("content-length", 0)) > most:
-        raise too_large
+    declared = int(headers.get("content-length", 0))
+    # A client that expects "100 Continue" sends nothing before it, and the answer first instead.
+    if declared > most and (declared > discarded or "expect" in headers):
+        raise _too_large(most, closes=True)
     parts, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _Gone
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > most:
-            raise too_large
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= most:
+            parts.append(part)
+        elif size > discarded:
+            raise _too_large(most, closes=True)
+        else:
+            parts.clear()
         if not message.get("more_body", False):
-            return b"".join(parts)
+            break
+    if size > most:
+        raise _too_large(most, closes=False)
+    return b"".join(parts)
+
+
+def _too_large(most: int, closes: bool) -> ApiError:
+    headers = {"connection": "close"} if closes else {}
+    return ApiError(413, TOO_LARGE, f"The body is larger than {most // 2**20} MiB", headers=headers)
 
 
 def decoded(body: bytes, headers: Mapping[str, str]) -> Any:

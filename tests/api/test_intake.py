@@ -5,6 +5,7 @@ import logging
 import httpx
 import pytest
 
+from spectrum.api import intake
 from spectrum.api.envelope import ApiError, success
 from spectrum.api.intake import LARGE_AT_ONCE, MAX_BODY_BYTES, MAX_DEPTH, Intake, decoded
 from spectrum.api.traces import Traces
@@ -91,11 +92,19 @@ async def test_a_body_that_is_too_large(app, client, monkeypatch):
             yield big[: MAX_BODY_BYTES // 2]
 
     answer = await client.post("/x", content=parts(), headers=json_type)
-    assert answer.status_code == 413 and answer.headers["connection"] == "close"
+    assert answer.status_code == 413 and "connection" not in answer.headers, "all of it was read"
+    monkeypatch.setattr(intake, "MAX_DISCARDED_BYTES", MAX_BODY_BYTES)
+    for content, more in ((parts(), {}), (big + b"1", {})):
+        answer = await client.post("/x", content=content, headers=json_type | more)
+        assert answer.status_code == 413 and answer.headers["connection"] == "close"
+    monkeypatch.undo()
+    answer = await client.post("/x", content=big + b"1", headers=json_type | {"expect": "100-continue"})
+    assert answer.status_code == 413 and answer.headers["connection"] == "close", "the client has not begun"
     items = f"/accounts/{'a' * 32}/rules/lists/{'b' * 32}/items"
     assert (await client.post(items, content=big + b"1", headers=json_type)).status_code == 200
     app.caller = ApiError(401, 10000, "no")
-    assert (await client.post(items, content=big + b"1", headers=json_type)).status_code == 413
+    answer = await client.post(items, content=big + b"1", headers=json_type)
+    assert answer.status_code == 413 and answer.headers["connection"] == "close", "of strangers nothing is read in vain"
 
 
 @pytest.mark.parametrize(("size", "at_once"), [(10, 2 * LARGE_AT_ONCE), (MAX_BODY_BYTES + 1, LARGE_AT_ONCE)])

@@ -186,6 +186,17 @@ class Writers:
         return sorted(self.acknowledged)
 
 
+def test_a_client_that_sends_too_much_is_told_so(edge):
+    """Clients such as http.client send a whole body before they read: of a closed connection they see only that."""
+    with edge.running():
+        account = edge.result("GET", "/accounts")[0]["id"]
+        for mebibytes in (2, 40):
+            pool = {"name": "x" * (mebibytes << 20), "origins": []}
+            status, answer = edge.ask("POST", f"/accounts/{account}/load_balancers/pools", pool)
+            assert (status, answer["errors"][0]["message"]) == (413, "The body is larger than 1 MiB")
+        assert edge.result("GET", "/accounts")
+
+
 def test_an_upgrade_refuses_nobody(edge, free_port):
     with edge.running() as daemon:
         writers = Writers(edge, free_port)
