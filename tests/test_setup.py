@@ -1,12 +1,15 @@
-"""The compiled modules are hardened as a distribution's own programs are."""
+"""The compiled modules are hardened as a distribution's own programs are, and packages have their sources."""
 
 import platform
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
-MODULES = sorted((Path(__file__).parents[1] / "spectrum").rglob("*.so"))
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "spectrum").rglob("*.so"))
+SOURCES = sorted(path for kind in ("pyx", "pxd", "pyi") for path in (ROOT / "spectrum").rglob(f"*.{kind}"))
 
 
 def output(*command):
@@ -33,3 +36,11 @@ def test_modules_are_compiled_hardened(require):
     if platform.machine() == "x86_64":
         relay = next(module for module in MODULES if module.name.startswith("relay."))
         assert output("objdump", "-d", relay).count("endbr64") > 20  # -fcf-protection
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_packages_have_the_sources_of_compiled_modules(source):
+    """setuptools finds those of Python itself."""
+    taken = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    patterns = taken.get(".".join(source.parent.relative_to(ROOT).parts), ())
+    assert any(source.match(pattern) for pattern in patterns)

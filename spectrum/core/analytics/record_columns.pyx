@@ -167,6 +167,7 @@ cdef class RecordColumns(ArrowColumns):
             known.text, known.size = <const char *><bytes>label, len(label)
             known.means = events[label.decode()] if place < len(events) else reasons[label.decode()]
         self._event_labels, self._reason_labels = len(events), len(reasons)
+        memcpy(self._minute, b"1970-01-01T00:00:", MINUTE_CHARS)  # of `_minute_us` 0
         self.clear()
 
     def clear(self):

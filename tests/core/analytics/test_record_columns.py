@@ -1,6 +1,7 @@
 """Compared with what DuckDB makes of the same lines by the expressions of `core.analytics.rows`."""
 
 import os
+import re
 from datetime import UTC, datetime
 
 import duckdb
@@ -216,6 +217,13 @@ def test_lines_that_are_left(before, after):
 @pytest.mark.parametrize("fraction", ["", ".5", ".000001", ".999999"])
 def test_times(time, fraction):
     assert_same(changed(encoded(record()), b"2026-11-26T12:00:00Z", f"{time}{fraction}Z".encode()))
+
+
+def test_a_time_of_zero_bytes():
+    """No minute was read before it."""
+    line = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:", b"\0" * 17, encoded(record()))
+    assert b"\0" in line
+    assert read(line) == ([], [(5, line)])
 
 
 @given(st.data())
