@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from spectrum.kernel.libbpf import BpfError, replace_program
+from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import (
     DEFAULT_FILESYSTEM,
     PROCESSORS,
@@ -22,6 +22,7 @@ from spectrum.kernel.pins import (
     prefix_key,
     prefix_of,
     prepare,
+    replaced,
 )
 from spectrum.kernel.pins import load as load_program
 
@@ -328,8 +329,7 @@ def load(filesystem: Path = DEFAULT_FILESYSTEM) -> bool:
     program = load_program(PROGRAM, folder, _MAPS)
     try:
         link = folder / _LINK
-        if link.exists():
-            replace_program(link, program.program("steer"))
+        if replaced(link, program.program("steer")):
             return True
         with open("/proc/self/ns/net", "rb") as namespace:
             program.attach_to_network("steer", namespace.fileno(), link)

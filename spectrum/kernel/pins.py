@@ -1,15 +1,18 @@
 """Maps and links that stay in the kernel without a process, pinned in a BPF file system.
 
 There is a folder per network namespace, as programs are attached to one, and per version of the layout. Changes are
-made under a lock.
+made under a lock. Pins outlive their namespace, whose inode number a later one gets: a folder in the folder has the
+namespace's cookie, which is never used again.
 """
 
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +24,8 @@ from typing import Self
 from spectrum.kernel.folders import FolderError, check_folder
 from spectrum.kernel.libbpf import BpfError, Map, Object, detach, detach_filter, replace_program
 
+log = logging.getLogger(__name__)
+
 Network = IPv4Network | IPv6Network
 
 DEFAULT_FILESYSTEM = Path("/sys/fs/bpf")
@@ -29,6 +34,10 @@ _BPF_MAGIC = 0xCAFE4A11
 # The version of the structs in bpf/*.bpf.c: other layouts have other folders. Names there have no dot, which the kernel
 # reserves (kernel/bpf/inode.c).
 LAYOUT = "v2"
+# Before the cookie, in the name of the folder with it. Programs have other names.
+_COOKIE = "namespace_"
+# asm-generic/socket.h, since Linux 5.14
+_SO_NETNS_COOKIE = 71
 # Timeout of the lock. Changes hold it for milliseconds, with a million prefixes for some seconds.
 LOCK_TIMEOUT_S = 10.0
 LOCK_STEP_S = 0.05
@@ -83,6 +92,8 @@ def folder_of(filesystem: Path) -> Path:
 def prepare(filesystem: Path) -> Path:
     """Return the folder for this network namespace; create it if it is missing.
 
+    Pins of a namespace that is gone are removed: with them, its flows and rules would count here.
+
     Raises:
         PinError: If it cannot be created, or is not trusted.
     """
@@ -91,11 +102,38 @@ def prepare(filesystem: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         check_folder(folder)
+        _take(folder, namespace_cookie())
     except OSError as exc:
         raise PinError(f"{folder}: {(exc.strerror or str(exc)).lower()}") from exc
     except FolderError as exc:  # the kernel mounts it with mode 1777 (linux/kernel/bpf/inode.c)
         raise PinError(str(exc)) from exc
     return folder
+
+
+def namespace_cookie() -> int:
+    """Return the number of this network namespace, unique until the machine starts again; 0 before Linux 5.14."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError:
+            return 0
+
+
+def _take(folder: Path, cookie: int) -> None:
+    """Mark a folder as this namespace's. One without a mark is of a version that made none."""
+    mark = folder / f"{_COOKIE}{cookie}"
+    if not cookie or mark.exists():
+        return
+    former = list(folder.glob(f"{_COOKIE}*"))
+    if former:
+        # Its interfaces are gone, and what was attached to them: to detach by name would mean interfaces of this one.
+        pins = [path for path in folder.iterdir() if path not in former]
+        log.warning("%s: %d pins of a network namespace that is gone are removed", folder, len(pins))
+        for path in pins:
+            path.unlink(missing_ok=True)
+        for path in former:
+            path.rmdir()
+    mark.mkdir(mode=0o700, exist_ok=True)
 
 
 def probe(program: str) -> Object:
@@ -194,7 +232,7 @@ def attach_to_interfaces(
         link = _pin_of(folder, program, _LINK, name)
         classic = _pin_of(folder, program, _EGRESS_FILTER if at_egress else _FILTER, name)
         try:
-            if not _replaced(link, descriptor):
+            if not replaced(link, descriptor):
                 _attach(index, link, classic, attach, attach_filter)
         except BpfError as exc:
             raise PinError(f"{name}: {explained(exc)}") from exc
@@ -235,8 +273,12 @@ def _detach(pin: Path) -> None:
         detach_filter(index, pin, kind == _EGRESS_FILTER)
 
 
-def _replaced(link: Path, descriptor: int) -> bool:
-    """Replace the program of a link; return False if there is none, or its interface was renamed."""
+def replaced(link: Path, descriptor: int) -> bool:
+    """Replace the program of a pinned link; return False if there is none, or what it was attached to is gone.
+
+    Raises:
+        BpfError: If the kernel refuses it.
+    """
     if not link.exists():
         return False
     try:
@@ -257,16 +299,19 @@ def unload(folder: Path, program: str = "") -> bool:
     except PermissionError:  # it belongs to root
         return False
     # Attachments first, so that no program runs without some of its maps.
-    found = sorted(folder.glob(f"{program}_*" if program else "*"), key=lambda path: not _kind_and_interface(path)[0])
-    for path in found:
+    pins = [path for path in folder.iterdir() if not path.name.startswith(_COOKIE)]
+    found = [path for path in pins if path.name.startswith(f"{program}_" if program else "")]
+    for path in sorted(found, key=lambda path: not _kind_and_interface(path)[0]):
         if _kind_and_interface(path)[0]:
             _detach(path)
         else:
             path.unlink()
-    if not any(folder.iterdir()):
-        folder.rmdir()
-        return True
-    return bool(found)
+    if len(found) < len(pins):
+        return bool(found)
+    for mark in folder.iterdir():
+        mark.rmdir()
+    folder.rmdir()
+    return True
 
 
 def explained(exc: BpfError) -> str:

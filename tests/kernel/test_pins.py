@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from spectrum.kernel import offload
 from spectrum.kernel.libbpf import BpfError
 from spectrum.kernel.pins import (
     LAYOUT,
@@ -11,6 +12,7 @@ from spectrum.kernel.pins import (
     Pinned,
     explained,
     folder_of,
+    load,
     mount,
     possible_processors,
     prefix_key,
@@ -147,3 +149,42 @@ with Pinned("filter", {"blocked": (20, 4)}, Path(sys.argv[1])) as one:
 
 def test_a_program_is_attached_to_exactly_these_interfaces(filesystem):
     isolated(ATTACHED, filesystem)
+
+
+# Where the namespace of the first is gone, the second one usually gets its inode number.
+LATER = """
+import sys
+from pathlib import Path
+from spectrum.kernel import bindings
+from spectrum.kernel.pins import folder_of
+
+bindings.load(Path(sys.argv[1]))
+print(folder_of(Path(sys.argv[1])).name)
+"""
+
+
+def test_pins_of_a_namespace_that_is_gone_are_not_used(filesystem):
+    names = [isolated(LATER, filesystem) for _ in range(8)]
+    assert len(set(names)) < len(names), "none had the inode number of another one"
+
+
+def test_a_folder_has_the_cookie_of_its_namespace(filesystem, monkeypatch, caplog):
+    cookies = iter((5, 5, 6, 0, 6))
+    monkeypatch.setattr("spectrum.kernel.pins.namespace_cookie", lambda: next(cookies))
+    folder = prepare(filesystem)
+    load("offload", folder, offload.MAPS, {"flows": 8, "tallies": 8}).close()
+    pins = [f"offload_{name}" for name in offload.MAPS]
+    assert names_in(prepare(filesystem)) == sorted(["namespace_5", *pins])
+    assert not caplog.records
+    assert names_in(prepare(filesystem)) == ["namespace_6"]
+    assert caplog.messages == [f"{folder}: {len(pins)} pins of a network namespace that is gone are removed"]
+    assert names_in(prepare(filesystem)) == ["namespace_6"], "an older kernel has no cookies"
+    assert unload(folder)
+    assert not folder.exists()
+    folder.mkdir(mode=0o700)
+    load("offload", folder, offload.MAPS, {"flows": 8, "tallies": 8}).close()
+    assert names_in(prepare(filesystem)) == sorted(["namespace_6", *pins]), "an older version made no mark"
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
