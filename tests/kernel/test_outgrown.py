@@ -4,7 +4,7 @@ import pytest
 
 from spectrum.kernel.libbpf import BpfError, Map, Object
 from spectrum.kernel.outgrown import load_over
-from spectrum.kernel.pins import PinError, prepare, program_code
+from spectrum.kernel.pins import PinError, prepare, program_code, unload
 
 MAPS = ("settings", "destinations", "counts")
 
@@ -20,8 +20,7 @@ def folder(filesystem):
     one.set(bytes(4), bytes(range(settings.value_bytes)))
     one.close()
     yield folder
-    for path in folder.iterdir():
-        path.unlink()
+    unload(folder)
 
 
 def other_shape(monkeypatch, **changes):
@@ -78,7 +77,7 @@ def test_maps_of_another_shape_are_taken_over(folder, monkeypatch):
     assert after.get(bytes(4)) == before.get(bytes(4)) == bytes(range(64))
     before.set(bytes(4), bytes(64))
     assert after.get(bytes(4)) == bytes(range(64)), "another map"
-    assert sorted(path.name for path in folder.iterdir()) == sorted(f"filter_{name}" for name in MAPS)
+    assert sorted(path.name for path in folder.glob("filter_*")) == sorted(f"filter_{name}" for name in MAPS)
     before.close()
     after.close()
 
