@@ -109,7 +109,7 @@ def test_the_engine_matches_as_python_does(watching):
             seen[expected] += 1
 
     agree()
-    assert min(seen) > 100
+    assert min(seen) > COMMON.max_examples
 
 
 def test_flows_in_use_and_guarded_prefixes_are_spared(watching):
